@@ -1,0 +1,54 @@
+//! Image operators of nullface.
+//!
+//! One operator, one stem: `src/<op>/reference.rs` is the plain definition and the fast
+//! CPU path stands beside it. The crate knows pixels, not faces: no crate of ours is imported.
+//!
+//! | operator | in → out | contract |
+//! |---|---|---|
+//! | [`crop`] | frame of any format → normalised tensor or RGB crop | anti-aliased, border replicated |
+//! | [`mask`] | polygon in frame px → 8-bit coverage of a rectangle | 0 = untouched for ever |
+//! | [`cover`] | frame, mask → solid, pixelated or blurred region | at most 8×8 cells of information left |
+//! | [`composite`] | RGB crop, mask → frame | bit-exact where the mask is 0 |
+
+pub mod affine;
+pub mod image;
+
+pub use affine::Affine;
+pub use image::{Image, ImageInfo, ImageMut, Matrix, PixelFormat, Range};
+
+/// What an operator refuses, with the numbers that made it refuse.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum KernelError {
+    /// A plane is shorter than its geometry needs.
+    #[error("{op}: plane {plane} of {format:?} {width}x{height} needs {needed} bytes at stride {stride}, got {got}")]
+    PlaneTooSmall {
+        /// Operator or constructor.
+        op: &'static str,
+        /// Plane index.
+        plane: usize,
+        /// Pixel format.
+        format: PixelFormat,
+        /// Width, px.
+        width: u32,
+        /// Height, px.
+        height: u32,
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes a row.
+        stride: usize,
+        /// Bytes given.
+        got: usize,
+    },
+    /// An argument outside its range.
+    #[error("{op}: {what}: expected {expected}, got {got}")]
+    Argument {
+        /// Operator.
+        op: &'static str,
+        /// Argument.
+        what: &'static str,
+        /// What would have been accepted.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+}
