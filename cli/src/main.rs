@@ -1,1 +1,2 @@
+//! Command `nullface`.
 fn main(){}

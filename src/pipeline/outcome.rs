@@ -1,0 +1,118 @@
+//! What happened to each face, and the only value that lets a frame go.
+
+use crate::frame::{BoxPx, Pts};
+
+/// Why a face or a frame was covered instead of treated as asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CoverReason {
+    /// A cover mode was asked for.
+    Asked,
+    /// The result was too near to the source.
+    TooNear,
+    /// The face is not visible now; its region is held.
+    Held,
+    /// Covered backwards in time, before it was first found.
+    Lookahead,
+    /// A stage failed.
+    StageFailed,
+    /// The deadline came first.
+    Deadline,
+    /// The detector had no answer, so nobody knows where faces are.
+    DetectorFailed,
+    /// The frame was never analysed.
+    NotAnalysed,
+    /// The policy covers whole frames.
+    Policy,
+}
+
+/// What a face ended as.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Replaced by another face.
+    Replaced {
+        /// Cosine between the output's and the source track's embedding.
+        cos: f32,
+    },
+    /// Covered.
+    Covered {
+        /// Why.
+        reason: CoverReason,
+        /// How.
+        rung: Rung,
+    },
+    /// The whole frame was covered or not released.
+    FrameWithheld {
+        /// Why.
+        reason: CoverReason,
+    },
+}
+
+/// How much was left of the picture, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rung {
+    /// Blurred, irreversibly.
+    Blur,
+    /// Pixelated, irreversibly.
+    Pixelate,
+    /// Opaque fill of the face.
+    Solid,
+    /// Opaque frame.
+    Frame,
+}
+
+/// One face of one frame.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct FaceReport {
+    /// Track.
+    pub track: u64,
+    /// Region handled, frame px.
+    pub box_px: BoxPx,
+    /// What it ended as.
+    pub outcome: Outcome,
+    /// Cosine of the output to the source track, where it was measured.
+    pub cos: Option<f32>,
+}
+
+/// One frame.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct FrameReport {
+    /// Presentation time.
+    pub pts: Pts,
+    /// Whether the detector looked at this frame.
+    pub detected: bool,
+    /// Every face, exactly one outcome each.
+    pub faces: Vec<FaceReport>,
+    /// Set where the whole frame was covered.
+    pub withheld: Option<CoverReason>,
+    /// What went wrong, in words, without anything of the picture.
+    pub fault: Option<String>,
+}
+
+/// Proof that every region of a frame was handled. Only the engine makes one; a caller that holds
+/// no `Released` must not let the frame go.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use = "a frame without this value must not be released"]
+pub struct Released {
+    report: FrameReport,
+}
+
+impl Released {
+    pub(super) fn new(report: FrameReport) -> Self {
+        Self { report }
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn report(&self) -> &FrameReport {
+        &self.report
+    }
+
+    /// What happened, by value.
+    #[must_use]
+    pub fn into_report(self) -> FrameReport {
+        self.report
+    }
+}

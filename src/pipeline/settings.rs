@@ -1,0 +1,206 @@
+//! What a user may choose, as types: nothing is a string past the parser.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A word that is none of an enum's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: expected one of {known}, got `{got}`")]
+pub struct UnknownWord {
+    /// Which setting.
+    pub what: &'static str,
+    /// The words it knows.
+    pub known: String,
+    /// What came.
+    pub got: String,
+}
+
+/// Makes an enum that prints and parses as the words users type.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident, $what:literal { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
+
+        impl $name {
+            /// Every value, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word that users type.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+            fn from_str(s: &str) -> Result<Self, UnknownWord> {
+                Self::ALL.iter().copied().find(|v| v.word() == s).ok_or_else(|| UnknownWord {
+                    what: $what,
+                    known: Self::ALL.iter().map(|v| v.word()).collect::<Vec<_>>().join(", "),
+                    got: s.to_owned(),
+                })
+            }
+        }
+    };
+}
+
+words! {
+    /// How a face is made unrecognisable.
+    #[derive(Default)]
+    Mode, "mode" {
+        /// Reduced to at most 8×8 cells, smoothly interpolated.
+        #[default]
+        Blur = "blur",
+        /// Reduced to at most 8×8 cells, drawn as squares.
+        Pixelate = "pixelate",
+        /// One colour.
+        Solid = "solid",
+    }
+}
+
+words! {
+    /// Where networks run.
+    #[derive(Default)]
+    DeviceChoice, "device" {
+        /// The best that can be had; says which and why.
+        #[default]
+        Auto = "auto",
+        /// Processor.
+        Cpu = "cpu",
+        /// NVIDIA GPU through CUDA.
+        Cuda = "cuda",
+        /// NVIDIA GPU through TensorRT.
+        Tensorrt = "tensorrt",
+    }
+}
+
+words! {
+    /// What becomes of a frame whose faces could not be handled as asked.
+    #[derive(Default)]
+    OnFailure, "on-failure" {
+        /// Opaque fill of the regions; of the whole frame where the regions are not known.
+        #[default]
+        Cover = "cover",
+        /// Opaque fill of the whole frame.
+        CoverFrame = "cover-frame",
+        /// The frame is not released.
+        Drop = "drop",
+        /// The stream ends with an error.
+        Error = "error",
+    }
+}
+
+words! {
+    /// Which detector looks at the frame.
+    #[derive(Default)]
+    DetectorChoice, "detector" {
+        /// CenterFace, with BlazeFace for large faces between its runs.
+        #[default]
+        Auto = "auto",
+        /// CenterFace alone.
+        Centerface = "centerface",
+        /// BlazeFace alone: large faces only.
+        Blazeface = "blazeface",
+        /// YuNet from the user's file, through OpenCV.
+        Yunet = "yunet",
+        /// SCRFD from the user's file.
+        Scrfd = "scrfd",
+    }
+}
+
+/// What must be known before the first frame.
+#[derive(Debug, Clone, Default)]
+pub struct EngineConfig {
+    /// Folder of the small models with their manifest; searched for where `None`.
+    pub models_dir: Option<PathBuf>,
+    /// ONNX Runtime's shared library; searched for where `None`.
+    pub runtime_library: Option<PathBuf>,
+    /// Detector's file for `yunet` and `scrfd`.
+    pub detector_model: Option<PathBuf>,
+    /// Which detector.
+    pub detector: DetectorChoice,
+    /// Where networks run.
+    pub device: DeviceChoice,
+    /// Threads for networks; 0 = as many as there are cores.
+    pub threads: usize,
+    /// Frames held back so that a new track can be covered backwards.
+    pub lookahead: usize,
+    /// Secret of the session; random where `None`.
+    pub seed: Option<u64>,
+}
+
+/// What may change between two frames.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// How faces are treated.
+    pub mode: Mode,
+    /// Smallest confidence that starts a track, 0–1.
+    pub threshold: f32,
+    /// Smallest face looked for, px of the frame's larger face side.
+    pub min_face_px: u32,
+    /// Detect at least every so many frames; 0 = adaptive within the budget.
+    pub detect_interval: u32,
+    /// Growth of a covered region about the face's box.
+    pub mask_scale: f32,
+    /// Width of the soft rim outside the covered region, as a share of the face's width.
+    pub feather: f32,
+    /// Colour of `solid` and of opaque fallbacks, RGB.
+    pub fill_rgb: [u8; 3],
+    /// How long a lost face's region stays covered.
+    pub hold: Duration,
+    /// Cosine to the source above which an output counts as recognisable; the recogniser's FAR 1e-3 point where `None`.
+    pub verify_threshold: Option<f32>,
+    /// Policy for frames that could not be handled.
+    pub on_failure: OnFailure,
+    /// Longest time one frame may take before the ladder steps down; none where `None`.
+    pub deadline: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            threshold: 0.5,
+            min_face_px: 20,
+            detect_interval: 0,
+            mask_scale: 1.25,
+            feather: 0.08,
+            fill_rgb: [16, 16, 16],
+            hold: Duration::from_millis(1000),
+            verify_threshold: None,
+            on_failure: OnFailure::default(),
+            deadline: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mode, OnFailure};
+
+    #[test]
+    fn words_round_trip() {
+        for mode in Mode::ALL {
+            assert_eq!(mode.word().parse::<Mode>(), Ok(*mode));
+        }
+        for policy in OnFailure::ALL {
+            assert_eq!(policy.word().parse::<OnFailure>(), Ok(*policy));
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_lists_the_known_ones() {
+        let error = "mosaic".parse::<Mode>().expect_err("not a mode");
+        assert_eq!(error.to_string(), "mode: expected one of blur, pixelate, solid, got `mosaic`");
+    }
+}

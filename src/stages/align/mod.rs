@@ -1,0 +1,37 @@
+//! Track → mesh, crop and mask. See [`MeshFitter`].
+
+use crate::frame::{BoxPx, FrameView, Landmarks5, Mesh};
+
+/// Where to look for a mesh.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FaceHint {
+    /// Where the face is thought to be, frame px.
+    pub box_px: BoxPx,
+    /// In-plane rotation, radians.
+    pub roll_rad: f32,
+    /// Landmarks where known.
+    pub landmarks: Option<Landmarks5>,
+}
+
+/// Why no mesh could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AlignError {
+    /// The network failed.
+    #[error("face mesh: {0}")]
+    Backend(#[from] crate::backend::BackendError),
+    /// The frame could not be read.
+    #[error("face mesh: {0}")]
+    Frame(#[from] nullface_kernels::KernelError),
+    /// The network answered with numbers that cannot be points.
+    #[error("face mesh: {0}")]
+    BadOutput(String),
+}
+
+/// Fits the 468-point mesh to faces.
+pub trait MeshFitter: Send {
+    /// One mesh a hint, in order; `face_prob` says whether there is a face at all.
+    ///
+    /// # Errors
+    /// [`AlignError`]; the caller falls back to boxes.
+    fn fit(&mut self, frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError>;
+}

@@ -1,0 +1,44 @@
+//! Crop → embedding. See [`Recogniser`].
+
+use crate::frame::{FrameView, Landmarks5};
+
+/// An L2-normalised identity embedding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedding(pub Vec<f32>);
+
+impl Embedding {
+    /// Cosine with another embedding of the same recogniser, −1 to 1; `None` where lengths differ.
+    #[must_use]
+    pub fn cos(&self, other: &Self) -> Option<f32> {
+        (self.0.len() == other.0.len()).then(|| self.0.iter().zip(&other.0).map(|(a, b)| a * b).sum())
+    }
+}
+
+/// Why no embedding could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentifyError {
+    /// The network failed.
+    #[error("recogniser: {0}")]
+    Backend(#[from] crate::backend::BackendError),
+    /// The frame could not be read.
+    #[error("recogniser: {0}")]
+    Frame(#[from] nullface_kernels::KernelError),
+    /// Not a unit vector of the expected length.
+    #[error("recogniser: {0}")]
+    BadOutput(String),
+}
+
+/// Turns faces into identity embeddings.
+pub trait Recogniser: Send {
+    /// A name for reports.
+    fn name(&self) -> &str;
+
+    /// Cosine above which two embeddings are taken for one person, at a false-accept rate of 1e-3.
+    fn same_person_cos(&self) -> f32;
+
+    /// One embedding a face, in order.
+    ///
+    /// # Errors
+    /// [`IdentifyError`]; the caller covers.
+    fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError>;
+}

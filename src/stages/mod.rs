@@ -1,0 +1,6 @@
+//! One folder a stage. A stage knows [`crate::frame`] and [`crate::backend`], never a sibling.
+
+pub mod align;
+pub mod detect;
+pub mod identify;
+pub mod track;

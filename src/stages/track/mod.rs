@@ -1,0 +1,1 @@
+//! Faces + history → tracks. Pure: no I/O, no clock of its own.
