@@ -2,7 +2,7 @@
 //   node original.mjs FILE N H W C OUTPUT...     reads FILE.in, writes FILE.<OUTPUT>.out, in the working folder
 // face-api: the package's own forwardInput (padding, normalisation and all). human: its graph model files in @tensorflow/tfjs.
 import fs from 'node:fs';
-import { createRequire } from 'node:module';
+import Module, { createRequire } from 'node:module';
 const require = createRequire(import.meta.url);
 const [file, N, H, W, C, ...outputs] = process.argv.slice(2);
 const shape = [N, H, W, C].map(Number);
@@ -12,8 +12,11 @@ const save = (name, values) => fs.writeFileSync(`${file}.${name}.out`, Buffer.fr
 const bytes = (path) => { const b = fs.readFileSync(path); return b.buffer.slice(b.byteOffset, b.byteOffset + b.length); };
 
 if (file.startsWith('faceapi')) {
-  const faceapi = await import('./node_modules/@vladmandic/face-api/dist/face-api.esm-nobundle.js');
-  const { tf } = faceapi;
+  // face-api's node build asks for the native backend; the pure JavaScript one has the same interface.
+  const resolve = Module._resolveFilename;
+  Module._resolveFilename = (name, ...rest) => resolve(name === '@tensorflow/tfjs-node' ? '@tensorflow/tfjs' : name, ...rest);
+  const faceapi = require('@vladmandic/face-api/dist/face-api.node.js');
+  const tf = require('@tensorflow/tfjs');
   await tf.setBackend('cpu');
   await tf.ready();
   const [Net, stem] = { 'faceapi_recognition.onnx': [faceapi.FaceRecognitionNet, 'face_recognition_model'], 'faceapi_expression.onnx': [faceapi.FaceExpressionNet, 'face_expression_model'], 'faceapi_age_sex.onnx': [faceapi.AgeGenderNet, 'age_gender_model'] }[file];
