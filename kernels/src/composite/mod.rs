@@ -36,27 +36,24 @@ pub fn blend_crop(
     crop_height: usize,
     crop_from_frame: &Affine,
 ) -> Result<(), KernelError> {
-    const OP: &str = "composite::blend_crop";
-    check_mask(OP, mask, image.width(), image.height())?;
-    check_crop(
-        OP,
-        "crop_rgb length",
-        crop_rgb.len(),
-        crop_width,
-        crop_height,
-    )?;
-    check_map(OP, "crop_from_frame", crop_from_frame)?;
+    if crate::reference_forced() {
+        return reference::blend_crop(
+            image,
+            mask,
+            crop_rgb,
+            crop_width,
+            crop_height,
+            crop_from_frame,
+        );
+    }
     let crop = Crop {
         values: crop_rgb,
         width: crop_width,
         height: crop_height,
         crop_from_frame,
     };
-    if crate::reference_forced() {
-        reference::blend_crop(image, mask, &crop);
-    } else {
-        fast::blend_crop(image, mask, &crop);
-    }
+    crop.check("composite::blend_crop", image, mask)?;
+    fast::blend_crop(image, mask, &crop);
     Ok(())
 }
 
@@ -72,18 +69,8 @@ pub fn blend_delta(
     height: usize,
     crop_from_frame: &Affine,
 ) -> Result<(), KernelError> {
-    const OP: &str = "composite::blend_delta";
-    check_mask(OP, mask, image.width(), image.height())?;
-    check_crop(OP, "delta_rgb length", delta_rgb.len(), width, height)?;
-    check_map(OP, "crop_from_frame", crop_from_frame)?;
-    if let Some(v) = delta_rgb.iter().find(|v| !v.is_finite()) {
-        let (expected, got) = ("finite values".to_owned(), v.to_string());
-        return Err(KernelError::Argument {
-            op: OP,
-            what: "delta_rgb",
-            expected,
-            got,
-        });
+    if crate::reference_forced() {
+        return reference::blend_delta(image, mask, delta_rgb, width, height, crop_from_frame);
     }
     let crop = Crop {
         values: delta_rgb,
@@ -91,15 +78,13 @@ pub fn blend_delta(
         height,
         crop_from_frame,
     };
-    if crate::reference_forced() {
-        reference::blend_delta(image, mask, &crop);
-    } else {
-        fast::blend_delta(image, mask, &crop);
-    }
+    crop.check("composite::blend_delta", image, mask)?;
+    crop.check_finite("composite::blend_delta")?;
+    fast::blend_delta(image, mask, &crop);
     Ok(())
 }
 
-/// A checked crop and its place.
+/// A crop and its place.
 #[derive(Debug)]
 struct Crop<'a, T> {
     values: &'a [T],
@@ -108,35 +93,53 @@ struct Crop<'a, T> {
     crop_from_frame: &'a Affine,
 }
 
-fn check_crop(
-    op: &'static str,
-    what: &'static str,
-    len: usize,
-    width: usize,
-    height: usize,
-) -> Result<(), KernelError> {
-    let max = MAX_SIDE_PX as usize;
-    let argument = |what, expected: String, got: String| {
+impl<T> Crop<'_, T> {
+    fn check(
+        &self,
+        op: &'static str,
+        image: &ImageMut<'_>,
+        mask: &RegionMask,
+    ) -> Result<(), KernelError> {
+        check_mask(op, mask, image.width(), image.height())?;
+        let Self { width, height, .. } = *self;
+        let max = MAX_SIDE_PX as usize;
+        let argument = |what, expected: String, got: String| {
+            Err(KernelError::Argument {
+                op,
+                what,
+                expected,
+                got,
+            })
+        };
+        if width == 0 || height == 0 || width > max || height > max {
+            return argument(
+                "crop size",
+                format!("1..={max} px a side"),
+                format!("{width}x{height}"),
+            );
+        }
+        let len = 3 * width * height;
+        if self.values.len() != len {
+            return argument(
+                "crop length",
+                format!("{len} for {width}x{height}"),
+                self.values.len().to_string(),
+            );
+        }
+        check_map(op, "crop_from_frame", self.crop_from_frame)
+    }
+}
+
+impl Crop<'_, f32> {
+    fn check_finite(&self, op: &'static str) -> Result<(), KernelError> {
+        let Some(v) = self.values.iter().find(|v| !v.is_finite()) else {
+            return Ok(());
+        };
         Err(KernelError::Argument {
             op,
-            what,
-            expected,
-            got,
+            what: "delta_rgb",
+            expected: "finite values".to_owned(),
+            got: v.to_string(),
         })
-    };
-    if width == 0 || height == 0 || width > max || height > max {
-        return argument(
-            "crop size",
-            format!("1..={max} px a side"),
-            format!("{width}x{height}"),
-        );
     }
-    if len != 3 * width * height {
-        return argument(
-            what,
-            format!("{} for {width}x{height}", 3 * width * height),
-            len.to_string(),
-        );
-    }
-    Ok(())
 }

@@ -1,6 +1,8 @@
 //! The plain definition: sample by sample, pixel by pixel, tap by tap.
 
 use super::{Crop, MAX_DELTA};
+use crate::KernelError;
+use crate::affine::Affine;
 use crate::blend::{DELTA_BITS, add, mix, weight};
 use crate::color::Coder;
 use crate::image::ImageMut;
@@ -9,24 +11,61 @@ use crate::packing::Packing;
 use crate::taps::{bilinear, tap_count, tap_offset};
 use crate::tile::MAX_TILE_TAPS;
 
-/// See [`super::blend_crop`]; arguments have been checked.
-pub(super) fn blend_crop(image: &mut ImageMut<'_>, mask: &RegionMask, crop: &Crop<'_, u8>) {
+/// See [`super::blend_crop`].
+///
+/// # Errors
+/// As there.
+pub fn blend_crop(
+    image: &mut ImageMut<'_>,
+    mask: &RegionMask,
+    crop_rgb: &[u8],
+    width: usize,
+    height: usize,
+    crop_from_frame: &Affine,
+) -> Result<(), KernelError> {
+    let crop = Crop {
+        values: crop_rgb,
+        width,
+        height,
+        crop_from_frame,
+    };
+    crop.check("composite::blend_crop", image, mask)?;
     let coder = Coder::new(image.info());
     let max = f32::from(coder.max_code());
     each(image, mask, |component, old, a, pixels| {
         let new = mean(pixels, |x, y| {
-            coder.encode(sample(crop, x, y, f32::from))[component]
+            coder.encode(sample(&crop, x, y, f32::from))[component]
         });
         mix(old, (new + 0.5).clamp(0.0, max) as u16, a)
     });
+    Ok(())
 }
 
-/// See [`super::blend_delta`]; arguments have been checked.
-pub(super) fn blend_delta(image: &mut ImageMut<'_>, mask: &RegionMask, crop: &Crop<'_, f32>) {
+/// See [`super::blend_delta`].
+///
+/// # Errors
+/// As there.
+pub fn blend_delta(
+    image: &mut ImageMut<'_>,
+    mask: &RegionMask,
+    delta_rgb: &[f32],
+    width: usize,
+    height: usize,
+    crop_from_frame: &Affine,
+) -> Result<(), KernelError> {
+    let crop = Crop {
+        values: delta_rgb,
+        width,
+        height,
+        crop_from_frame,
+    };
+    crop.check("composite::blend_delta", image, mask)?;
+    crop.check_finite("composite::blend_delta")?;
     let coder = Coder::new(image.info());
     each(image, mask, |component, old, a, pixels| {
+        let bounded = |v: f32| v.clamp(-MAX_DELTA, MAX_DELTA);
         let delta = mean(pixels, |x, y| {
-            coder.encode_delta(sample(crop, x, y, |v| v.clamp(-MAX_DELTA, MAX_DELTA)))[component]
+            coder.encode_delta(sample(&crop, x, y, bounded))[component]
         });
         add(
             old,
@@ -35,6 +74,7 @@ pub(super) fn blend_delta(image: &mut ImageMut<'_>, mask: &RegionMask, crop: &Cr
             coder.max_code(),
         )
     });
+    Ok(())
 }
 
 fn mean(pixels: &[[usize; 2]], value: impl Fn(usize, usize) -> f32) -> f32 {

@@ -34,12 +34,11 @@ pub const MAX_CELLS: u32 = 8;
 /// # Errors
 /// [`KernelError::Argument`] for a mask that does not fit itself or the frame; nothing is written.
 pub fn solid(image: &mut ImageMut<'_>, mask: &RegionMask, rgb: [u8; 3]) -> Result<(), KernelError> {
-    check_mask("cover::solid", mask, image.width(), image.height())?;
     if crate::reference_forced() {
-        reference::solid(image, mask, rgb)
-    } else {
-        fast::solid(image, mask, rgb)
+        return reference::solid(image, mask, rgb);
     }
+    check_mask("cover::solid", mask, image.width(), image.height())?;
+    fast::solid(image, mask, rgb);
     Ok(())
 }
 
@@ -52,12 +51,11 @@ pub fn pixelate(
     mask: &RegionMask,
     cells: u32,
 ) -> Result<(), KernelError> {
-    check_mask("cover::pixelate", mask, image.width(), image.height())?;
     if crate::reference_forced() {
-        reference::pixelate(image, mask, cells);
-    } else {
-        fast::pixelate(image, mask, cells);
+        return reference::pixelate(image, mask, cells);
     }
+    check_mask("cover::pixelate", mask, image.width(), image.height())?;
+    fast::pixelate(image, mask, cells);
     Ok(())
 }
 
@@ -66,12 +64,11 @@ pub fn pixelate(
 /// # Errors
 /// [`KernelError::Argument`] for a mask that does not fit itself or the frame; nothing is written.
 pub fn blur(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) -> Result<(), KernelError> {
-    check_mask("cover::blur", mask, image.width(), image.height())?;
     if crate::reference_forced() {
-        reference::blur(image, mask, cells)
-    } else {
-        fast::blur(image, mask, cells)
+        return reference::blur(image, mask, cells);
     }
+    check_mask("cover::blur", mask, image.width(), image.height())?;
+    fast::blur(image, mask, cells);
     Ok(())
 }
 

@@ -1,20 +1,34 @@
 //! The plain definition: sample by sample.
 
 use super::cells::{Grid, Means, SIDE, smooth};
-use crate::blend::{mix, weight};
+use crate::KernelError;
+use crate::blend::{check_mask, mix, weight};
 use crate::color::Coder;
 use crate::image::{Image, ImageMut};
 use crate::mask::RegionMask;
 use crate::packing::Packing;
 
-/// See [`super::solid`]; the mask has been checked.
-pub(super) fn solid(image: &mut ImageMut<'_>, mask: &RegionMask, rgb: [u8; 3]) {
+/// See [`super::solid`].
+///
+/// # Errors
+/// As there.
+pub fn solid(image: &mut ImageMut<'_>, mask: &RegionMask, rgb: [u8; 3]) -> Result<(), KernelError> {
+    check_mask("cover::solid", mask, image.width(), image.height())?;
     let codes = Coder::new(image.info()).encode_codes(rgb);
     replace(image, mask, |component, _, _| codes[component]);
+    Ok(())
 }
 
-/// See [`super::pixelate`]; the mask has been checked.
-pub(super) fn pixelate(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) {
+/// See [`super::pixelate`].
+///
+/// # Errors
+/// As there.
+pub fn pixelate(
+    image: &mut ImageMut<'_>,
+    mask: &RegionMask,
+    cells: u32,
+) -> Result<(), KernelError> {
+    check_mask("cover::pixelate", mask, image.width(), image.height())?;
     let grids = Grid::of(image.info(), mask, cells);
     let means = means(&image.as_image(), &grids);
     replace(image, mask, |component, sx, sy| {
@@ -22,10 +36,15 @@ pub(super) fn pixelate(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) 
         means[component][grid.y.cell_of(sy - grid.y.start)][grid.x.cell_of(sx - grid.x.start)]
             as u16
     });
+    Ok(())
 }
 
-/// See [`super::blur`]; the mask has been checked.
-pub(super) fn blur(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) {
+/// See [`super::blur`].
+///
+/// # Errors
+/// As there.
+pub fn blur(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) -> Result<(), KernelError> {
+    check_mask("cover::blur", mask, image.width(), image.height())?;
     let grids = Grid::of(image.info(), mask, cells);
     let means = means(&image.as_image(), &grids);
     replace(image, mask, |component, sx, sy| {
@@ -37,6 +56,7 @@ pub(super) fn blur(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) {
             sy - grid.y.start,
         ) as u16
     });
+    Ok(())
 }
 
 fn means(image: &Image<'_>, grids: &[Grid; 3]) -> [Means; 3] {
