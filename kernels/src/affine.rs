@@ -9,19 +9,26 @@ pub struct Affine {
 
 impl Affine {
     /// The identity.
-    pub const IDENTITY: Self = Self { m: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0] };
+    pub const IDENTITY: Self = Self {
+        m: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+    };
 
     /// Scale about the origin, then shift.
     #[must_use]
     pub const fn scale_shift(sx: f32, sy: f32, tx: f32, ty: f32) -> Self {
-        Self { m: [sx, 0.0, tx, 0.0, sy, ty] }
+        Self {
+            m: [sx, 0.0, tx, 0.0, sy, ty],
+        }
     }
 
     /// Maps a point.
     #[must_use]
     pub fn apply(&self, p: [f32; 2]) -> [f32; 2] {
         let m = &self.m;
-        [m[0] * p[0] + m[1] * p[1] + m[2], m[3] * p[0] + m[4] * p[1] + m[5]]
+        [
+            m[0] * p[0] + m[1] * p[1] + m[2],
+            m[3] * p[0] + m[4] * p[1] + m[5],
+        ]
     }
 
     /// Determinant of the linear part: the factor by which areas grow.
@@ -39,7 +46,9 @@ impl Affine {
         }
         let [a, b, c, d, e, f] = self.m;
         let (ia, ib, id, ie) = (e / det, -b / det, -d / det, a / det);
-        Some(Self { m: [ia, ib, -(ia * c + ib * f), id, ie, -(id * c + ie * f)] })
+        Some(Self {
+            m: [ia, ib, -(ia * c + ib * f), id, ie, -(id * c + ie * f)],
+        })
     }
 
     /// `self ∘ other`: first `other`, then `self`.
@@ -65,7 +74,9 @@ mod tests {
 
     #[test]
     fn inverse_undoes_the_map() {
-        let map = Affine { m: [1.5, -0.25, 7.0, 0.5, 2.0, -3.0] };
+        let map = Affine {
+            m: [1.5, -0.25, 7.0, 0.5, 2.0, -3.0],
+        };
         let inverse = map.inverse().expect("map has an inverse");
         let round = inverse.after(&map);
         for (got, want) in round.m.iter().zip(Affine::IDENTITY.m) {
@@ -75,7 +86,19 @@ mod tests {
 
     #[test]
     fn a_flat_map_has_no_inverse() {
-        assert_eq!(Affine { m: [1.0, 2.0, 0.0, 2.0, 4.0, 0.0] }.inverse(), None);
-        assert_eq!(Affine { m: [f32::NAN, 0.0, 0.0, 0.0, 1.0, 0.0] }.inverse(), None);
+        assert_eq!(
+            Affine {
+                m: [1.0, 2.0, 0.0, 2.0, 4.0, 0.0]
+            }
+            .inverse(),
+            None
+        );
+        assert_eq!(
+            Affine {
+                m: [f32::NAN, 0.0, 0.0, 0.0, 1.0, 0.0]
+            }
+            .inverse(),
+            None
+        );
     }
 }

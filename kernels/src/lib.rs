@@ -9,18 +9,43 @@
 //! | [`mask`] | polygon in frame px → 8-bit coverage of a rectangle | 0 = untouched for ever |
 //! | [`cover`] | frame, mask → solid, pixelated or blurred region | at most 8×8 cells of information left |
 //! | [`composite`] | RGB crop, mask → frame | bit-exact where the mask is 0 |
+//! | [`luma`] | frame → thumbnail, histogram | sparse, for scene cuts |
+//! | [`color`] | RGB ↔ Y'CbCr codes | every matrix, range and depth |
+//!
+//! `NULLFACE_REFERENCE=1` in the environment, read once, makes every operator run its plain definition.
 
 pub mod affine;
+mod blend;
+pub mod color;
+pub mod composite;
+pub mod cover;
+pub mod crop;
 pub mod image;
+pub mod luma;
+pub mod mask;
+mod packing;
+mod separable;
+mod taps;
+mod tile;
 
 pub use affine::Affine;
 pub use image::{Image, ImageInfo, ImageMut, Matrix, PixelFormat, Range};
+pub use mask::RegionMask;
+
+/// Whether `NULLFACE_REFERENCE=1` asks for the plain definitions; the environment is read once a process.
+#[must_use]
+pub fn reference_forced() -> bool {
+    static FORCED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *FORCED.get_or_init(|| std::env::var_os("NULLFACE_REFERENCE").is_some_and(|v| v == "1"))
+}
 
 /// What an operator refuses, with the numbers that made it refuse.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum KernelError {
     /// A plane is shorter than its geometry needs.
-    #[error("{op}: plane {plane} of {format:?} {width}x{height} needs {needed} bytes at stride {stride}, got {got}")]
+    #[error(
+        "{op}: plane {plane} of {format:?} {width}x{height} needs {needed} bytes at stride {stride}, got {got}"
+    )]
     PlaneTooSmall {
         /// Operator or constructor.
         op: &'static str,

@@ -1,0 +1,113 @@
+//! Covering a region so that nothing of what it held can be recovered.
+//!
+//! | | |
+//! |---|---|
+//! | [`solid`] | one colour |
+//! | [`pixelate`], [`blur`] | the mask's rectangle is reduced to at most 8×8 cell means per component, in the frame's own colour space; *then* expanded: by nearest cell, or by a quadratic B-spline |
+//! | cells | `cells` along the rectangle's longer side, in proportion along the shorter, never more than samples; 1..=8, clamped |
+//! | mean | `(sum + n/2) / n`, integer, over cell `i` = samples `⌊iW/n⌋..⌊(i+1)W/n⌋` of the component's own grid |
+//! | blend | [`crate::composite`]'s: weight 0 untouched bit for bit, 255 replaces |
+//! | [`fill_frame`] | every sample of every plane, alpha and x bytes set to 255, row padding untouched; cannot fail |
+//! | tolerance | exact: integer arithmetic, fast path = [`reference`] bit for bit |
+//! | errors | a mask that is inconsistent or leaves the frame: [`KernelError::Argument`], nothing written |
+//!
+//! Irreversible by construction: wherever the weight is 255 the output is a function of the cell
+//! means alone, so two frames with equal means give equal output. A Gaussian blur, which this
+//! replaces, is a linear map that can be undone as far as noise allows.
+
+mod cells;
+mod fast;
+pub mod reference;
+
+use crate::KernelError;
+use crate::blend::check_mask;
+use crate::color::Coder;
+use crate::image::ImageMut;
+use crate::mask::RegionMask;
+use crate::packing::Packing;
+
+/// Most cells along either side of a region.
+pub const MAX_CELLS: u32 = 8;
+
+/// Covers the region with one colour.
+///
+/// # Errors
+/// [`KernelError::Argument`] for a mask that does not fit itself or the frame; nothing is written.
+pub fn solid(image: &mut ImageMut<'_>, mask: &RegionMask, rgb: [u8; 3]) -> Result<(), KernelError> {
+    check_mask("cover::solid", mask, image.width(), image.height())?;
+    if crate::reference_forced() {
+        reference::solid(image, mask, rgb)
+    } else {
+        fast::solid(image, mask, rgb)
+    }
+    Ok(())
+}
+
+/// Covers the region with its own cell means, as blocks.
+///
+/// # Errors
+/// [`KernelError::Argument`] for a mask that does not fit itself or the frame; nothing is written.
+pub fn pixelate(
+    image: &mut ImageMut<'_>,
+    mask: &RegionMask,
+    cells: u32,
+) -> Result<(), KernelError> {
+    check_mask("cover::pixelate", mask, image.width(), image.height())?;
+    if crate::reference_forced() {
+        reference::pixelate(image, mask, cells);
+    } else {
+        fast::pixelate(image, mask, cells);
+    }
+    Ok(())
+}
+
+/// Covers the region with its own cell means, smoothly.
+///
+/// # Errors
+/// [`KernelError::Argument`] for a mask that does not fit itself or the frame; nothing is written.
+pub fn blur(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) -> Result<(), KernelError> {
+    check_mask("cover::blur", mask, image.width(), image.height())?;
+    if crate::reference_forced() {
+        reference::blur(image, mask, cells)
+    } else {
+        fast::blur(image, mask, cells)
+    }
+    Ok(())
+}
+
+/// Covers the whole frame with one colour, opaque: what is left when everything else failed.
+pub fn fill_frame(image: &mut ImageMut<'_>, rgb: [u8; 3]) {
+    let info = *image.info();
+    let packing = Packing::of(info.format);
+    let codes = Coder::new(&info).encode_codes(rgb);
+    for (index, plane) in image.planes_mut().iter_mut().enumerate() {
+        // What repeats along the plane's rows: 24 bytes hold every packing a whole number of times.
+        let mut pattern = [255u8; 24];
+        for (c, &code) in packing
+            .components
+            .iter()
+            .zip(&codes)
+            .filter(|(c, _)| c.plane == index)
+        {
+            let raw = packing.depth.raw(code).to_le_bytes();
+            let bytes = packing.depth.bytes();
+            for sample in pattern
+                .chunks_exact_mut(bytes)
+                .skip(c.offset)
+                .step_by(c.step)
+            {
+                sample.copy_from_slice(&raw[..bytes]);
+            }
+        }
+        let (row, rows) = info.format.plane_size(index, info.width, info.height);
+        for line in plane.data.chunks_mut(plane.stride).take(rows) {
+            for to in line
+                .get_mut(..row)
+                .unwrap_or_default()
+                .chunks_mut(pattern.len())
+            {
+                to.copy_from_slice(&pattern[..to.len()]);
+            }
+        }
+    }
+}

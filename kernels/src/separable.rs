@@ -1,0 +1,183 @@
+//! Separable resampling of a frame of any format: one output row of its three components at a time.
+//!
+//! Down the rows first, over whole plane rows as they are stored (interleaved components share the
+//! pass, and the loop is contiguous whatever the format), then along the row per component.
+
+use crate::image::Image;
+use crate::packing::{Depth, Packing};
+use crate::taps::Taps;
+
+/// A frame with a filter per axis and subsampling.
+#[derive(Debug)]
+pub(crate) struct Separable<'a> {
+    image: &'a Image<'a>,
+    packing: Packing,
+    /// Filters for subsampling 0 and 1.
+    columns: [Taps; 2],
+    rows: [Taps; 2],
+    width: usize,
+}
+
+/// Buffers of one thread.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    accumulated: Vec<f32>,
+    /// The row: three components of `width` values.
+    pub(crate) row: [Vec<f32>; 3],
+}
+
+impl<'a> Separable<'a> {
+    /// `columns` and `rows` make the filter for a subsampling.
+    pub(crate) fn new(
+        image: &'a Image<'a>,
+        width: usize,
+        columns: impl Fn(u32) -> Taps,
+        rows: impl Fn(u32) -> Taps,
+    ) -> Self {
+        let packing = Packing::of(image.info().format);
+        let chroma = &packing.components[1];
+        let pair = |make: &dyn Fn(u32) -> Taps, shift: u32| {
+            [make(0), if shift > 0 { make(1) } else { Taps::default() }]
+        };
+        let columns = pair(&columns, chroma.shift_x);
+        let rows = pair(&rows, chroma.shift_y);
+        Self {
+            image,
+            packing,
+            columns,
+            rows,
+            width,
+        }
+    }
+
+    /// Computes output row `y` into `scratch.row`.
+    pub(crate) fn row(&self, y: usize, scratch: &mut Scratch) {
+        let Scratch { accumulated, row } = scratch;
+        for to in row.iter_mut() {
+            to.resize(self.width, 0.0);
+        }
+        for (index, plane) in self.image.planes().iter().enumerate() {
+            let mut members = self
+                .packing
+                .components
+                .iter()
+                .enumerate()
+                .filter(|(_, c)| c.plane == index);
+            let (mut first, mut last, mut shift_y) = (usize::MAX, 0, 0);
+            for (_, c) in members.clone() {
+                let (lo, hi) = self.columns[c.shift_x as usize].range();
+                first = first.min(lo * c.step + c.offset);
+                last = last.max(hi.saturating_sub(1) * c.step + c.offset + 1);
+                shift_y = c.shift_y as usize;
+            }
+            let (start, weights) = self.rows[shift_y].of(y);
+            let bytes = self.packing.depth.bytes();
+            let line = |k: usize| {
+                let at = (start + k) * plane.stride;
+                plane
+                    .data
+                    .get(at + first * bytes..at + last * bytes)
+                    .unwrap_or(&[])
+            };
+            accumulated.resize(last.saturating_sub(first), 0.0);
+            down(self.packing.depth, weights, line, accumulated);
+            for (component, c) in members.by_ref() {
+                along(
+                    &self.columns[c.shift_x as usize],
+                    accumulated,
+                    c.step,
+                    c.offset,
+                    first,
+                    &mut row[component],
+                );
+            }
+        }
+    }
+}
+
+/// Weighted sum of rows.
+fn down<'p>(depth: Depth, weights: &[f32], line: impl Fn(usize) -> &'p [u8], out: &mut [f32]) {
+    let value = |pair: &[u8; 2]| f32::from(depth.code(u16::from_le_bytes(*pair)));
+    let mut fresh = true;
+    for (k, pair) in weights.chunks(2).enumerate() {
+        let (w0, w1) = (pair[0], pair.get(1).copied().unwrap_or(0.0));
+        if w0 == 0.0 && w1 == 0.0 {
+            continue;
+        }
+        let a = line(2 * k);
+        // A padded weight of zero may stand for a row that does not exist.
+        let b = if w1 == 0.0 { a } else { line(2 * k + 1) };
+        match (depth, fresh) {
+            (Depth::U8, true) => {
+                for ((to, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                    *to = w0 * f32::from(a) + w1 * f32::from(b);
+                }
+            }
+            (Depth::U8, false) => {
+                for ((to, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                    *to += w0 * f32::from(a) + w1 * f32::from(b);
+                }
+            }
+            _ => {
+                if fresh {
+                    out.fill(0.0);
+                }
+                let (a, b) = (a.as_chunks::<2>().0, b.as_chunks::<2>().0);
+                for ((to, a), b) in out.iter_mut().zip(a).zip(b) {
+                    *to += w0 * value(a) + w1 * value(b);
+                }
+            }
+        }
+        fresh = false;
+    }
+    if fresh {
+        out.fill(0.0);
+    }
+}
+
+/// Weighted sums along a row, for one component of an accumulated plane row that begins at element `first`.
+fn along(taps: &Taps, from: &[f32], step: usize, offset: usize, first: usize, out: &mut [f32]) {
+    match taps.len {
+        1 => fixed::<1>(taps, from, step, offset, first, out),
+        2 => fixed::<2>(taps, from, step, offset, first, out),
+        3 => fixed::<3>(taps, from, step, offset, first, out),
+        4 => fixed::<4>(taps, from, step, offset, first, out),
+        len => {
+            for ((to, &start), weights) in out
+                .iter_mut()
+                .zip(&taps.starts)
+                .zip(taps.weights.chunks_exact(len.max(1)))
+            {
+                let run = from.get(start * step + offset - first..).unwrap_or(&[]);
+                *to = run
+                    .iter()
+                    .step_by(step)
+                    .zip(weights)
+                    .map(|(&v, &w)| v * w)
+                    .sum();
+            }
+        }
+    }
+}
+
+fn fixed<const N: usize>(
+    taps: &Taps,
+    from: &[f32],
+    step: usize,
+    offset: usize,
+    first: usize,
+    out: &mut [f32],
+) {
+    let weights = taps.weights.as_chunks::<N>().0;
+    for ((to, &start), weights) in out.iter_mut().zip(&taps.starts).zip(weights) {
+        let at = start * step + offset - first;
+        let Some(run) = from.get(at..at + (N - 1) * step + 1) else {
+            continue;
+        };
+        let mut sum = 0.0;
+        for k in 0..N {
+            sum += weights[k] * run[k * step];
+        }
+        *to = sum;
+    }
+}
