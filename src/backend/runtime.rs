@@ -1,0 +1,212 @@
+//! Loads ONNX Runtime once a process and owns its environment: one thread pool for all sessions, so
+//! that a detector, a mesh and a recogniser do not each bring their own threads to two cores.
+//!
+//! Threads of the pool do not spin while idle: on two cores with spinning a run of CenterFace at
+//! 640×384 took 1.7 times as long as without, beside other work (medians of one run, 2 threads).
+//!
+//! Limits: a process has one runtime and one pool size; who opens it first decides. Sessions that ask
+//! for another number of threads get a pool of their own.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+
+use ort::environment::{Environment, GlobalThreadPoolOptions};
+
+use super::BackendError;
+use super::search::Places;
+
+/// File names of the library, in order of preference.
+const LIBRARY_NAMES: [&str; 2] = ["libonnxruntime.so", "libonnxruntime.so.1"];
+/// What to do about a missing library.
+const LIBRARY_REMEDY: &str = "run scripts/setup.sh, or point NULLFACE_ORT_LIBRARY at libonnxruntime.so 1.24 or newer";
+/// What to do about missing models.
+const MODELS_REMEDY: &str = "point NULLFACE_MODELS (or models-dir) at the folder that holds manifest.toml, models/small in a checkout";
+
+/// ONNX Runtime, loaded.
+#[derive(Debug)]
+pub struct Runtime {
+    pub(super) environment: Environment,
+    library: PathBuf,
+    version: String,
+    threads: usize,
+}
+
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+static LOADING: Mutex<()> = Mutex::new(());
+
+impl Runtime {
+    /// The process's runtime, loaded on the first call. `threads` 0 = as many as there are cores.
+    ///
+    /// # Errors
+    /// [`BackendError::RuntimeMissing`] lists the places looked at; [`BackendError::Runtime`] where a
+    /// library was found that does not load or is too old, or another one is loaded already.
+    pub fn get(explicit: Option<&Path>, threads: usize) -> Result<&'static Self, BackendError> {
+        let _one_at_a_time = LOADING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(loaded) = RUNTIME.get() {
+            if let Some(wanted) = explicit {
+                let wanted = library_in(wanted).unwrap_or_else(|| wanted.to_path_buf());
+                if !same_file(&wanted, &loaded.library) {
+                    return Err(BackendError::Runtime {
+                        path: wanted.display().to_string(),
+                        why: format!("{} is loaded already, and a process can have one", loaded.library.display()),
+                        remedy: "use one library for all streams of a process".to_owned(),
+                    });
+                }
+            }
+            return Ok(loaded);
+        }
+        let library = find_library(explicit)?;
+        let failed = |why: String| BackendError::Runtime { path: library.display().to_string(), why, remedy: LIBRARY_REMEDY.to_owned() };
+        let threads = effective_threads(threads);
+        let builder = ort::init_from(&library).map_err(|e| failed(e.to_string()))?;
+        let environment = GlobalThreadPoolOptions::default()
+            .with_intra_threads(threads)
+            .and_then(|o| o.with_inter_threads(1))
+            .and_then(|o| o.with_spin_control(false))
+            .and_then(|o| builder.with_name("nullface").with_telemetry(false).with_global_thread_pool(o).build())
+            .map_err(|e| failed(e.to_string()))?;
+        environment.set_log_level(ort::logging::LogLevel::Warning);
+        let version = version_of(ort::info());
+        tracing::info!(library = %library.display(), version, threads, "ONNX Runtime loaded");
+        Ok(RUNTIME.get_or_init(|| Self { environment, library, version, threads }))
+    }
+
+    /// The library's file.
+    #[must_use]
+    pub fn library(&self) -> &Path {
+        &self.library
+    }
+
+    /// The library's version, as its build information tells it.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Threads of the common pool.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+}
+
+/// Number of threads meant by a setting: 0 = one a core.
+pub(super) fn effective_threads(setting: usize) -> usize {
+    if setting > 0 { setting } else { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) }
+}
+
+/// ONNX Runtime's library, by the order of [`super::search`].
+///
+/// # Errors
+/// [`BackendError::RuntimeMissing`] with the places looked at and the remedy.
+pub fn find_library(explicit: Option<&Path>) -> Result<PathBuf, BackendError> {
+    let named = explicit.map(Path::to_path_buf).or_else(|| from_environment("NULLFACE_ORT_LIBRARY"));
+    find_library_in(named.as_deref(), &Places::here())
+}
+
+fn find_library_in(named: Option<&Path>, places: &Places) -> Result<PathBuf, BackendError> {
+    let missing = |looked: String| BackendError::RuntimeMissing { looked, remedy: LIBRARY_REMEDY.to_owned() };
+    if let Some(named) = named {
+        return library_in(named).ok_or_else(|| missing(named.display().to_string()));
+    }
+    let folders = places.library_folders();
+    folders.iter().find_map(|f| library_in(f)).ok_or_else(|| missing(join(&folders)))
+}
+
+/// The folder of the small models, by the order of [`super::search`].
+///
+/// # Errors
+/// [`BackendError::Model`] with the places looked at and the remedy.
+pub fn find_models_dir(explicit: Option<&Path>) -> Result<PathBuf, BackendError> {
+    let named = explicit.map(Path::to_path_buf).or_else(|| from_environment("NULLFACE_MODELS"));
+    find_models_in(named.as_deref(), &Places::here())
+}
+
+fn find_models_in(named: Option<&Path>, places: &Places) -> Result<PathBuf, BackendError> {
+    let missing = |path: String| BackendError::Model { name: "manifest".to_owned(), path, why: "no manifest.toml there".to_owned(), remedy: MODELS_REMEDY.to_owned() };
+    let holds = |folder: &Path| folder.join("manifest.toml").is_file();
+    if let Some(named) = named {
+        return if holds(named) { Ok(absolute(named)) } else { Err(missing(named.display().to_string())) };
+    }
+    let folders = places.models_folders();
+    folders.iter().find(|f| holds(f)).map(|f| absolute(f)).ok_or_else(|| missing(join(&folders)))
+}
+
+fn from_environment(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+/// A library file itself, or the one in a folder; absolute, because the loader resolves relative
+/// paths against the executable.
+fn library_in(path: &Path) -> Option<PathBuf> {
+    if path.is_file() {
+        return Some(absolute(path));
+    }
+    LIBRARY_NAMES.iter().map(|n| path.join(n)).find(|p| p.is_file()).map(|p| absolute(&p))
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    absolute(a) == absolute(b)
+}
+
+fn join(folders: &[PathBuf]) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    for folder in folders {
+        let text = folder.display().to_string();
+        if !seen.contains(&text) {
+            seen.push(text);
+        }
+    }
+    seen.join(", ")
+}
+
+/// `1.24.4` from a release's build information; the whole text where it names no release.
+fn version_of(build_info: &str) -> String {
+    build_info.split("git-branch=rel-").nth(1).and_then(|rest| rest.split([',', ' ']).next()).unwrap_or(build_info).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Places, find_library_in, find_models_in, version_of};
+    use crate::backend::BackendError;
+
+    #[test]
+    fn a_missing_library_lists_the_places_and_the_remedy() {
+        let places = Places { data: vec!["/nowhere/data".into()], ..Places::default() };
+        let error = find_library_in(None, &places).expect_err("there is none");
+        let text = error.to_string();
+        assert!(matches!(error, BackendError::RuntimeMissing { .. }));
+        assert!(text.contains("/nowhere/data/nullface/onnxruntime/lib") && text.contains("scripts/setup.sh"), "{text}");
+    }
+
+    #[test]
+    fn a_named_place_is_a_command() {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::write(folder.path().join("libonnxruntime.so"), b"x").expect("file");
+        let places = Places { system: vec![folder.path().to_path_buf()], ..Places::default() };
+        assert!(find_library_in(None, &places).is_ok());
+        assert!(find_library_in(Some(folder.path()), &Places::default()).is_ok());
+        assert!(find_library_in(Some("/nowhere/lib.so".as_ref()), &places).is_err());
+    }
+
+    #[test]
+    fn models_are_found_by_their_manifest() {
+        let folder = tempfile::tempdir().expect("folder");
+        let small = folder.path().join("models/small");
+        std::fs::create_dir_all(&small).expect("folders");
+        let places = Places { working: Some(small.join("deeper")), ..Places::default() };
+        assert!(find_models_in(None, &places).is_err(), "no manifest yet");
+        std::fs::write(small.join("manifest.toml"), "").expect("file");
+        assert_eq!(find_models_in(None, &places).expect("found"), small.canonicalize().expect("path"));
+    }
+
+    #[test]
+    fn version_comes_from_the_branch_of_a_release() {
+        assert_eq!(version_of("ORT Build Info: git-branch=rel-1.24.4, git-commit-id=2d92, build type=Release"), "1.24.4");
+        assert_eq!(version_of("own build"), "own build");
+    }
+}

@@ -1,0 +1,251 @@
+//! One network, loaded and checked, with its input buffer kept between runs.
+//!
+//! | step | checked |
+//! |---|---|
+//! | load | bytes by the manifest; names, element types and shapes of inputs and outputs against it |
+//! | [`Session::input`] | one input, `float32`; the buffer is reused while the shape stays |
+//! | [`Session::run`] | the number of outputs |
+//! | [`Session::output`] | element type and exact shape; numbers are the caller's to check ([`first_not_finite`]) |
+//!
+//! Outputs lie in ONNX Runtime's arena, which hands the same memory out again in the next run, so a
+//! run with an unchanged shape allocates nothing from the system. Residency: processor memory on both
+//! ends; the runtime copies for GPU providers.
+
+use ort::logging::LogLevel;
+use ort::memory::Allocator;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::value::{DynValue, Shape, Tensor, TensorElementType, ValueType};
+
+use super::BackendError;
+use super::device::{Device, ResolvedDevice};
+use super::manifest::{ModelEntry, TensorSpec};
+use super::runtime::Runtime;
+
+/// Most elements of one input: a 7680×4320 RGB frame.
+const MAX_INPUT_ELEMENTS: usize = 7680 * 4320 * 3;
+
+/// A network ready to run.
+pub struct Session {
+    inner: ort::session::Session,
+    name: String,
+    device: Device,
+    input: Option<Tensor<f32>>,
+    input_shape: Vec<usize>,
+    outputs: Vec<DynValue>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("name", &self.name).field("device", &self.device).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Loads verified bytes. `threads` 0 = the common pool.
+    ///
+    /// # Errors
+    /// [`BackendError::Model`] where the graph does not load or differs from its entry;
+    /// [`BackendError::Device`] where a device asked for by name does not start.
+    pub(super) fn load(runtime: &Runtime, name: &str, path: &str, bytes: &[u8], entry: Option<&ModelEntry>, device: &ResolvedDevice, threads: usize) -> Result<Self, BackendError> {
+        let wrong = |why: String| BackendError::Model { name: name.to_owned(), path: path.to_owned(), why, remedy: "use a file that ONNX Runtime 1.24 can read".to_owned() };
+        let mut used = device.device;
+        let inner = match build(runtime, bytes, used, threads) {
+            Ok(inner) => inner,
+            Err(e) if used == Device::Cpu => return Err(wrong(format!("does not load: {e}"))),
+            Err(e) if device.strict => return Err(BackendError::Device { device: used.to_string(), why: e.to_string() }),
+            Err(e) => {
+                tracing::warn!(model = name, device = %used, error = %e, "device does not start; the processor is used");
+                used = Device::Cpu;
+                build(runtime, bytes, used, threads).map_err(|e| wrong(format!("does not load: {e}")))?
+            }
+        };
+        if let Some(entry) = entry {
+            check_outlets("input", inner.inputs(), &entry.input).map_err(wrong)?;
+            check_outlets("output", inner.outputs(), &entry.output).map_err(wrong)?;
+        }
+        if inner.inputs().len() != 1 {
+            return Err(wrong(format!("expected one input, got {}", inner.inputs().len())));
+        }
+        Ok(Self { inner, name: name.to_owned(), device: used, input: None, input_shape: Vec::new(), outputs: Vec::new() })
+    }
+
+    /// Name for messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it really runs.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Names of the outputs, in the graph's order.
+    #[must_use]
+    pub fn output_names(&self) -> Vec<String> {
+        self.inner.outputs().iter().map(|o| o.name().to_owned()).collect()
+    }
+
+    /// Shape of the input as the graph declares it, −1 where free.
+    #[must_use]
+    pub fn declared_input(&self) -> Vec<i64> {
+        self.inner.inputs().first().and_then(|i| tensor_of(i.dtype())).map(|(_, shape)| shape).unwrap_or_default()
+    }
+
+    /// The input buffer for a shape; its content is whatever the last run left there.
+    ///
+    /// # Errors
+    /// [`BackendError::Run`] where the size is out of bounds or memory is short.
+    pub fn input(&mut self, shape: &[usize]) -> Result<&mut [f32], BackendError> {
+        let elements = shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d)).filter(|n| (1..=MAX_INPUT_ELEMENTS).contains(n));
+        if elements.is_none() {
+            return Err(self.failed(format!("input: expected 1 to {MAX_INPUT_ELEMENTS} elements, got shape {shape:?}")));
+        }
+        if self.input.is_none() || self.input_shape != shape {
+            self.input = None;
+            let dims = Shape::new(shape.iter().map(|d| *d as i64));
+            let mut tensor = Tensor::<f32>::new(&Allocator::default(), dims).map_err(|e| self.failed(format!("input {shape:?}: {e}")))?;
+            tensor.extract_tensor_mut().1.fill(0.0);
+            self.input = Some(tensor);
+            self.input_shape = shape.to_vec();
+        }
+        match self.input.as_mut() {
+            Some(tensor) => Ok(tensor.extract_tensor_mut().1),
+            None => Err(BackendError::Run { model: self.name.clone(), why: "no input buffer".to_owned() }),
+        }
+    }
+
+    /// Runs on the input buffer.
+    ///
+    /// # Errors
+    /// [`BackendError::Run`].
+    pub fn run(&mut self) -> Result<(), BackendError> {
+        self.outputs.clear();
+        let Some(input) = self.input.as_ref() else {
+            return Err(self.failed("run before an input was set".to_owned()));
+        };
+        match self.inner.run(ort::inputs![input]) {
+            Ok(outputs) => self.outputs.extend(outputs.into_iter().map(|(_, value)| value)),
+            Err(e) => return Err(BackendError::Run { model: self.name.clone(), why: format!("input {:?}: {e}", self.input_shape) }),
+        }
+        Ok(())
+    }
+
+    /// One output of the last run.
+    ///
+    /// # Errors
+    /// [`BackendError::Shape`] where type or shape differ from what is expected.
+    pub fn output(&self, index: usize, expected: &[usize]) -> Result<&[f32], BackendError> {
+        let wrong = |got: String| BackendError::Shape { model: self.name.clone(), output: self.output_names().get(index).cloned().unwrap_or_else(|| index.to_string()), expected: format!("float32 {expected:?}"), got };
+        let value = self.outputs.get(index).ok_or_else(|| wrong("nothing".to_owned()))?;
+        let (shape, data) = value.try_extract_tensor::<f32>().map_err(|e| wrong(e.to_string()))?;
+        let same = shape.len() == expected.len() && shape.iter().zip(expected).all(|(a, b)| usize::try_from(*a) == Ok(*b));
+        if same { Ok(data) } else { Err(wrong(format!("{:?}", shape.iter().collect::<Vec<_>>()))) }
+    }
+
+    /// Shape and data of one output of the last run, for networks whose shapes are not known beforehand.
+    ///
+    /// # Errors
+    /// [`BackendError::Shape`] where there is none or it is not `float32`.
+    pub fn output_any(&self, index: usize) -> Result<(Vec<i64>, &[f32]), BackendError> {
+        let wrong = |got: String| BackendError::Shape { model: self.name.clone(), output: index.to_string(), expected: "float32".to_owned(), got };
+        let value = self.outputs.get(index).ok_or_else(|| wrong("nothing".to_owned()))?;
+        let (shape, data) = value.try_extract_tensor::<f32>().map_err(|e| wrong(e.to_string()))?;
+        Ok((shape.iter().copied().collect(), data))
+    }
+
+    fn failed(&self, why: String) -> BackendError {
+        BackendError::Run { model: self.name.clone(), why }
+    }
+}
+
+/// Position of the first number that is NaN or infinite.
+#[must_use]
+pub fn first_not_finite(data: &[f32]) -> Option<usize> {
+    // A sum is NaN or infinite if any part is; it costs a tenth of the branchy search (and may only
+    // overflow where values are beyond anything a network means, which the search then clears).
+    let lanes = data.chunks_exact(8);
+    let tail: f32 = lanes.remainder().iter().map(|v| v * 0.0).sum();
+    let sum = lanes.fold([0.0_f32; 8], |mut acc, c| {
+        for (a, v) in acc.iter_mut().zip(c) {
+            *a += v * 0.0;
+        }
+        acc
+    });
+    if sum.iter().sum::<f32>() + tail == 0.0 { None } else { data.iter().position(|v| !v.is_finite()) }
+}
+
+fn build(runtime: &Runtime, bytes: &[u8], device: Device, threads: usize) -> ort::Result<ort::session::Session> {
+    // The builder's own error type is not `Send`: `?` turns it into `ort::Error` first.
+    let mut builder = ort::session::Session::builder(&runtime.environment)?
+        .with_log_level(LogLevel::Error)?
+        .with_optimization_level(GraphOptimizationLevel::All)?;
+    if threads != 0 && threads != runtime.threads() {
+        builder = builder.with_independent_thread_pool()?.with_intra_threads(threads)?.with_intra_op_spinning(false)?;
+    }
+    let ordinal = |o: u32| i32::try_from(o).unwrap_or(i32::MAX);
+    builder = match device {
+        Device::Cpu => builder,
+        Device::Cuda { ordinal: o } => builder.with_execution_providers([ort::ep::CUDA::default().with_device_id(ordinal(o)).build().error_on_failure()])?,
+        Device::TensorRt { ordinal: o } => builder.with_execution_providers([
+            ort::ep::TensorRT::default().with_device_id(ordinal(o)).build().error_on_failure(),
+            ort::ep::CUDA::default().with_device_id(ordinal(o)).build().error_on_failure(),
+        ])?,
+    };
+    builder.commit_from_memory(bytes)
+}
+
+fn tensor_of(value: &ValueType) -> Option<(TensorElementType, Vec<i64>)> {
+    match value {
+        ValueType::Tensor { ty, shape, .. } => Some((*ty, shape.iter().copied().collect())),
+        _ => None,
+    }
+}
+
+fn check_outlets(kind: &str, got: &[ort::value::Outlet], want: &[TensorSpec]) -> Result<(), String> {
+    let names = |n: Vec<&str>| n.join(", ");
+    let got_names: Vec<&str> = got.iter().map(|o| o.name()).collect();
+    let want_names: Vec<&str> = want.iter().map(|s| s.name.as_str()).collect();
+    if got_names != want_names {
+        return Err(format!("{kind}s: expected {}, got {}", names(want_names), names(got_names)));
+    }
+    for (outlet, spec) in got.iter().zip(want) {
+        let found = tensor_of(outlet.dtype());
+        let fits = matches!(&found, Some((TensorElementType::Float32, shape)) if spec.dtype == "float32" && shape_fits(shape, &spec.shape));
+        if !fits {
+            return Err(format!("{kind} {}: expected {} {:?}, got {found:?}", spec.name, spec.dtype, spec.shape));
+        }
+    }
+    Ok(())
+}
+
+/// Free dimensions on either side fit anything: inference may narrow what the file leaves open.
+fn shape_fits(got: &[i64], want: &[i64]) -> bool {
+    got.len() == want.len() && got.iter().zip(want).all(|(g, w)| g == w || *w == -1 || *g == -1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{first_not_finite, shape_fits};
+
+    #[test]
+    fn not_finite_numbers_are_found_wherever_they_are() {
+        let mut data = vec![1.0_f32; 37];
+        assert_eq!(first_not_finite(&data), None);
+        for (at, value) in [(0, f32::NAN), (8, f32::INFINITY), (36, f32::NEG_INFINITY)] {
+            data[at] = value;
+            assert_eq!(first_not_finite(&data), Some(at));
+            data[at] = f32::MAX;
+        }
+        assert_eq!(first_not_finite(&data), None, "large is not infinite");
+        assert_eq!(first_not_finite(&[]), None);
+    }
+
+    #[test]
+    fn free_dimensions_fit_anything() {
+        assert!(shape_fits(&[-1, 3, 8], &[-1, 3, -1]));
+        assert!(!shape_fits(&[-1, 4, 8], &[-1, 3, -1]));
+        assert!(!shape_fits(&[3, 8], &[-1, 3, 8]));
+    }
+}
