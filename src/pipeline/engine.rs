@@ -1,11 +1,30 @@
 //! The engine: frames in by [`Engine::analyse`], frames out by [`Engine::render`].
+//!
+//! Analysis only reads pixels and makes a plan; rendering only writes what the plan says. Between
+//! them lies the lookahead: a face found in frame n is added to the plans of the frames before it
+//! that have not left yet. Every stage call is caught: an error or a panic becomes a plan that
+//! covers the whole frame.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use crate::backend::BackendError;
 use crate::frame::{FrameTime, FrameView, FrameViewMut};
-use crate::stages::detect::Detection;
+use crate::stages::align::MeshFitter;
+use crate::stages::blend;
+use crate::stages::detect::{Detection, Detector};
+use crate::stages::identify::Recogniser;
 
+use super::analysis::Analyst;
 use super::outcome::{CoverReason, FrameReport, Released};
+use super::plan::Plan;
 use super::settings::{EngineConfig, Settings};
+use super::stats::{Meter, Stats};
+use super::treat::Treater;
+
+/// Frames that may wait between analysis and rendering; older ones are forgotten and covered whole.
+const MAX_PENDING: usize = 256;
 
 /// Why an engine could not be opened or a frame not be treated as asked.
 #[derive(Debug, thiserror::Error)]
@@ -19,11 +38,11 @@ pub enum EngineError {
         /// Which.
         name: &'static str,
         /// Range.
-        expected: String,
+        expected: &'static str,
         /// Value.
         got: String,
     },
-    /// A stage failed; the frame was covered.
+    /// A stage failed; the frame is covered.
     #[error("{stage}: {why}")]
     Stage {
         /// Which.
@@ -48,42 +67,25 @@ pub enum Discontinuity {
     Caps,
 }
 
-/// Counters since the engine was opened.
-#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
-pub struct Stats {
-    /// Frames rendered.
-    pub frames: u64,
-    /// Frames on which the detector ran.
-    pub detected: u64,
-    /// Face regions handled.
-    pub faces: u64,
-    /// Tracks started.
-    pub tracks: u64,
-    /// Regions per rung: replaced, blur, pixelate, solid.
-    pub replaced: u64,
-    /// Blurred regions.
-    pub blurred: u64,
-    /// Pixelated regions.
-    pub pixelated: u64,
-    /// Regions filled.
-    pub solid: u64,
-    /// Frames covered whole.
-    pub withheld: u64,
-    /// Covers that were not asked for.
-    pub fallbacks: u64,
-    /// Largest cosine of an output to its source that was measured.
-    pub worst_cos: Option<f32>,
-    /// Median time to treat a frame, ms.
-    pub latency_p50_ms: f32,
-    /// 95th percentile of the same, ms.
-    pub latency_p95_ms: f32,
+/// The networks that an engine runs. Tests bring their own.
+pub struct Parts {
+    /// Finds faces.
+    pub detector: Box<dyn Detector>,
+    /// Fits meshes.
+    pub mesh: Box<dyn MeshFitter>,
+    /// Tells persons apart.
+    pub recogniser: Box<dyn Recogniser>,
 }
 
 /// Detects, tracks, anonymises and verifies one stream.
 pub struct Engine {
     settings: Settings,
+    analyst: Analyst,
+    recogniser: Box<dyn Recogniser>,
+    treater: Treater,
+    pending: VecDeque<Plan>,
     next: u64,
-    stats: Stats,
+    meter: Meter,
 }
 
 impl Engine {
@@ -91,8 +93,34 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`] names the file or device and the remedy.
-    pub fn open(_config: &EngineConfig, settings: Settings) -> Result<Self, EngineError> {
-        Ok(Self { settings, next: 0, stats: Stats::default() })
+    pub fn open(config: &EngineConfig, settings: Settings) -> Result<Self, EngineError> {
+        Self::from_parts(super::open::parts(config, &settings)?, config, settings)
+    }
+
+    /// An engine over the caller's own networks.
+    ///
+    /// # Errors
+    /// A setting outside its range.
+    pub fn from_parts(
+        parts: Parts,
+        config: &EngineConfig,
+        settings: Settings,
+    ) -> Result<Self, EngineError> {
+        settings.check()?;
+        let Parts {
+            detector,
+            mesh,
+            recogniser,
+        } = parts;
+        Ok(Self {
+            analyst: Analyst::new(detector, mesh, config, &settings)?,
+            settings,
+            recogniser,
+            treater: Treater::default(),
+            pending: VecDeque::new(),
+            next: 0,
+            meter: Meter::default(),
+        })
     }
 
     /// Takes new settings from the next frame on.
@@ -100,45 +128,155 @@ impl Engine {
     /// # Errors
     /// A value outside its range; the old settings stay.
     pub fn set_settings(&mut self, settings: Settings) -> Result<(), EngineError> {
+        settings.check()?;
+        self.analyst.configure(&settings)?;
         self.settings = settings;
         Ok(())
     }
 
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Looks at a frame and remembers what it must be treated with. `hints` are faces that somebody
     /// upstream found. A fault is remembered too: the frame will be covered whole.
-    pub fn analyse(&mut self, _frame: &FrameView<'_>, _at: FrameTime, _hints: &[Detection]) -> (FrameId, Option<EngineError>) {
+    pub fn analyse(
+        &mut self,
+        frame: &FrameView<'_>,
+        at: FrameTime,
+        hints: &[Detection],
+    ) -> (FrameId, Option<EngineError>) {
         let id = FrameId(self.next);
         self.next += 1;
-        (id, None)
+        let mut plan = Plan::new(id, at, frame);
+        let started = Instant::now();
+        let Self {
+            analyst,
+            recogniser,
+            pending,
+            settings,
+            ..
+        } = self;
+        let looked = catch_unwind(AssertUnwindSafe(|| {
+            analyst.look(
+                frame,
+                at,
+                hints,
+                settings,
+                recogniser.as_mut(),
+                &mut plan,
+                pending,
+            )
+        }));
+        let fault = match looked {
+            Ok(Ok(tracks_started)) => {
+                self.meter.started(tracks_started);
+                None
+            }
+            Ok(Err(error)) => Some(error),
+            Err(_) => {
+                self.analyst.flush();
+                Some(EngineError::Stage {
+                    stage: "analysis",
+                    why: "a stage panicked".to_owned(),
+                })
+            }
+        };
+        if let Some(error) = &fault {
+            plan.withheld = Some(CoverReason::DetectorFailed);
+            plan.note(error.to_string());
+        }
+        plan.took = started.elapsed();
+        if self
+            .settings
+            .deadline
+            .is_some_and(|deadline| plan.took > deadline)
+        {
+            // The answer is there but late: the host may have moved on. What is known is still used,
+            // in its cheapest form.
+            for region in &mut plan.regions {
+                region.reason = CoverReason::Deadline;
+            }
+        }
+        self.pending.push_back(plan);
+        while self.pending.len() > MAX_PENDING {
+            self.pending.pop_front();
+        }
+        (id, fault)
     }
 
     /// Treats the pixels of a frame analysed before. Never fails open: what cannot be treated is covered.
-    pub fn render(&mut self, _id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime) -> Released {
-        for plane in frame.planes_mut() {
-            plane.data.fill(0);
-        }
-        self.stats.frames += 1;
-        Released::new(FrameReport {
+    pub fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime) -> Released {
+        let started = Instant::now();
+        let plan = self
+            .pending
+            .iter()
+            .position(|p| p.id == id)
+            .and_then(|i| self.pending.remove(i));
+        let before = plan.as_ref().map_or(std::time::Duration::ZERO, |p| p.took);
+        let withheld = |reason, fault: Option<String>| FrameReport {
             pts: at.pts,
             detected: false,
             faces: Vec::new(),
-            withheld: Some(CoverReason::NotAnalysed),
-            fault: None,
-        })
+            withheld: Some(reason),
+            fault,
+        };
+        let report = match plan {
+            None => {
+                blend::apply_frame(frame, self.settings.fill_rgb);
+                withheld(
+                    CoverReason::NotAnalysed,
+                    Some("the frame was never analysed".to_owned()),
+                )
+            }
+            Some(plan) => {
+                let Self {
+                    treater,
+                    settings,
+                    recogniser,
+                    ..
+                } = self;
+                let treated = catch_unwind(AssertUnwindSafe(|| {
+                    treater.treat(plan, frame, settings, recogniser.as_mut())
+                }));
+                treated.unwrap_or_else(|_| {
+                    blend::apply_frame(frame, self.settings.fill_rgb);
+                    withheld(
+                        CoverReason::StageFailed,
+                        Some("a stage panicked".to_owned()),
+                    )
+                })
+            }
+        };
+        self.meter.frame(&report, before + started.elapsed());
+        Released::new(report)
     }
 
     /// [`Self::analyse`] and [`Self::render`] in one, for callers without lookahead.
-    pub fn process(&mut self, frame: &mut FrameViewMut<'_>, at: FrameTime, hints: &[Detection]) -> Released {
+    pub fn process(
+        &mut self,
+        frame: &mut FrameViewMut<'_>,
+        at: FrameTime,
+        hints: &[Detection],
+    ) -> Released {
         let (id, _) = self.analyse(&frame.as_image(), at, hints);
         self.render(id, frame, at)
     }
 
-    /// Tells of a break. Frames analysed and not rendered are forgotten on `Flush` and `Caps`.
-    pub fn discontinuity(&mut self, _kind: Discontinuity) {}
+    /// Tells of a break. Plans of frames not rendered yet are kept: the host decides whether those
+    /// frames still leave, and a frame without a plan is covered whole.
+    pub fn discontinuity(&mut self, kind: Discontinuity) {
+        match kind {
+            Discontinuity::Gap => self.analyst.gap(),
+            Discontinuity::Flush | Discontinuity::Caps => self.analyst.flush(),
+        }
+    }
 
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.stats.clone()
+        self.meter.stats()
     }
 }

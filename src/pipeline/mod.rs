@@ -1,9 +1,18 @@
 //! Order, queues, deadlines, the ladder and the statistics. [`Engine`] is the library's front door.
 
+mod analysis;
 mod engine;
+mod open;
 mod outcome;
+mod plan;
+mod schedule;
 mod settings;
+mod stats;
+mod treat;
 
-pub use engine::{Discontinuity, Engine, EngineError, FrameId, Stats};
+pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
 pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung};
-pub use settings::{DetectorChoice, DeviceChoice, EngineConfig, Mode, OnFailure, Settings, UnknownWord};
+pub use settings::{
+    DetectorChoice, DeviceChoice, EngineConfig, Mode, OnFailure, Settings, UnknownWord,
+};
+pub use stats::Stats;

@@ -26,6 +26,21 @@ pub enum CoverReason {
     Policy,
 }
 
+impl CoverReason {
+    /// Whether this cover is what the user asked for, and no fallback.
+    #[must_use]
+    pub const fn is_expected(self) -> bool {
+        match self {
+            Self::Asked | Self::Held | Self::Lookahead | Self::Policy => true,
+            Self::TooNear
+            | Self::StageFailed
+            | Self::Deadline
+            | Self::DetectorFailed
+            | Self::NotAnalysed => false,
+        }
+    }
+}
+
 /// What a face ended as.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -50,7 +65,9 @@ pub enum Outcome {
 }
 
 /// How much was left of the picture, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
     /// Blurred, irreversibly.

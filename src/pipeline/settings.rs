@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::engine::EngineError;
+
 /// A word that is none of an enum's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: expected one of {known}, got `{got}`")]
@@ -184,9 +186,70 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Checks every value against its range.
+    ///
+    /// # Errors
+    /// [`EngineError::Setting`] names the first value outside its range.
+    pub fn check(&self) -> Result<(), EngineError> {
+        let within = |name, value: f32, low: f32, high: f32, expected| {
+            if value >= low && value <= high {
+                Ok(())
+            } else {
+                Err(EngineError::Setting {
+                    name,
+                    expected,
+                    got: value.to_string(),
+                })
+            }
+        };
+        within("threshold", self.threshold, 0.05, 1.0, "0.05..=1")?;
+        within("mask-scale", self.mask_scale, 1.1, 4.0, "1.1..=4")?;
+        within(
+            "feather",
+            self.feather,
+            0.0,
+            1.0,
+            "0..=1 of the face's longer side",
+        )?;
+        within("hold-time", self.hold.as_secs_f32(), 0.0, 60.0, "0..=60 s")?;
+        if let Some(limit) = self.verify_threshold {
+            within("verify-threshold", limit, -1.0, 1.0, "-1..=1")?;
+        }
+        if !(4..=4096).contains(&self.min_face_px) {
+            return Err(EngineError::Setting {
+                name: "min-face",
+                expected: "4..=4096 px",
+                got: self.min_face_px.to_string(),
+            });
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Mode, OnFailure};
+    use super::{Mode, OnFailure, Settings};
+
+    #[test]
+    fn a_value_outside_its_range_is_named() {
+        assert!(Settings::default().check().is_ok());
+        let error = Settings {
+            mask_scale: 0.5,
+            ..Settings::default()
+        }
+        .check()
+        .expect_err("a shrunk mask uncovers the face");
+        assert!(error.to_string().contains("mask-scale"), "{error}");
+        assert!(
+            Settings {
+                threshold: f32::NAN,
+                ..Settings::default()
+            }
+            .check()
+            .is_err()
+        );
+    }
 
     #[test]
     fn words_round_trip() {
@@ -201,6 +264,9 @@ mod tests {
     #[test]
     fn an_unknown_word_lists_the_known_ones() {
         let error = "mosaic".parse::<Mode>().expect_err("not a mode");
-        assert_eq!(error.to_string(), "mode: expected one of blur, pixelate, solid, got `mosaic`");
+        assert_eq!(
+            error.to_string(),
+            "mode: expected one of blur, pixelate, solid, got `mosaic`"
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! One folder a stage. A stage knows [`crate::frame`] and [`crate::backend`], never a sibling.
 
 pub mod align;
+pub mod blend;
 pub mod detect;
 pub mod identify;
+pub mod prior;
 pub mod track;

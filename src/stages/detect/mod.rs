@@ -62,5 +62,10 @@ pub trait Detector: Send {
     ///
     /// # Errors
     /// [`DetectError`]; the caller covers the whole frame.
-    fn detect(&mut self, frame: &FrameView<'_>, threshold: f32, effort: Effort) -> Result<Vec<Detection>, DetectError>;
+    fn detect(
+        &mut self,
+        frame: &FrameView<'_>,
+        threshold: f32,
+        effort: Effort,
+    ) -> Result<Vec<Detection>, DetectError>;
 }

@@ -1,0 +1,399 @@
+//! Steps 1 to 6 of a frame's flow: what must be treated, found without touching a pixel.
+
+use std::collections::{HashMap, VecDeque};
+
+use nullface_kernels::luma;
+
+use crate::frame::{BoxPx, FrameTime, FrameView, Mesh, Pts};
+use crate::stages::align::{self, FaceHint, MeshFitter};
+use crate::stages::detect::{Detection, Detector, Effort};
+use crate::stages::identify::{Embedding, Recogniser};
+use crate::stages::track::{
+    BackfillConfig, CUT_THUMB_HEIGHT, CUT_THUMB_WIDTH, FirstSeen, Observation, ObservationSource,
+    SceneCut, Track, TrackId, TrackState, Tracker, TrackerConfig, backfill,
+};
+
+use super::engine::EngineError;
+use super::outcome::CoverReason;
+use super::plan::{Plan, Region};
+use super::schedule::{Schedule, Situation};
+use super::settings::{EngineConfig, Settings};
+
+/// Meshes fitted in one frame; the largest faces first, the others are covered by their boxes.
+const MAX_MESHES: usize = 8;
+/// Faces embedded in one frame.
+const MAX_EMBEDDED: usize = 4;
+/// Share of the user's threshold down to which detections may extend tracks.
+const LOW_SHARE: f32 = 0.5;
+/// Outputs of a locked track are checked against their source this often, seconds.
+const CHECK_EVERY_S: f64 = 1.0;
+/// A glance finds large faces cheaply and errs more often: what it alone saw starts a track from this score.
+const GLANCE_ALONE: f32 = 0.75;
+
+/// Runs the reading stages and remembers what they need from frame to frame.
+pub(super) struct Analyst {
+    detector: Box<dyn Detector>,
+    mesh: Box<dyn MeshFitter>,
+    tracker: Tracker,
+    cut: SceneCut,
+    schedule: Schedule,
+    lookahead: usize,
+    fresh: bool,
+    gap: bool,
+    thumb: Vec<u8>,
+    checked: HashMap<u64, Pts>,
+}
+
+impl Analyst {
+    pub(super) fn new(
+        detector: Box<dyn Detector>,
+        mesh: Box<dyn MeshFitter>,
+        config: &EngineConfig,
+        settings: &Settings,
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            detector,
+            mesh,
+            tracker: Tracker::new(tracker_config(settings)).map_err(stage("track"))?,
+            cut: SceneCut::default(),
+            schedule: Schedule::default(),
+            lookahead: config.lookahead,
+            fresh: true,
+            gap: false,
+            thumb: vec![0; CUT_THUMB_WIDTH * CUT_THUMB_HEIGHT],
+            checked: HashMap::new(),
+        })
+    }
+
+    pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), EngineError> {
+        self.tracker
+            .configure(tracker_config(settings))
+            .map_err(stage("track"))
+    }
+
+    /// Forgets tracks: another film, another place, another size.
+    pub(super) fn flush(&mut self) {
+        self.tracker.flush();
+        self.cut = SceneCut::default();
+        self.checked.clear();
+        self.fresh = true;
+    }
+
+    /// Frames are missing: look at the next one.
+    pub(super) fn gap(&mut self) {
+        self.gap = true;
+    }
+
+    /// Fills the plan of a frame, and adds what it reveals to the plans before it. Returns the number
+    /// of tracks started.
+    #[allow(clippy::too_many_arguments)] // the parts of one engine, borrowed side by side
+    pub(super) fn look(
+        &mut self,
+        frame: &FrameView<'_>,
+        at: FrameTime,
+        hints: &[Detection],
+        settings: &Settings,
+        recogniser: &mut dyn Recogniser,
+        plan: &mut Plan,
+        pending: &mut VecDeque<Plan>,
+    ) -> Result<usize, EngineError> {
+        let cut = self.scene_cut(frame)?;
+        if cut {
+            self.tracker.scene_cut(at.pts);
+        }
+        self.tracker.predict(at.pts);
+        let mut meshes = HashMap::new();
+        let tracked = self.hints(|_| true);
+        let mesh_failed = self.refine(frame, &tracked, &mut meshes, plan);
+
+        let situation = Situation {
+            at: at.pts,
+            fresh: self.fresh || cut,
+            unsure: self.gap || mesh_failed || self.tracker.needs_detection(at.pts).is_some(),
+            lookahead: self.lookahead,
+            fixed_interval: settings.detect_interval,
+        };
+        let mut effort = self.schedule.look(situation);
+        let mut seen = self.detect(frame, settings, effort)?;
+        if effort == Effort::Glance && self.glance_found_more(&seen, settings) {
+            effort = Effort::Regular;
+            let regular = self.detect(frame, settings, effort)?;
+            seen.retain(|s| s.score >= GLANCE_ALONE);
+            seen.retain(|s| !regular.iter().any(|r| r.box_px.iou(&s.box_px) > 0.3));
+            seen.extend(regular);
+        }
+        (self.fresh, self.gap) = (false, false);
+        plan.detected = effort != Effort::Glance;
+
+        let upstream = hints
+            .iter()
+            .map(|d| observation(d, ObservationSource::Upstream));
+        let mut started = Vec::new();
+        if effort != Effort::Glance {
+            let observed: Vec<Observation> = seen
+                .iter()
+                .map(|d| observation(d, ObservationSource::Detector))
+                .chain(upstream)
+                .collect();
+            let updates = self
+                .tracker
+                .detections(at.pts, frame.width(), frame.height(), &observed);
+            if let Some(bad) = updates.rejected.first() {
+                return Err(EngineError::Stage {
+                    stage: "detect",
+                    why: bad.reason.to_string(),
+                });
+            }
+            if !updates.overflow.is_empty() {
+                return Err(EngineError::Stage {
+                    stage: "track",
+                    why: format!("{} faces more than can be tracked", updates.overflow.len()),
+                });
+            }
+            self.schedule.told(
+                !(updates.started.is_empty()
+                    && updates.lost.is_empty()
+                    && updates.suspects.is_empty()),
+            );
+            started = updates.started;
+            let new = self.hints(|t| started.contains(&t.id));
+            self.refine(frame, &new, &mut meshes, plan);
+        }
+        self.identify(frame, effort, at.pts, recogniser, plan, &meshes);
+        for track in self
+            .tracker
+            .tracks()
+            .iter()
+            .filter(|t| started.contains(&t.id))
+        {
+            extend_backwards(track, pending, frame);
+        }
+        Ok(started.len())
+    }
+
+    fn scene_cut(&mut self, frame: &FrameView<'_>) -> Result<bool, EngineError> {
+        luma::thumbnail(frame, CUT_THUMB_WIDTH, CUT_THUMB_HEIGHT, &mut self.thumb)
+            .map_err(stage("cut"))?;
+        let mut histogram = [0; 64];
+        luma::histogram(frame, &mut histogram);
+        Ok(self.cut.push(&self.thumb, &histogram))
+    }
+
+    fn detect(
+        &mut self,
+        frame: &FrameView<'_>,
+        settings: &Settings,
+        effort: Effort,
+    ) -> Result<Vec<Detection>, EngineError> {
+        let low = settings.threshold * LOW_SHARE;
+        let mut seen = self
+            .detector
+            .detect(frame, low, effort)
+            .map_err(stage("detect"))?;
+        seen.retain(|d| d.box_px.side() >= settings.min_face_px as f32 * 0.75);
+        Ok(seen)
+    }
+
+    /// Whether a glance shows a face where no track is.
+    fn glance_found_more(&self, seen: &[Detection], settings: &Settings) -> bool {
+        seen.iter()
+            .filter(|d| d.score >= settings.threshold)
+            .any(|d| {
+                !self.tracker.tracks().iter().any(|t| {
+                    d.box_px.share_inside(&t.region_px) > 0.8 || d.box_px.iou(&t.box_px) > 0.3
+                })
+            })
+    }
+
+    /// Where to fit meshes: visible faces, the largest first.
+    fn hints(&self, wanted: impl Fn(&Track) -> bool) -> Vec<(TrackId, FaceHint)> {
+        let mut visible: Vec<&Track> = self.tracker.tracks().iter().filter(|t| wanted(t)).collect();
+        visible.sort_by(|a, b| b.box_px.area().total_cmp(&a.box_px.area()));
+        visible
+            .iter()
+            .take(MAX_MESHES)
+            .map(|t| {
+                (
+                    t.id,
+                    FaceHint {
+                        box_px: t.box_px,
+                        roll_rad: t.roll_rad,
+                        landmarks: t.landmarks,
+                    },
+                )
+            })
+            .collect()
+    }
+
+    /// Fits meshes and refines their tracks. A failure is noted and answered by a detection.
+    fn refine(
+        &mut self,
+        frame: &FrameView<'_>,
+        faces: &[(TrackId, FaceHint)],
+        meshes: &mut HashMap<TrackId, Mesh>,
+        plan: &mut Plan,
+    ) -> bool {
+        if faces.is_empty() {
+            return false;
+        }
+        let hints: Vec<FaceHint> = faces.iter().map(|f| f.1).collect();
+        let fitted = match self.mesh.fit(frame, &hints) {
+            Ok(fitted) if fitted.len() == hints.len() => fitted,
+            Ok(fitted) => {
+                plan.note(format!(
+                    "face mesh: expected {} meshes, got {}",
+                    hints.len(),
+                    fitted.len()
+                ));
+                return true;
+            }
+            Err(error) => {
+                plan.note(error.to_string());
+                return true;
+            }
+        };
+        for ((id, _), mesh) in faces.iter().zip(fitted) {
+            // A mesh that the tracker refuses leaves the track to its own prediction, which is covered as well.
+            let Some(box_px) = mesh.bounding_box_px() else {
+                continue;
+            };
+            let taken = self
+                .tracker
+                .refine(*id, box_px, mesh.landmarks5(), mesh.face_prob)
+                .is_ok();
+            if taken && mesh.face_prob >= self.tracker.config().face_prob {
+                meshes.insert(*id, mesh);
+            }
+        }
+        false
+    }
+
+    /// Source embeddings for tracks that are not sure whom they follow, and the plan's regions.
+    #[allow(clippy::too_many_arguments)]
+    fn identify(
+        &mut self,
+        frame: &FrameView<'_>,
+        effort: Effort,
+        at: Pts,
+        recogniser: &mut dyn Recogniser,
+        plan: &mut Plan,
+        meshes: &HashMap<TrackId, Mesh>,
+    ) {
+        let mut failed = false;
+        if effort != Effort::Glance {
+            let wanted: Vec<(TrackId, _)> = self
+                .tracker
+                .tracks()
+                .iter()
+                .filter(|t| {
+                    t.state != TrackState::Held
+                        && !self.tracker.source(t.id).is_some_and(|s| s.locked)
+                })
+                .filter_map(|t| {
+                    meshes
+                        .get(&t.id)
+                        .and_then(Mesh::landmarks5)
+                        .map(|l| (t.id, l))
+                })
+                .take(MAX_EMBEDDED)
+                .collect();
+            if !wanted.is_empty() {
+                let landmarks: Vec<_> = wanted.iter().map(|w| w.1).collect();
+                match recogniser.embed(frame, &landmarks) {
+                    Ok(embeddings) if embeddings.len() == wanted.len() => {
+                        for ((id, _), embedding) in wanted.iter().zip(&embeddings) {
+                            let quality = meshes.get(id).map_or(0.0, |m| m.face_prob);
+                            if let Err(error) = self.tracker.embedding(*id, &embedding.0, quality) {
+                                plan.note(error.to_string());
+                                failed = true;
+                            }
+                        }
+                    }
+                    Ok(_) => failed = true,
+                    Err(error) => {
+                        plan.note(error.to_string());
+                        failed = true;
+                    }
+                }
+            }
+        }
+        self.checked
+            .retain(|id, _| self.tracker.tracks().iter().any(|t| t.id.0 == *id));
+        for track in self.tracker.tracks() {
+            let mesh = meshes.get(&track.id);
+            let due = self
+                .checked
+                .get(&track.id.0)
+                .is_none_or(|last| at.seconds_since(*last).abs() >= CHECK_EVERY_S);
+            let source = self
+                .tracker
+                .source(track.id)
+                .filter(|_| due && mesh.is_some())
+                .map(|s| Embedding(s.mean.to_vec()));
+            if source.is_some() {
+                self.checked.insert(track.id.0, at);
+            }
+            plan.regions.push(Region {
+                track: track.id.0,
+                box_px: track.region_px,
+                oval_px: mesh
+                    .map(|m| align::oval_polygon(m, 1.0))
+                    .unwrap_or_default(),
+                landmarks: mesh.and_then(Mesh::landmarks5),
+                roll_rad: track.roll_rad,
+                reason: match track.state {
+                    _ if failed => CoverReason::StageFailed,
+                    TrackState::Held => CoverReason::Held,
+                    TrackState::Tentative | TrackState::Confirmed => CoverReason::Asked,
+                },
+                check_against: source,
+            });
+        }
+    }
+}
+
+/// Adds a face that begins here to the frames before it that have not left yet.
+fn extend_backwards(track: &Track, pending: &mut VecDeque<Plan>, frame: &FrameView<'_>) {
+    let times: Vec<Pts> = pending.iter().map(|p| p.at.pts).collect();
+    let first = FirstSeen::of(track);
+    let boxes: Vec<BoxPx> = backfill(&first, &times, &BackfillConfig::default());
+    for (plan, box_px) in pending.iter_mut().zip(boxes) {
+        if plan.size_px == (frame.width(), frame.height()) {
+            plan.extend_backwards(Region {
+                track: track.id.0,
+                box_px,
+                oval_px: Vec::new(),
+                landmarks: None,
+                roll_rad: track.roll_rad,
+                reason: CoverReason::Lookahead,
+                check_against: None,
+            });
+        }
+    }
+}
+
+fn observation(d: &Detection, source: ObservationSource) -> Observation {
+    Observation {
+        box_px: d.box_px,
+        score: d.score,
+        landmarks: d.landmarks,
+        source,
+        embedding: None,
+    }
+}
+
+fn tracker_config(settings: &Settings) -> TrackerConfig {
+    TrackerConfig {
+        high: settings.threshold,
+        low: settings.threshold * LOW_SHARE,
+        hold: settings.hold,
+        ..TrackerConfig::default()
+    }
+}
+
+fn stage<E: std::fmt::Display>(stage: &'static str) -> impl FnOnce(E) -> EngineError {
+    move |error| EngineError::Stage {
+        stage,
+        why: error.to_string(),
+    }
+}

@@ -1,0 +1,73 @@
+//! What a frame must be treated with: made when it is analysed, carried out when it is rendered,
+//! and extended in between when a later frame shows that a face was there all along.
+
+use std::time::Duration;
+
+use crate::frame::{BoxPx, FrameTime, FrameView, Landmarks5, Point};
+use crate::stages::identify::Embedding;
+
+use super::engine::FrameId;
+use super::outcome::CoverReason;
+
+/// One face region of one frame.
+#[derive(Debug, Clone)]
+pub(super) struct Region {
+    /// Track.
+    pub(super) track: u64,
+    /// Region that must be covered, frame px.
+    pub(super) box_px: BoxPx,
+    /// The face's oval, frame px, where a mesh was fitted in this frame.
+    pub(super) oval_px: Vec<Point>,
+    /// Landmarks, where known in this frame.
+    pub(super) landmarks: Option<Landmarks5>,
+    /// In-plane rotation, radians.
+    pub(super) roll_rad: f32,
+    /// Why it is covered.
+    pub(super) reason: CoverReason,
+    /// The source track's embedding, where the output of this frame is to be checked against it.
+    pub(super) check_against: Option<Embedding>,
+}
+
+/// One frame between analysis and rendering.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) id: FrameId,
+    pub(super) at: FrameTime,
+    pub(super) size_px: (u32, u32),
+    pub(super) detected: bool,
+    pub(super) regions: Vec<Region>,
+    pub(super) withheld: Option<CoverReason>,
+    pub(super) fault: Option<String>,
+    pub(super) took: Duration,
+}
+
+impl Plan {
+    pub(super) fn new(id: FrameId, at: FrameTime, frame: &FrameView<'_>) -> Self {
+        Self {
+            id,
+            at,
+            size_px: (frame.width(), frame.height()),
+            detected: false,
+            regions: Vec::new(),
+            withheld: None,
+            fault: None,
+            took: Duration::ZERO,
+        }
+    }
+
+    /// Adds a region that a later frame revealed, unless what is there covers it already.
+    pub(super) fn extend_backwards(&mut self, region: Region) {
+        let covered = self
+            .regions
+            .iter()
+            .any(|r| region.box_px.share_inside(&r.box_px) > 0.98);
+        if !covered {
+            self.regions.push(region);
+        }
+    }
+
+    /// Notes a fault; the first one is kept, since later ones mostly follow from it.
+    pub(super) fn note(&mut self, fault: String) {
+        self.fault.get_or_insert(fault);
+    }
+}

@@ -1,0 +1,168 @@
+//! Carries a plan out on pixels: every region ends in exactly one outcome, and whatever cannot be
+//! treated is covered, at last with the whole frame.
+
+use crate::frame::{FrameViewMut, Landmarks5};
+use crate::stages::blend::{self, Cover, Masker, Shape};
+use crate::stages::identify::{Embedding, Recogniser};
+
+use super::outcome::{CoverReason, FaceReport, FrameReport, Outcome, Rung};
+use super::plan::{Plan, Region};
+use super::settings::{Mode, OnFailure, Settings};
+
+impl Mode {
+    const fn cover(self) -> (Cover, Rung) {
+        match self {
+            Self::Blur => (Cover::Blur, Rung::Blur),
+            Self::Pixelate => (Cover::Pixelate, Rung::Pixelate),
+            Self::Solid => (Cover::Solid, Rung::Solid),
+        }
+    }
+}
+
+/// Treats regions; keeps buffers from frame to frame.
+#[derive(Debug, Default)]
+pub(super) struct Treater {
+    masker: Masker,
+}
+
+impl Treater {
+    /// Treats a frame by its plan.
+    pub(super) fn treat(
+        &mut self,
+        plan: Plan,
+        frame: &mut FrameViewMut<'_>,
+        settings: &Settings,
+        recogniser: &mut dyn Recogniser,
+    ) -> FrameReport {
+        let mut report = FrameReport {
+            pts: plan.at.pts,
+            detected: plan.detected,
+            faces: Vec::new(),
+            withheld: plan.withheld,
+            fault: plan.fault,
+        };
+        if plan.size_px != (frame.width(), frame.height()) {
+            report.withheld = Some(CoverReason::NotAnalysed);
+        }
+        if report.withheld.is_none() {
+            for region in &plan.regions {
+                match self.region(region, frame, settings, recogniser) {
+                    Ok(face) => report.faces.push(face),
+                    Err(fault) => {
+                        report.fault.get_or_insert(fault);
+                        report.withheld = Some(CoverReason::StageFailed);
+                        break;
+                    }
+                }
+            }
+        }
+        let fell_back = report
+            .faces
+            .iter()
+            .any(|f| matches!(f.outcome, Outcome::Covered { reason, .. } if !reason.is_expected()));
+        if report.withheld.is_none() && fell_back && settings.on_failure == OnFailure::CoverFrame {
+            report.withheld = Some(CoverReason::Policy);
+        }
+        if let Some(reason) = report.withheld {
+            blend::apply_frame(frame, settings.fill_rgb);
+            for face in &mut report.faces {
+                face.outcome = Outcome::FrameWithheld { reason };
+            }
+        }
+        report
+    }
+
+    fn region(
+        &mut self,
+        region: &Region,
+        frame: &mut FrameViewMut<'_>,
+        settings: &Settings,
+        recogniser: &mut dyn Recogniser,
+    ) -> Result<FaceReport, String> {
+        let (how, rung) = match region.reason {
+            CoverReason::Asked
+            | CoverReason::Held
+            | CoverReason::Lookahead
+            | CoverReason::Policy => settings.mode.cover(),
+            _ => (Cover::Solid, Rung::Solid),
+        };
+        self.cover(region, frame, settings, how)?;
+        let mut face = FaceReport {
+            track: region.track,
+            box_px: region.box_px,
+            outcome: Outcome::Covered {
+                reason: region.reason,
+                rung,
+            },
+            cos: None,
+        };
+        if let (Some(source), Some(landmarks), false) =
+            (&region.check_against, region.landmarks, rung == Rung::Solid)
+        {
+            let limit = settings
+                .verify_threshold
+                .unwrap_or_else(|| recogniser.same_person_cos());
+            match check(frame, landmarks, source, recogniser) {
+                Ok(cos) if cos < limit => face.cos = Some(cos),
+                verdict => {
+                    self.cover(region, frame, settings, Cover::Solid)?;
+                    let reason = if verdict.is_ok() {
+                        CoverReason::TooNear
+                    } else {
+                        CoverReason::StageFailed
+                    };
+                    face.outcome = Outcome::Covered {
+                        reason,
+                        rung: Rung::Solid,
+                    };
+                }
+            }
+        }
+        Ok(face)
+    }
+
+    fn cover(
+        &mut self,
+        region: &Region,
+        frame: &mut FrameViewMut<'_>,
+        settings: &Settings,
+        how: Cover,
+    ) -> Result<(), String> {
+        let shape = Shape {
+            box_px: region.box_px,
+            oval_px: &region.oval_px,
+            roll_rad: region.roll_rad,
+            scale: settings.mask_scale,
+            feather: settings.feather,
+        };
+        let (width, height) = (frame.width(), frame.height());
+        match self.masker.mask(&shape, width, height) {
+            Ok(Some(mask)) => {
+                blend::apply(frame, mask, how, settings.fill_rgb).map_err(|e| e.to_string())
+            }
+            Ok(None) => Ok(()),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+}
+
+/// Cosine of the treated face to its source; an answer that is no number counts as a failure.
+fn check(
+    frame: &FrameViewMut<'_>,
+    landmarks: Landmarks5,
+    source: &Embedding,
+    recogniser: &mut dyn Recogniser,
+) -> Result<f32, String> {
+    let output = recogniser
+        .embed(&frame.as_image(), &[landmarks])
+        .map_err(|e| e.to_string())?;
+    let cos = output
+        .first()
+        .and_then(|e| e.cos(source))
+        .ok_or("verify: no embedding of the source's length")?;
+    if cos.is_finite() {
+        Ok(cos)
+    } else {
+        Err("verify: cosine is not a number".to_owned())
+    }
+}

@@ -1,0 +1,22 @@
+//! Mesh and target → k-same composite: the face of nobody in particular, with the source's
+//! expression, gaze, pose and light.
+//!
+//! Source: k-Same-M (Newton, Sweeney, Malin 2005; Gross et al. 2006), on a dense mesh and per frame.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`basis`] | textures and shapes that are each the mean of at least eight people |
+//! | [`target`] | who a track becomes: weights over the basis, drawn from the session's secret |
+//! | [`shape`] | moving the mesh to the target's shape, rim and expression kept |
+//! | [`raster`] | piecewise affine sampling over triangles |
+//! | [`composite`] | texture, light, visibility → picture and alpha |
+
+pub mod basis;
+pub mod composite;
+pub mod raster;
+pub mod shape;
+pub mod target;
+
+pub use basis::{Basis, BasisError, Texture};
+pub use composite::{Composite, CompositeConfig, Compositor};
+pub use target::{Target, Wanted};
