@@ -23,6 +23,7 @@ impl Affine {
 
     /// Maps a point.
     #[must_use]
+    #[inline]
     pub fn apply(&self, p: [f32; 2]) -> [f32; 2] {
         let m = &self.m;
         [

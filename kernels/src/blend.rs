@@ -13,13 +13,15 @@ use crate::KernelError;
 use crate::image::ImageMut;
 use crate::mask::RegionMask;
 use crate::packing::{Component, Depth, Packing};
+use crate::simd::vectorised;
 use rayon::prelude::*;
 
 /// Samples handled at once, on the stack.
 const SPAN: usize = 256;
 
-/// Below this many pixels a second thread costs more than it brings.
-pub(crate) const PARALLEL_PX: usize = 256 * 256;
+/// Below this many pixels a blend stays on the calling thread. It costs about 2 ns a pixel, and a
+/// pool thread on a busy two-core machine was seen to wake up milliseconds late.
+const PARALLEL_PX: usize = 1 << 20;
 
 /// Fractional bits of the values of an adding source.
 pub(crate) const DELTA_BITS: u32 = 4;
@@ -115,11 +117,24 @@ pub(crate) fn add(old: u16, delta: i32, a: u8, max: u16) -> u16 {
     (i32::from(old) + (scaled + half) / UNIT).clamp(0, i32::from(max)) as u16
 }
 
-fn blended<S: Source>(old: u16, value: i32, a: u8, max: u16) -> u16 {
-    if S::ADDS {
-        add(old, value, a, max)
+/// One byte's blend; `mix` in 16 bits, so that loops are four times as wide.
+#[inline(always)]
+fn blended8<const ADDS: bool>(old: u8, value: i32, a: u8) -> u8 {
+    if ADDS {
+        return add(u16::from(old), value, a, 255) as u8;
+    }
+    let a = u16::from(a);
+    let t = u16::from(old) * (255 - a) + value.clamp(0, 255) as u16 * a + 127;
+    // t / 255, exact below 65535; t is at most 65152.
+    ((t + 1 + (t >> 8)) >> 8) as u8
+}
+
+#[inline(always)]
+fn blended10<const ADDS: bool>(old: u16, value: i32, a: u8) -> u16 {
+    if ADDS {
+        add(old, value, a, 1023)
     } else {
-        mix(old, value.clamp(0, i32::from(max)) as u16, a)
+        mix(old, value.clamp(0, 1023) as u16, a)
     }
 }
 
@@ -235,44 +250,74 @@ impl<S: Source> Region<'_, S> {
         } else {
             a
         };
-        for (i, to) in out.iter_mut().enumerate() {
-            // At an odd right border the pair is one pixel: counted twice, the mean is the same.
-            let left = [a.get(2 * i), b.get(2 * i)].map(|v| u32::from(v.copied().unwrap_or(0)));
-            let right = match (a.get(2 * i + 1), b.get(2 * i + 1)) {
-                (Some(&p), Some(&q)) => [u32::from(p), u32::from(q)],
-                _ => left,
-            };
-            let none = left[0] == 0 || left[1] == 0 || right[0] == 0 || right[1] == 0;
-            *to = if none {
-                0
-            } else {
-                ((left[0] + left[1] + right[0] + right[1]) / 4) as u8
-            };
-        }
+        out.fill(0);
+        pair_weights(a, b, out);
     }
 }
 
 fn write<S: Source>(depth: Depth, step: usize, bytes: &mut [u8], values: &[i32], weights: &[u8]) {
-    match (depth, step) {
-        (Depth::U8, 1) => {
-            for ((byte, &value), &a) in bytes.iter_mut().zip(values).zip(weights) {
-                *byte = blended::<S>(u16::from(*byte), value, a, 255) as u8;
-            }
-        }
-        (Depth::U8, _) => {
-            for ((byte, &value), &a) in bytes.iter_mut().step_by(step).zip(values).zip(weights) {
-                *byte = blended::<S>(u16::from(*byte), value, a, 255) as u8;
-            }
-        }
-        _ => {
-            for ((pair, &value), &a) in bytes.chunks_mut(step * 2).zip(values).zip(weights) {
-                let [lo, hi, ..] = pair else { continue };
-                // Weight 0 must keep the spare bits too, so it may not go through the code.
-                if a != 0 {
-                    let old = depth.code(u16::from_le_bytes([*lo, *hi]));
-                    [*lo, *hi] = depth.raw(blended::<S>(old, value, a, 1023)).to_le_bytes();
-                }
-            }
+    match (S::ADDS, depth, step) {
+        (true, Depth::U8, 1) => write_bytes::<true, 1>(bytes, values, weights),
+        (true, Depth::U8, 2) => write_bytes::<true, 2>(bytes, values, weights),
+        (true, Depth::U8, 3) => write_bytes::<true, 3>(bytes, values, weights),
+        (true, Depth::U8, _) => write_bytes::<true, 4>(bytes, values, weights),
+        (false, Depth::U8, 1) => write_bytes::<false, 1>(bytes, values, weights),
+        (false, Depth::U8, 2) => write_bytes::<false, 2>(bytes, values, weights),
+        (false, Depth::U8, 3) => write_bytes::<false, 3>(bytes, values, weights),
+        (false, Depth::U8, _) => write_bytes::<false, 4>(bytes, values, weights),
+        (true, ..) => write_pairs::<true>(depth, step, bytes, values, weights),
+        (false, ..) => write_pairs::<false>(depth, step, bytes, values, weights),
+    }
+}
+
+vectorised! {
+fn write_bytes<const ADDS: bool, const STEP: usize>(bytes: &mut [u8], values: &[i32], weights: &[u8]) {
+    let (cells, rest) = bytes.as_chunks_mut::<STEP>();
+    let done = cells.len();
+    for ((cell, &value), &a) in cells.iter_mut().zip(values).zip(weights) {
+        cell[0] = blended8::<ADDS>(cell[0], value, a);
+    }
+    // The last cell of a row may be cut short after the component's own byte.
+    if let (Some(byte), Some(&value), Some(&a)) = (rest.first_mut(), values.get(done), weights.get(done)) {
+        *byte = blended8::<ADDS>(*byte, value, a);
+    }
+}
+}
+
+vectorised! {
+fn write_pairs<const ADDS: bool>(depth: Depth, step: usize, bytes: &mut [u8], values: &[i32], weights: &[u8]) {
+    for ((pair, &value), &a) in bytes.chunks_mut(step * 2).zip(values).zip(weights) {
+        let [lo, hi, ..] = pair else { continue };
+        // Weight 0 must keep the spare bits too, so it may not go through the code.
+        if a != 0 {
+            let old = depth.code(u16::from_le_bytes([*lo, *hi]));
+            [*lo, *hi] = depth.raw(blended10::<ADDS>(old, value, a)).to_le_bytes();
         }
     }
+}
+}
+
+/// Weights of a row of subsampled samples from the two rows of alphas that they serve; an odd end counts twice.
+fn pair_weights(a: &[u8], b: &[u8], out: &mut [u8]) {
+    let ((pairs_a, end_a), (pairs_b, end_b)) = (a.as_chunks::<2>(), b.as_chunks::<2>());
+    let done = pairs_a.len().min(pairs_b.len());
+    weigh(pairs_a, pairs_b, out);
+    if let (Some(to), Some(&p), Some(&q)) = (out.get_mut(done), end_a.first(), end_b.first()) {
+        *to = pair_weight([p, p], [q, q]);
+    }
+}
+
+#[inline(always)]
+fn pair_weight(p: [u8; 2], q: [u8; 2]) -> u8 {
+    let least = p[0].min(p[1]).min(q[0].min(q[1]));
+    let sum = u16::from(p[0]) + u16::from(p[1]) + u16::from(q[0]) + u16::from(q[1]);
+    if least == 0 { 0 } else { (sum >> 2) as u8 }
+}
+
+vectorised! {
+fn weigh(a: &[[u8; 2]], b: &[[u8; 2]], out: &mut [u8]) {
+    for ((to, &p), &q) in out.iter_mut().zip(a).zip(b) {
+        *to = pair_weight(p, q);
+    }
+}
 }

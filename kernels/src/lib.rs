@@ -25,6 +25,7 @@ pub mod luma;
 pub mod mask;
 mod packing;
 mod separable;
+mod simd;
 mod taps;
 mod tile;
 

@@ -5,6 +5,7 @@
 
 use crate::image::Image;
 use crate::packing::{Depth, Packing};
+use crate::simd::vectorised;
 use crate::taps::Taps;
 
 /// A frame with a filter per axis and subsampling.
@@ -97,7 +98,6 @@ impl<'a> Separable<'a> {
 
 /// Weighted sum of rows.
 fn down<'p>(depth: Depth, weights: &[f32], line: impl Fn(usize) -> &'p [u8], out: &mut [f32]) {
-    let value = |pair: &[u8; 2]| f32::from(depth.code(u16::from_le_bytes(*pair)));
     let mut fresh = true;
     for (k, pair) in weights.chunks(2).enumerate() {
         let (w0, w1) = (pair[0], pair.get(1).copied().unwrap_or(0.0));
@@ -107,26 +107,13 @@ fn down<'p>(depth: Depth, weights: &[f32], line: impl Fn(usize) -> &'p [u8], out
         let a = line(2 * k);
         // A padded weight of zero may stand for a row that does not exist.
         let b = if w1 == 0.0 { a } else { line(2 * k + 1) };
-        match (depth, fresh) {
-            (Depth::U8, true) => {
-                for ((to, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                    *to = w0 * f32::from(a) + w1 * f32::from(b);
-                }
-            }
-            (Depth::U8, false) => {
-                for ((to, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                    *to += w0 * f32::from(a) + w1 * f32::from(b);
-                }
-            }
-            _ => {
-                if fresh {
-                    out.fill(0.0);
-                }
-                let (a, b) = (a.as_chunks::<2>().0, b.as_chunks::<2>().0);
-                for ((to, a), b) in out.iter_mut().zip(a).zip(b) {
-                    *to += w0 * value(a) + w1 * value(b);
-                }
-            }
+        if fresh {
+            out.fill(0.0);
+        }
+        match depth {
+            Depth::U8 => add_bytes(a, b, w0, w1, out),
+            Depth::High10 => add_high(a, b, w0, w1, out),
+            Depth::Low10 => add_low(a, b, w0, w1, out),
         }
         fresh = false;
     }
@@ -135,8 +122,43 @@ fn down<'p>(depth: Depth, weights: &[f32], line: impl Fn(usize) -> &'p [u8], out
     }
 }
 
+vectorised! {
+fn add_bytes(a: &[u8], b: &[u8], w0: f32, w1: f32, out: &mut [f32]) {
+    for ((to, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *to += w0 * f32::from(a) + w1 * f32::from(b);
+    }
+}
+}
+
+vectorised! {
+fn add_high(a: &[u8], b: &[u8], w0: f32, w1: f32, out: &mut [f32]) {
+    for ((to, &a), &b) in out.iter_mut().zip(a.as_chunks::<2>().0).zip(b.as_chunks::<2>().0) {
+        *to += w0 * f32::from(u16::from_le_bytes(a) >> 6) + w1 * f32::from(u16::from_le_bytes(b) >> 6);
+    }
+}
+}
+
+vectorised! {
+fn add_low(a: &[u8], b: &[u8], w0: f32, w1: f32, out: &mut [f32]) {
+    for ((to, &a), &b) in out.iter_mut().zip(a.as_chunks::<2>().0).zip(b.as_chunks::<2>().0) {
+        *to += w0 * f32::from(u16::from_le_bytes(a) & 0x3ff) + w1 * f32::from(u16::from_le_bytes(b) & 0x3ff);
+    }
+}
+}
+
 /// Weighted sums along a row, for one component of an accumulated plane row that begins at element `first`.
 fn along(taps: &Taps, from: &[f32], step: usize, offset: usize, first: usize, out: &mut [f32]) {
+    if let (Some(start), Some(run)) = (taps.even, taps.weights.get(..taps.len)) {
+        // Every output has the same weights, `len` samples after the last: plain box means.
+        let from = from.get(start * step + offset - first..).unwrap_or(&[]);
+        match (step, run) {
+            (1, &[w]) => return scale_strided::<1>(from, w, out),
+            (2, &[w]) => return scale_strided::<2>(from, w, out),
+            (4, &[w]) => return scale_strided::<4>(from, w, out),
+            (1, &[w0, w1]) => return pairs(from, w0, w1, out),
+            _ => {}
+        }
+    }
     match taps.len {
         1 => fixed::<1>(taps, from, step, offset, first, out),
         2 => fixed::<2>(taps, from, step, offset, first, out),
@@ -180,4 +202,26 @@ fn fixed<const N: usize>(
         }
         *to = sum;
     }
+}
+
+vectorised! {
+fn scale_strided<const STEP: usize>(from: &[f32], weight: f32, out: &mut [f32]) {
+    let (cells, rest) = from.as_chunks::<STEP>();
+    let done = cells.len().min(out.len());
+    for (to, cell) in out.iter_mut().zip(cells) {
+        *to = weight * cell[0];
+    }
+    // The last cell may be cut short after the component's own element.
+    if let (Some(to), Some(v)) = (out.get_mut(done), rest.first()) {
+        *to = weight * v;
+    }
+}
+}
+
+vectorised! {
+fn pairs(from: &[f32], w0: f32, w1: f32, out: &mut [f32]) {
+    for (to, [a, b]) in out.iter_mut().zip(from.as_chunks::<2>().0) {
+        *to = w0 * a + w1 * b;
+    }
+}
 }

@@ -23,6 +23,7 @@ pub(crate) struct Tile {
 
 impl Tile {
     /// Bilinear value at a position (pixel centres at integer + 0.5), border replicated.
+    #[inline(always)]
     pub(crate) fn at(&self, p: [f32; 2]) -> f32x4 {
         let (x0, x1, fx) = bilinear(p[0], self.width);
         let (y0, y1, fy) = bilinear(p[1], self.height);
@@ -41,6 +42,7 @@ impl Tile {
     }
 
     /// Mean over the positions of a footprint around `p`.
+    #[inline(always)]
     pub(crate) fn mean(&self, p: [f32; 2], footprint: &Footprint) -> f32x4 {
         if footprint.offsets.len() <= 1 {
             return self.at(p);

@@ -3,7 +3,7 @@
 //! | | |
 //! |---|---|
 //! | input | frame of any format; mask; interleaved RGB crop (`u8`), or RGB difference (`f32`, 0..255 scale, signed); `crop_from_frame`, pixel centres at integer + 0.5 |
-//! | sampling | mean of `nx·ny` bilinear taps over a frame pixel's footprint in the crop, `n = ⌈footprint⌉` up to 16: one tap where the crop is enlarged, anti-aliased where it is reduced; border replicated |
+//! | sampling | mean of `nx·ny` bilinear taps over a frame pixel's footprint in the crop, `n` = footprint rounded, 1 to 16: one tap where the crop is enlarged, anti-aliased where it is reduced; border replicated |
 //! | colour | converted to the frame's matrix, range and depth; a subsampled sample is the mean over the pixels of its block |
 //! | weight | the mask's alpha; a subsampled sample changes only if *all* pixels of its block have alpha > 0, its weight then the floor of their mean: no pixel outside the mask shows another colour |
 //! | blend | [`blend_crop`]: `(old·(255 − a) + new·a + 127) / 255`, so 255 replaces; [`blend_delta`]: `old + delta·a/255`, clamped to the codes; a difference of 0 changes nothing |

@@ -97,13 +97,20 @@ pub fn fill_frame(image: &mut ImageMut<'_>, rgb: [u8; 3]) {
             }
         }
         let (row, rows) = info.format.plane_size(index, info.width, info.height);
-        for line in plane.data.chunks_mut(plane.stride).take(rows) {
-            for to in line
-                .get_mut(..row)
-                .unwrap_or_default()
-                .chunks_mut(pattern.len())
-            {
-                to.copy_from_slice(&pattern[..to.len()]);
+        let stride = plane.stride;
+        // One row by the pattern, the others as copies of it.
+        for to in plane
+            .data
+            .get_mut(..row)
+            .unwrap_or_default()
+            .chunks_mut(pattern.len())
+        {
+            to.copy_from_slice(&pattern[..to.len()]);
+        }
+        for y in 1..rows {
+            let at = y * stride;
+            if plane.data.len() >= at + row {
+                plane.data.copy_within(..row, at);
             }
         }
     }

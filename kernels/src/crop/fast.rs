@@ -2,12 +2,16 @@
 
 use super::{ChannelOrder, CropSpec, Layout, block_px, blocks_from_crop, is_separable};
 use crate::affine::Affine;
-use crate::blend::PARALLEL_PX;
 use crate::color::Coder;
 use crate::image::Image;
 use crate::separable::{Scratch, Separable};
+use crate::simd::vectorised;
 use crate::taps::Taps;
 use crate::tile::{Footprint, Tile};
+
+/// Below this many pixels, read or written, a crop stays on the calling thread: a 720p frame does,
+/// a 1080p frame does not.
+const PARALLEL_PX: f32 = 1_500_000.0;
 
 /// See [`super::crop_affine`]; arguments have been checked.
 pub(super) fn crop_affine(image: &Image<'_>, map: &Affine, spec: &CropSpec, out: &mut [f32]) {
@@ -65,7 +69,7 @@ fn run(image: &Image<'_>, map: &Affine, width: usize, height: usize, out: Out<'_
     };
     // Work grows with what is read as well as with what is written.
     let read = map.det().abs() * (width * height) as f32;
-    let leaf = if read.max((width * height) as f32) >= PARALLEL_PX as f32 {
+    let leaf = if read.max((width * height) as f32) >= PARALLEL_PX {
         height.div_ceil(4).max(8)
     } else {
         height
@@ -154,7 +158,8 @@ impl Job<'_> {
         let mut scratch = Scratch::default();
         for row in 0..count {
             self.components(first + row, &mut scratch);
-            self.decode(&mut scratch.row);
+            let [a, b, c] = &mut scratch.row;
+            decode(self.coder.decode_rows(), a, b, c);
             out.write(row, self.width, &scratch.row);
         }
     }
@@ -171,24 +176,40 @@ impl Job<'_> {
                     to.resize(self.width, 0.0);
                 }
                 let [a, b, c] = &mut scratch.row;
-                for (x, ((a, b), c)) in a.iter_mut().zip(b).zip(c).enumerate() {
-                    let value = tile.mean(map.apply([x as f32 + 0.5, y as f32 + 0.5]), footprint);
-                    [*a, *b, *c, _] = value.to_array();
-                }
+                sample_row(tile, footprint, map, y, a, b, c);
             }
         }
     }
+}
 
-    fn decode(&self, row: &mut [Vec<f32>; 3]) {
-        let [m0, m1, m2] = self.coder.decode_rows();
-        let [a, b, c] = row;
-        for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
-            let (p, q, r) = (*a, *b, *c);
-            *a = (m0[0] * p + m0[1] * q + m0[2] * r + m0[3]).clamp(0.0, 255.0);
-            *b = (m1[0] * p + m1[1] * q + m1[2] * r + m1[3]).clamp(0.0, 255.0);
-            *c = (m2[0] * p + m2[1] * q + m2[2] * r + m2[3]).clamp(0.0, 255.0);
-        }
+vectorised! {
+/// Components to red, green, blue, in place.
+fn decode(matrix: &[[f32; 4]; 3], a: &mut [f32], b: &mut [f32], c: &mut [f32]) {
+    let [m0, m1, m2] = *matrix;
+    for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
+        let (p, q, r) = (*a, *b, *c);
+        *a = (m0[0] * p + m0[1] * q + m0[2] * r + m0[3]).clamp(0.0, 255.0);
+        *b = (m1[0] * p + m1[1] * q + m1[2] * r + m1[3]).clamp(0.0, 255.0);
+        *c = (m2[0] * p + m2[1] * q + m2[2] * r + m2[3]).clamp(0.0, 255.0);
     }
+}
+}
+
+vectorised! {
+fn sample_row(tile: &Tile, footprint: &Footprint, map: &Affine, y: usize, a: &mut [f32], b: &mut [f32], c: &mut [f32]) {
+    for (x, ((a, b), c)) in a.iter_mut().zip(b).zip(c).enumerate() {
+        let value = tile.mean(map.apply([x as f32 + 0.5, y as f32 + 0.5]), footprint);
+        [*a, *b, *c, _] = value.to_array();
+    }
+}
+}
+
+vectorised! {
+fn write_plane(from: &[f32], scale: f32, bias: f32, out: &mut [f32]) {
+    for (to, &v) in out.iter_mut().zip(from) {
+        *to = v * scale + bias;
+    }
+}
 }
 
 /// Where rows go.
@@ -271,9 +292,12 @@ impl<'a> Out<'a> {
                 bias,
             } => {
                 for (plane, values) in planes.iter_mut().zip(rgb) {
-                    for (to, &v) in plane.iter_mut().skip(at).zip(values) {
-                        *to = v * *scale + *bias;
-                    }
+                    write_plane(
+                        values,
+                        *scale,
+                        *bias,
+                        plane.get_mut(at..).unwrap_or_default(),
+                    );
                 }
             }
             Self::Interleaved {

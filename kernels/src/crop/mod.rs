@@ -5,8 +5,8 @@
 //! | input | a frame of any format; `frame_from_crop`, pixel centres at integer + 0.5 on both sides |
 //! | output | `3·w·h` values `clamp(rgb, 0, 255)·scale + bias`, NCHW or NHWC, RGB or BGR; or interleaved RGB bytes, rounded |
 //! | chroma | a subsampled sample stands for all pixels of its block, as OpenCV's and libyuv's plain conversions have it; [`crate::composite`] writes by the same rule, so a crop put back adds no shift |
-//! | filter | mean of `nx·ny` bilinear taps spread evenly over the output pixel's footprint; `n = ⌈footprint⌉` along each axis of the crop, so one tap when enlarging or at 1:1, and exactly the area mean at integer reductions |
-//! | strong reduction, turned map | the frame is first reduced by block means of `k×k`, `k` the largest power of two not above half the smaller footprint; at most 16 taps an axis then |
+//! | filter | mean of `nx·ny` bilinear taps spread evenly over the output pixel's footprint; `n` = footprint rounded, at least 1, along each axis of the crop: one tap when enlarging or up to 1.5:1, exactly the area mean at integer reductions |
+//! | reduction, turned map | the frame is first reduced by block means of `k×k`, `k` the largest power of two not above the smaller footprint; at most 16 taps an axis then |
 //! | border | replicated |
 //! | order | filter in the frame's own components, convert once, clamp last |
 //! | errors | sizes of 0 or above 32768, `out` of the wrong length, map not finite, above 1e6 or of determinant under 1e-9: [`KernelError::Argument`], nothing written |
@@ -159,7 +159,7 @@ fn block_px(map: &Affine) -> usize {
     let [a, b, _, d, e, _] = map.m;
     let footprint = a.hypot(d).min(b.hypot(e));
     let mut block = 1;
-    while (block * 4) as f32 <= footprint && block < MAX_SIDE_PX as usize {
+    while (block * 2) as f32 <= footprint && block < MAX_SIDE_PX as usize {
         block *= 2;
     }
     block
