@@ -14,7 +14,7 @@ pub(super) const EXACT_MAX: usize = 64;
 /// Overlap that opens the gate by itself.
 const IOU_GATE: f32 = 0.1;
 /// Largest ratio of sizes.
-const SIZE_GATE: f32 = 2.5;
+pub(super) const SIZE_GATE: f32 = 2.5;
 
 /// Distance of centres in sides: mean of both longer sides.
 pub(super) fn distance_sides(a: &BoxPx, b: &BoxPx) -> f32 {

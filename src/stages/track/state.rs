@@ -91,7 +91,7 @@ pub(super) struct Inner {
     prev_region: BoxPx,
     prev_seen: Pts,
     /// When something other than a weak detection last saw it.
-    strong_seen: Pts,
+    pub(super) strong_seen: Pts,
     /// Points in box units, −½ to ½ inside the box.
     shape: Option<[Point; 5]>,
     /// Bit n: seen by the look n looks ago.
