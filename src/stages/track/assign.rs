@@ -14,7 +14,7 @@ pub(super) const EXACT_MAX: usize = 64;
 /// Overlap that opens the gate by itself.
 const IOU_GATE: f32 = 0.1;
 /// Largest ratio of sizes.
-const SIZE_GATE: f32 = 2.5;
+pub(super) const SIZE_GATE: f32 = 2.5;
 
 /// Distance of centres in sides: mean of both longer sides.
 pub(super) fn distance_sides(a: &BoxPx, b: &BoxPx) -> f32 {
@@ -29,11 +29,9 @@ pub(super) fn fit(a: &BoxPx, b: &BoxPx, reach: f32) -> Option<f32> {
     let far = distance_sides(a, b);
     let (sa, sb) = (a.area().sqrt(), b.area().sqrt());
     let ratio = sa.min(sb) / sa.max(sb);
-    // Negated, so that NaN stays outside.
-    if !(iou >= IOU_GATE || far <= reach) || !(ratio >= 1.0 / SIZE_GATE) {
-        return None;
-    }
-    Some(0.45 * iou + 0.35 * (-2.0 * far * far).exp() + 0.2 * ratio)
+    // NaN compares false, so it stays outside.
+    let open = (iou >= IOU_GATE || far <= reach) && ratio >= 1.0 / SIZE_GATE;
+    open.then(|| 0.45 * iou + 0.35 * (-2.0 * far * far).exp() + 0.2 * ratio)
 }
 
 /// Weighs in a cosine of embeddings.

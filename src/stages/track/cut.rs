@@ -11,6 +11,10 @@
 //! | flash, black | a frame with little to compare (flat, or three quarters saturated) gives no verdict and is compared with nothing; a picture like one of the three before is no cut |
 //! | limits | dissolves and whips are none: their tracks end by themselves |
 //!
+//! Measured on ten films of heads and people (8,326 frames, no cuts inside): largest score .11, 99th percentile
+//! at most .084, no cut reported. On all 90 ordered pairs of them, joined A B A with 60 frames each: scores at
+//! the 180 joins ≥ .44, every one reported at its first frame and nothing else. So `CUT` lies between.
+//!
 //! A missed cut leaves a region covered for the time of a hold; a false one uncovers a held face. So the
 //! thresholds lean towards missing.
 

@@ -43,8 +43,8 @@ pub(super) struct Noise {
 impl Noise {
     /// A detector's boxes jitter by some 3 % of a side.
     pub(super) const DETECTOR: Self = Self { center: 0.03, shape: 0.05 };
-    /// Weak detections are less exact.
-    pub(super) const WEAK: Self = Self { center: 0.08, shape: 0.12 };
+    /// A weak detection may be no face: it pulls little.
+    pub(super) const WEAK: Self = Self { center: 0.25, shape: 0.25 };
     /// Meshes follow to about 1 %.
     pub(super) const MESH: Self = Self { center: 0.012, shape: 0.02 };
 }

@@ -12,6 +12,7 @@
 //! | `state` | one track: estimate, region, landmarks |
 //! | `assign` | which observation is which track |
 //! | `reid` | who a track is: source identity, returning persons |
+//! | `identity` | two tracks on one face, crossings, embeddings |
 //! | `tracker` | the tracks of a stream |
 //! | `doubt` | when the detector should look |
 //! | `backfill` | covering a new track backwards over queued frames |
@@ -21,12 +22,15 @@ mod assign;
 mod backfill;
 mod cut;
 mod doubt;
+mod identity;
 mod kalman;
 mod reid;
 mod state;
 mod tracker;
 mod types;
 
+#[cfg(test)]
+mod props;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! | | |
 //! |---|---|
 //! | region, seen | ⊇ every box observed in this frame ∪ the filter's box; edges shrink slowly (`SETTLE_S`), so that jitter does not show |
+//! | region, seen weakly | the same ∪ the region before, for `hold` since the last sight that was not weak: a false box must not uncover a face |
 //! | region, unseen | ⊇ the region before (so also the place last seen) ∪ the predicted box grown by time and uncertainty; bounded, because velocity and growth are |
 //! | time backwards | stamps later than the new time move to it: a hold is lengthened, never shortened |
 
@@ -89,6 +90,8 @@ pub(super) struct Inner {
     prev_hull: BoxPx,
     prev_region: BoxPx,
     prev_seen: Pts,
+    /// When something other than a weak detection last saw it.
+    pub(super) strong_seen: Pts,
     /// Points in box units, −½ to ½ inside the box.
     shape: Option<[Point; 5]>,
     /// Bit n: seen by the look n looks ago.
@@ -166,6 +169,7 @@ impl Track {
                 prev_hull: box_px,
                 prev_region: box_px,
                 prev_seen: at,
+                strong_seen: at,
                 shape: None,
                 history: 0,
                 also: None,
@@ -184,7 +188,7 @@ impl Track {
     /// Begins a frame: nothing is seen yet, everything is predicted.
     pub(super) fn advance(&mut self, at: Pts, config: &TrackerConfig) {
         let inner = &mut self.inner;
-        for stamp in [&mut self.first_seen, &mut self.last_seen, &mut self.last_detected, &mut inner.prev_seen] {
+        for stamp in [&mut self.first_seen, &mut self.last_seen, &mut self.last_detected, &mut inner.prev_seen, &mut inner.strong_seen] {
             *stamp = (*stamp).min(at);
         }
         if let Some((_, until)) = &mut inner.also {
@@ -218,8 +222,13 @@ impl Track {
         at: Pts,
         config: &TrackerConfig,
     ) {
+        let before = self.region_px;
         self.include(seen, at);
         let inner = &mut self.inner;
+        let weak = noise == Noise::WEAK;
+        if !weak {
+            inner.strong_seen = at;
+        }
         let measured = if source == ObservationSource::Mesh {
             inner.mesh_now = Some(*seen);
             inner.bias.map_or(*seen, |b| b.applied(seen))
@@ -250,6 +259,10 @@ impl Track {
             self.state = TrackState::Confirmed;
         }
         self.settle(at);
+        // A weak box may be no face at all: it must not take the cover off the place predicted.
+        if weak && at.seconds_since(self.inner.strong_seen) <= config.hold.as_secs_f64() {
+            self.region_px = self.region_px.hull(&before);
+        }
     }
 
     /// Takes a second box of the same face in the same frame into the region only.

@@ -18,9 +18,9 @@
 
 use crate::frame::{BoxPx, Landmarks5, Pts};
 
-use super::assign::{assign, fit, with_cos};
+use super::assign::{SIZE_GATE, assign, fit, with_cos};
 use super::kalman::Noise;
-use super::reid::{Gallery, Identified, SourceIdentity, unit};
+use super::reid::{Gallery, SourceIdentity, unit};
 use super::state::{Track, TrackId, TrackState};
 use super::types::{
     Observation, ObservationSource, RejectReason, Rejected, TrackError, TrackerConfig, Updates, check_box,
@@ -32,25 +32,21 @@ const REACH: f32 = 0.7;
 const REACH_LOST: f32 = 0.8;
 /// Gate of weak observations: they only extend.
 const REACH_WEAK: f32 = 0.4;
+/// Fit of a box that is only somewhere in the region of a lost face.
+const INSIDE_FIT: f32 = 0.1;
 /// Overlap from which two boxes of one frame are one face, and two tracks one track.
-const SAME_FACE_IOU: f32 = 0.6;
+pub(super) const SAME_FACE_IOU: f32 = 0.6;
 /// Share inside the frame below which a lost face has left.
 const LEFT_SHARE: f32 = 0.15;
 /// Distance to the border, in sides, from which a face can leave in a look.
 const AT_BORDER: f32 = 0.25;
-/// Overlap from which tracks may have changed places.
-const CROSS_IOU: f32 = 0.05;
-/// How long after a crossing an embedding may put ids right, s.
-const CROSS_S: f64 = 5.0;
-/// How much better the other person must fit for that.
-const SWAP_LEAD: f32 = 0.2;
 
 /// Tracks of one stream.
 #[derive(Debug, Clone)]
 pub struct Tracker {
     pub(super) config: TrackerConfig,
     pub(super) tracks: Vec<Track>,
-    gallery: Gallery,
+    pub(super) gallery: Gallery,
     next: u64,
     pub(super) now: Option<Pts>,
     pub(super) looked_now: bool,
@@ -58,7 +54,7 @@ pub struct Tracker {
     pub(super) broke: bool,
     pub(super) overflowed: bool,
     pub(super) frame: (u32, u32),
-    ended: Vec<TrackId>,
+    pub(super) ended: Vec<TrackId>,
 }
 
 impl Tracker {
@@ -203,10 +199,7 @@ impl Tracker {
             let reach = reach.unwrap_or(REACH + (2.0 * age_s).min(REACH_LOST));
             let predicted = fit(&track.box_px, &seen.box_px, reach);
             let stayed = fit(&track.inner.seen_hull, &seen.box_px, reach).filter(|_| track.state == TrackState::Held);
-            let motion = match (predicted, stayed) {
-                (Some(a), Some(b)) => a.max(b),
-                (a, b) => a.or(b)?,
-            };
+            let motion = [predicted, stayed, inside(track, &seen.box_px)].into_iter().flatten().reduce(f32::max)?;
             let motion = motion * (1.0 - 0.1 * (age_s / hold_s).min(1.0));
             let cos = seen.embedding.as_ref().and_then(|e| unit(e).ok()).and_then(|e| self.gallery.cos_to(track.person, &e));
             Some(cos.map_or(motion, |cos| with_cos(motion, cos)))
@@ -298,67 +291,6 @@ impl Tracker {
         });
     }
 
-    /// Joins tracks that stand on one face.
-    fn merge(&mut self, updates: &mut Updates) {
-        while let Some((lost, seen)) = self.duplicate() {
-            let gone_track = self.tracks.remove(lost);
-            let seen = if seen > lost { seen - 1 } else { seen };
-            let Some(track) = self.tracks.get_mut(seen) else { return };
-            let newer = track.id.max(gone_track.id);
-            let older = track.id.min(gone_track.id);
-            if track.id != older {
-                track.id = older;
-                if !self.gallery.source(track.person).is_some_and(|s| s.locked) {
-                    track.person = gone_track.person;
-                }
-            }
-            if gone_track.first_seen < track.first_seen {
-                (track.first_seen, track.first_box_px) = (gone_track.first_seen, gone_track.first_box_px);
-            }
-            track.sights = track.sights.saturating_add(gone_track.sights);
-            track.inner.history |= gone_track.inner.history;
-            let until = Pts(gone_track.last_seen.0.saturating_add(self.config.hold.as_nanos() as u64));
-            let region = track.inner.also.map_or(gone_track.region_px, |(b, _)| b.hull(&gone_track.region_px));
-            track.inner.also = Some((region, track.inner.also.map_or(until, |(_, u)| u.max(until))));
-            track.region_px = track.region_px.hull(&region);
-            updates.merged.push((newer, older));
-            if updates.started.contains(&newer) {
-                updates.started.retain(|id| *id != newer);
-            } else {
-                self.ended.push(newer);
-            }
-            updates.lost.retain(|id| *id != newer && *id != older);
-        }
-    }
-
-    /// A track that this look missed on the box of one that it saw, never seen apart: (missed, seen).
-    fn duplicate(&self) -> Option<(usize, usize)> {
-        let locked = |t: &Track| self.gallery.source(t.person).is_some_and(|s| s.locked);
-        self.tracks.iter().enumerate().find_map(|(i, a)| {
-            if a.inner.history & 1 == 1 {
-                return None;
-            }
-            let same = self.tracks.iter().position(|b| {
-                b.inner.history & 1 == 1
-                    && a.box_px.iou(&b.box_px) >= SAME_FACE_IOU
-                    && !a.proven_apart(b)
-                    && (a.person == b.person || !(locked(a) && locked(b)))
-            })?;
-            Some((i, same))
-        })
-    }
-
-    fn note_crossings(&mut self, at: Pts) {
-        for i in 0..self.tracks.len() {
-            let (head, tail) = self.tracks.split_at_mut(i);
-            let Some(b) = tail.first_mut() else { return };
-            for a in head.iter_mut().filter(|a| a.box_px.iou(&b.box_px) > CROSS_IOU) {
-                a.inner.crossed = Some((b.id, at));
-                b.inner.crossed = Some((a.id, at));
-            }
-        }
-    }
-
     /// Takes what the mesh fitter saw of a track in the frame last begun. A `face_prob` below the setting
     /// means that there is no face: unless the detector saw it in this frame, the track is held.
     ///
@@ -384,53 +316,6 @@ impl Tracker {
             track.state = TrackState::Held;
         }
         if sure { fits.map_err(TrackError::BadRefinement) } else { Ok(()) }
-    }
-
-    /// Takes an identity embedding of a track's face and what it is worth (0–1).
-    ///
-    /// # Errors
-    /// An unknown id, or an embedding without direction or of another length than before.
-    pub fn embedding(&mut self, id: TrackId, embedding: &[f32], quality: f32) -> Result<Identified, TrackError> {
-        let e = unit(embedding)?;
-        let at = self.now.unwrap_or_default();
-        let index = self.tracks.iter().position(|t| t.id == id).ok_or(TrackError::UnknownTrack(id))?;
-        if let Some(with) = self.swapped(index, &e, at) {
-            return Ok(Identified::Swapped { with });
-        }
-        let tracks = &self.tracks;
-        let Some(me) = tracks.get(index).map(|t| t.person) else { return Err(TrackError::UnknownTrack(id)) };
-        let learnt = self.gallery.learn(me, &e, quality, &self.config, |p| tracks.iter().any(|t| t.person == p))?;
-        let seen = |p| tracks.iter().any(|t| t.id != id && t.person == p && t.state != TrackState::Held);
-        let Some(person) = self.gallery.recognise(me, &self.config, seen) else { return Ok(learnt) };
-        if let Some(track) = self.tracks.get_mut(index) {
-            track.person = person;
-        }
-        Ok(Identified::Returned { provisional: me, person })
-    }
-
-    /// Puts ids right where an embedding shows that two tracks changed places when they crossed.
-    fn swapped(&mut self, index: usize, e: &[f32], at: Pts) -> Option<TrackId> {
-        let track = self.tracks.get(index)?;
-        let (with, when) = track.inner.crossed?;
-        let other = self.tracks.iter().position(|t| t.id == with)?;
-        let (own, foreign) = (track.person, self.tracks.get(other)?.person);
-        let known = |p| self.gallery.source(p).is_some_and(|s| s.locked || s.samples >= 3);
-        if at.seconds_since(when) > CROSS_S || own == foreign || !known(own) || !known(foreign) {
-            return None;
-        }
-        let (own_cos, foreign_cos) = (self.gallery.cos_to(own, e)?, self.gallery.cos_to(foreign, e)?);
-        if foreign_cos < self.config.reid_cos || own_cos >= self.config.reid_cos || own_cos > foreign_cos - SWAP_LEAD {
-            return None;
-        }
-        let (a, b) = (self.tracks.get(index).copied()?, self.tracks.get(other).copied()?);
-        for (place, from) in [(index, b), (other, a)] {
-            let track = self.tracks.get_mut(place)?;
-            (track.id, track.person) = (from.id, from.person);
-            (track.first_seen, track.first_box_px) = (from.first_seen, from.first_box_px);
-            track.inner.crossed = None;
-        }
-        self.tracks.sort_unstable_by_key(|t| t.id);
-        Some(with)
     }
 
     /// The picture at `at` is another scene: all tracks end now. Call before [`Self::detections`] of that frame.
@@ -476,6 +361,16 @@ fn usable<'a>(observations: &'a [Observation], w: u32, h: u32, rejected: &mut Ve
         by_number.unwrap_or(std::cmp::Ordering::Equal).then(a.source.cmp(&b.source))
     });
     usable
+}
+
+/// A box in the region of a track that is not sure where its face is: a poor fit, but better than a new face.
+fn inside(track: &Track, seen: &BoxPx) -> Option<f32> {
+    let unsure = track.state == TrackState::Held || track.inner.strong_seen < track.last_seen;
+    let [x, y] = seen.center();
+    let r = track.region_px;
+    let ratio = (seen.area() / track.box_px.area()).sqrt();
+    let open = unsure && (r.x0..r.x1).contains(&x) && (r.y0..r.y1).contains(&y) && (1.0 / SIZE_GATE..=SIZE_GATE).contains(&ratio);
+    open.then_some(INSIDE_FIT)
 }
 
 /// Whether a lost face went out over the border.
