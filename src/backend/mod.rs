@@ -6,6 +6,7 @@
 mod describe;
 mod device;
 mod manifest;
+mod opencv_yn;
 mod runtime;
 mod search;
 mod session;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 pub use describe::{Description, Finding, describe};
 pub use device::{Device, DeviceRequest, GpuParts, ResolvedDevice};
 pub use manifest::{CropSpecEntry, ModelEntry, Models, SamePersonCos, TensorSpec};
+pub use opencv_yn::FaceDetectorYn;
 pub use runtime::{Runtime, find_library, find_models_dir};
 pub use session::{Session, first_not_finite};
 

@@ -1,4 +1,19 @@
-//! Track → mesh, crop and mask. See [`MeshFitter`].
+//! Track → mesh, crop and mask. See [`MeshFitter`]; [`FaceMesh`] is the one that comes along.
+//!
+//! | from | to | by |
+//! |---|---|---|
+//! | face hint | 468 points in frame px | [`FaceMesh`] |
+//! | mesh | outline of the face, lips, eyes, brows, nose | [`FACE_OVAL`] and its siblings |
+//! | mesh | polygon to cover | [`oval_polygon`] |
+//! | five landmarks | map of the ArcFace crop | [`arcface_crop`] |
+
+mod mesh;
+mod regions;
+mod template;
+
+pub use mesh::FaceMesh;
+pub use regions::{BROW_LEFT, BROW_RIGHT, EYE_LEFT, EYE_RIGHT, FACE_OVAL, LIPS_INNER, LIPS_OUTER, NOSE_RIDGE, NOSE_WINGS, oval_polygon};
+pub use template::{ARCFACE_TEMPLATE_112, arcface_crop, similarity};
 
 use crate::frame::{BoxPx, FrameView, Landmarks5, Mesh};
 

@@ -1,4 +1,8 @@
-//! Crop → embedding. See [`Recogniser`].
+//! Crop → embedding. See [`Recogniser`]; [`MobileFaceNet`] is the one that comes along.
+
+mod mobilefacenet;
+
+pub use mobilefacenet::MobileFaceNet;
 
 use crate::frame::{FrameView, Landmarks5};
 

@@ -1,0 +1,156 @@
+//! The face mesh (Kartynnik et al. 2019, MediaPipe's `face_landmark`): 192² crop in, 468 points out.
+//!
+//! | | |
+//! |---|---|
+//! | crop | square about the hint's box, side 1.5 × its longer side, turned by the hint's roll (MediaPipe's convention; `crop_margin` in the manifest) |
+//! | input | n×192×192×3, RGB 0–1 |
+//! | points | n×1×1×1404: x y z in px of the crop; z grows away from the camera |
+//! | flag | n×1×1×1, logit that the crop shows a face |
+//! | batch | all faces of a frame, at most 8 a run |
+//!
+//! Points may lie outside the frame where the face does. A low `face_prob` is an answer, not an
+//! error; numbers that are none, and meshes larger than a crop can hold, are errors.
+
+use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
+
+use super::{AlignError, FaceHint, MeshFitter};
+use crate::backend::{Backend, BackendError, Session, first_not_finite};
+use crate::frame::{Affine, FrameView, MESH_POINTS, Mesh};
+
+const SIDE_PX: usize = 192;
+const VALUES: usize = MESH_POINTS * 3;
+/// Faces a run.
+const BATCH: usize = 8;
+/// Side of the crop as a multiple of the box's longer side, where the manifest does not say.
+const MARGIN: f32 = 1.5;
+/// Points further from the crop's middle than this many sides are no mesh.
+const MAX_OFF_SIDES: f32 = 4.0;
+
+/// The fitter.
+#[derive(Debug)]
+pub struct FaceMesh {
+    session: Session,
+    margin: f32,
+}
+
+impl FaceMesh {
+    /// Loads the vendored network.
+    ///
+    /// # Errors
+    /// [`BackendError`]: model missing or altered, device that does not start.
+    pub fn open(backend: &Backend) -> Result<Self, BackendError> {
+        let margin = backend.models().entry("face_mesh")?.crop_margin.unwrap_or(MARGIN);
+        Ok(Self { session: backend.session("face_mesh")?, margin })
+    }
+
+    fn run(&mut self, frame: &FrameView<'_>, maps: &[Affine]) -> Result<Vec<Mesh>, AlignError> {
+        let n = maps.len();
+        let spec = CropSpec { width: SIDE_PX, height: SIDE_PX, layout: Layout::Nhwc, order: ChannelOrder::Rgb, scale: 1.0 / 255.0, bias: 0.0 };
+        let input = self.session.input(&[n, SIDE_PX, SIDE_PX, 3])?;
+        for (map, out) in maps.iter().zip(input.chunks_exact_mut(SIDE_PX * SIDE_PX * 3)) {
+            crop_affine(frame, map, &spec, out)?;
+        }
+        self.session.run()?;
+        let as_bad = |e: BackendError| match e {
+            BackendError::Shape { .. } => AlignError::BadOutput(e.to_string()),
+            e => AlignError::Backend(e),
+        };
+        let points = self.session.output(0, &[n, 1, 1, VALUES]).map_err(as_bad)?;
+        let flags = self.session.output(1, &[n, 1, 1, 1]).map_err(as_bad)?;
+        points.chunks_exact(VALUES).zip(flags).zip(maps).map(|((values, flag), map)| decode(values, *flag, map)).collect()
+    }
+}
+
+impl MeshFitter for FaceMesh {
+    fn fit(&mut self, frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError> {
+        let maps = hints.iter().map(|h| crop_of(h, self.margin)).collect::<Result<Vec<_>, _>>()?;
+        let mut meshes = Vec::with_capacity(maps.len());
+        for batch in maps.chunks(BATCH) {
+            meshes.extend(self.run(frame, batch)?);
+        }
+        Ok(meshes)
+    }
+}
+
+/// `frame_from_crop` of a hint.
+fn crop_of(hint: &FaceHint, margin: f32) -> Result<Affine, AlignError> {
+    if !hint.box_px.is_valid() || !hint.roll_rad.is_finite() {
+        return Err(AlignError::BadOutput(format!("hint: expected a box with an area and a finite roll, got {:?}, {} rad", hint.box_px, hint.roll_rad)));
+    }
+    let scale = hint.box_px.side() * margin / SIDE_PX as f32;
+    let (sin, cos) = hint.roll_rad.sin_cos();
+    let (center, half) = (hint.box_px.center(), SIDE_PX as f32 / 2.0);
+    let (a, b) = (scale * cos, scale * sin);
+    Ok(Affine { m: [a, -b, center[0] - a * half + b * half, b, a, center[1] - b * half - a * half] })
+}
+
+/// One face's numbers as a mesh in frame px.
+fn decode(values: &[f32], flag: f32, frame_from_crop: &Affine) -> Result<Mesh, AlignError> {
+    if values.len() != VALUES {
+        return Err(AlignError::BadOutput(format!("points: expected {VALUES} values, got {}", values.len())));
+    }
+    if let Some(at) = first_not_finite(values) {
+        return Err(AlignError::BadOutput(format!("points: expected finite numbers, got {} at {at}", values[at])));
+    }
+    if !flag.is_finite() {
+        return Err(AlignError::BadOutput(format!("flag: expected a finite number, got {flag}")));
+    }
+    let side = SIDE_PX as f32;
+    if let Some(off) = values.iter().find(|v| v.abs() > MAX_OFF_SIDES * side) {
+        return Err(AlignError::BadOutput(format!("points: expected within {MAX_OFF_SIDES} crops of {SIDE_PX} px, got {off} px")));
+    }
+    let scale = frame_from_crop.det().abs().sqrt();
+    let points_px = values.chunks_exact(3).map(|p| frame_from_crop.apply([p[0], p[1]])).collect();
+    let depth_px = values.chunks_exact(3).map(|p| p[2] * scale).collect();
+    Ok(Mesh { points_px, depth_px, face_prob: 1.0 / (1.0 + (-flag).exp()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AlignError, MESH_POINTS, VALUES, crop_of, decode};
+    use crate::frame::BoxPx;
+    use crate::stages::align::FaceHint;
+
+    fn hint(roll_rad: f32) -> FaceHint {
+        FaceHint { box_px: BoxPx { x0: 100.0, y0: 50.0, x1: 180.0, y1: 178.0 }, roll_rad, landmarks: None }
+    }
+
+    #[test]
+    fn the_crop_is_a_turned_square_about_the_box() {
+        for roll in [0.0, 0.5, -2.0] {
+            let map = crop_of(&hint(roll), 1.5).expect("good hint");
+            let middle = map.apply([96.0, 96.0]);
+            assert!((middle[0] - 140.0).abs() < 1e-3 && (middle[1] - 114.0).abs() < 1e-3, "{middle:?}");
+            assert!((map.det().sqrt() - 1.0).abs() < 1e-5, "128 px · 1.5 / 192");
+            let right = map.apply([192.0, 96.0]);
+            assert!(((right[1] - middle[1]).atan2(right[0] - middle[0]) - roll).abs() < 1e-4);
+        }
+        assert!(crop_of(&FaceHint { roll_rad: f32::NAN, ..hint(0.0) }, 1.5).is_err());
+        assert!(crop_of(&FaceHint { box_px: BoxPx::default(), ..hint(0.0) }, 1.5).is_err());
+    }
+
+    #[test]
+    fn points_go_to_the_frame_and_back() {
+        let values: Vec<f32> = (0..VALUES).map(|i| (i * 37 % 192) as f32).collect();
+        let map = crop_of(&hint(0.3), 1.5).expect("good hint");
+        let mesh = decode(&values, 0.0, &map).expect("good numbers");
+        assert_eq!((mesh.points_px.len(), mesh.depth_px.len(), mesh.face_prob), (MESH_POINTS, MESH_POINTS, 0.5));
+        let back = map.inverse().expect("map has an inverse");
+        for (point, value) in mesh.points_px.iter().zip(values.chunks_exact(3)) {
+            let got = back.apply(*point);
+            assert!((got[0] - value[0]).abs() < 1e-3 && (got[1] - value[1]).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_points_are_refused() {
+        let map = crop_of(&hint(0.0), 1.5).expect("good hint");
+        for bad in [f32::NAN, f32::INFINITY, 1e4] {
+            let mut values = vec![96.0; VALUES];
+            values[700] = bad;
+            assert!(matches!(decode(&values, 0.0, &map), Err(AlignError::BadOutput(_))), "{bad}");
+        }
+        assert!(decode(&[96.0; VALUES], f32::NAN, &map).is_err());
+        assert!(decode(&[96.0; VALUES - 3], 0.0, &map).is_err());
+    }
+}
