@@ -1,0 +1,496 @@
+//! The element's behaviour: GStreamer's side of the stream.
+//!
+//! `BaseTransform` and not `VideoFilter`: the latter answers a frame that cannot be mapped with a
+//! warning and pushes it as it came. The buffer path is this file's own (`submit_input_buffer`,
+//! `generate_output`); the base class's in-place and passthrough paths are never taken, and answer
+//! with an error if something takes them.
+//!
+//! Locks: `properties` is copied out per frame and never held while the engine works. `stream` is
+//! the streaming thread's; others take it only when that thread rests (flush, stop).
+
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Instant;
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::BaseTransformMode;
+use gst_base::subclass::base_transform::GenerateOutputSuccess;
+use gst_base::subclass::prelude::*;
+use nullface::frame::FrameTime;
+use nullface::pipeline::{Discontinuity, Settings, Stats};
+
+use super::fail_closed::{Settled, Verdict, start_error};
+use super::formats::{Negotiated, TEMPLATE_CAPS, progressive_only};
+use super::messages::{self, Counters};
+use super::processor::{ProcessorFactory, open_engine};
+use super::properties::{Properties, SPECS};
+use super::state::{Out, Stream};
+use super::worker::{Interrupt, Worker, lock};
+
+static CAT: LazyLock<gst::DebugCategory> =
+    LazyLock::new(|| gst::DebugCategory::new("nullfacefilter", gst::DebugColorFlags::empty(), Some("Face anonymisation")));
+
+/// What the latency query needs without asking the stream.
+#[derive(Debug, Clone, Copy, Default)]
+struct Delay {
+    lookahead: u64,
+    frame: Option<gst::ClockTime>,
+}
+
+impl Delay {
+    fn total(self) -> gst::ClockTime {
+        self.frame.and_then(|frame| frame.checked_mul(self.lookahead)).unwrap_or(gst::ClockTime::ZERO)
+    }
+}
+
+/// The element's instance.
+pub struct NullfaceFilter {
+    properties: Mutex<Properties>,
+    factory: Mutex<Arc<ProcessorFactory>>,
+    stream: Mutex<Option<Stream>>,
+    interrupt: Arc<Interrupt>,
+    stats: Arc<Mutex<Stats>>,
+    counters: Mutex<Counters>,
+    delay: Mutex<Delay>,
+    segment: Mutex<Option<gst::Event>>,
+    told: Mutex<Option<messages::Key>>,
+}
+
+impl Default for NullfaceFilter {
+    fn default() -> Self {
+        Self {
+            properties: Mutex::default(),
+            factory: Mutex::new(Arc::new(open_engine)),
+            stream: Mutex::default(),
+            interrupt: Arc::default(),
+            stats: Arc::default(),
+            counters: Mutex::default(),
+            delay: Mutex::default(),
+            segment: Mutex::default(),
+            told: Mutex::default(),
+        }
+    }
+}
+
+/// What left the queue, for the streaming thread.
+enum Step {
+    Push(gst::Buffer),
+    Dropped,
+    Event(gst::Event),
+    Nothing,
+}
+
+impl NullfaceFilter {
+    pub(super) fn set_factory(&self, factory: Arc<ProcessorFactory>) {
+        *lock(&self.factory) = factory;
+    }
+
+    /// Settings as the engine is told them, and the moment by which this frame must be done.
+    fn frame_settings(&self) -> (Settings, Option<Instant>) {
+        let properties = lock(&self.properties);
+        let until = properties.settings.deadline.and_then(|deadline| Instant::now().checked_add(deadline));
+        (properties.engine_settings(), until)
+    }
+
+    /// Brings animated properties to the frame's time.
+    fn animate(&self, buffer: &gst::BufferRef) {
+        let obj = self.obj();
+        let segment = obj.segment();
+        let time = segment.downcast_ref::<gst::ClockTime>().and_then(|segment| segment.to_stream_time(buffer.pts()));
+        if let Some(time) = time
+            && obj.sync_values(time).is_err()
+        {
+            gst::debug!(CAT, imp = self, "properties could not be brought to {time}");
+        }
+    }
+
+    /// Takes one frame in.
+    fn accept(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
+        self.animate(&buffer);
+        lock(&self.counters).taken += 1;
+        let (settings, until) = self.frame_settings();
+        let duration = buffer.duration();
+        let result = match lock(&self.stream).as_mut() {
+            Some(stream) => stream.accept(buffer, &settings, until),
+            None => Err(gst::FlowError::Flushing),
+        };
+        let unknown = lock(&self.delay).frame.is_none();
+        if unknown && duration.is_some() {
+            self.set_delay(|delay| delay.frame = duration);
+        }
+        result
+    }
+
+    /// Lets one item out.
+    fn step(&self, draining: bool) -> Result<Step, gst::FlowError> {
+        let (settings, until) = self.frame_settings();
+        let out = match lock(&self.stream).as_mut() {
+            Some(stream) => stream.emit(draining, &settings, until),
+            None => None,
+        };
+        match out {
+            None => Ok(Step::Nothing),
+            Some(Out::Event(event)) => Ok(Step::Event(event)),
+            Some(Out::Frame { settled, at }) => self.conclude(*settled, at),
+        }
+    }
+
+    /// Counts and tells what became of a frame, and does it.
+    fn conclude(&self, settled: Settled, at: FrameTime) -> Result<Step, gst::FlowError> {
+        self.tell(&settled, at);
+        let mut counters = lock(&self.counters);
+        if settled.withheld.is_some() {
+            counters.withheld += 1;
+        }
+        match settled.verdict {
+            Verdict::Release(buffer) => {
+                counters.released += 1;
+                Ok(Step::Push(buffer))
+            }
+            Verdict::Drop => {
+                counters.dropped += 1;
+                Ok(Step::Dropped)
+            }
+            Verdict::Fail => {
+                drop(counters);
+                let time = gst::ClockTime::from_nseconds(at.pts.0);
+                let why = settled.fault.unwrap_or_else(|| "its faces could not be treated as asked".to_owned());
+                gst::element_imp_error!(self, gst::StreamError::Failed, ["frame at {time} was not released: {why}"]);
+                Err(gst::FlowError::Error)
+            }
+        }
+    }
+
+    /// Posts what changed since the frame before.
+    fn tell(&self, settled: &Settled, at: FrameTime) {
+        let key = messages::key(settled);
+        {
+            let mut told = lock(&self.told);
+            if told.as_ref() == Some(&key) {
+                return;
+            }
+            *told = Some(key);
+        }
+        if let Some(fault) = &settled.fault {
+            gst::warning!(CAT, imp = self, "frame at {} ns: {fault}", at.pts.0);
+        }
+        let message = gst::message::Element::builder(messages::structure(settled, at)).src(&*self.obj()).build();
+        if self.obj().post_message(message).is_err() {
+            gst::debug!(CAT, imp = self, "no bus to tell");
+        }
+    }
+
+    /// Lets all frames held out, before something that must not overtake them.
+    fn drain(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
+        loop {
+            match self.step(true)? {
+                Step::Nothing => return Ok(gst::FlowSuccess::Ok),
+                Step::Dropped => {}
+                Step::Event(event) => {
+                    BaseTransformImplExt::parent_sink_event(self, event);
+                }
+                Step::Push(buffer) => {
+                    self.obj().src_pad().push(buffer)?;
+                }
+            }
+        }
+    }
+
+    /// [`Self::drain`] where the outcome cannot be answered to anyone: what follows goes on anyway,
+    /// and the next buffer meets the same flow return.
+    fn drain_before(&self, what: &str) {
+        if let Err(error) = self.drain() {
+            gst::debug!(CAT, imp = self, "drained before {what}: {error}");
+        }
+    }
+
+    fn note(&self, kind: Discontinuity) {
+        if let Some(stream) = lock(&self.stream).as_mut() {
+            stream.note(kind);
+        }
+    }
+
+    /// Changes the element's own delay; tells the pipeline when the sum is another.
+    fn set_delay(&self, change: impl FnOnce(&mut Delay)) {
+        let changed = {
+            let mut delay = lock(&self.delay);
+            let before = delay.total();
+            change(&mut delay);
+            delay.total() != before
+        };
+        if changed && self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build()).is_err() {
+            gst::debug!(CAT, imp = self, "no bus for the latency message");
+        }
+    }
+
+    /// Whether a segment event says something new. A seek without flush shows only here.
+    fn segment_changes(&self, event: &gst::Event) -> bool {
+        let mut last = lock(&self.segment);
+        let changes = match (last.as_ref().map(gst::Event::view), event.view()) {
+            (Some(gst::EventView::Segment(old)), gst::EventView::Segment(new)) => old.segment() != new.segment(),
+            _ => false,
+        };
+        *last = Some(event.clone());
+        changes
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for NullfaceFilter {
+    const NAME: &'static str = "GstNullfaceFilter";
+    type Type = super::NullfaceFilter;
+    type ParentType = gst_base::BaseTransform;
+}
+
+impl ObjectImpl for NullfaceFilter {
+    fn properties() -> &'static [glib::ParamSpec] {
+        SPECS.as_slice()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let name = pspec.name();
+        match lock(&self.properties).set(name, value) {
+            Ok(true) if name == "seed" => gst::info!(CAT, imp = self, "seed set"),
+            Ok(true) => gst::info!(CAT, imp = self, "{name} = {value:?}"),
+            Ok(false) => gst::error!(CAT, imp = self, "no property {name}"),
+            Err(error) => gst::error!(CAT, imp = self, "property {name}: {error}"),
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        if pspec.name() == "stats" {
+            let engine = lock(&self.stats).clone();
+            return messages::stats_structure(&engine, &lock(&self.counters)).to_value();
+        }
+        lock(&self.properties).get(pspec.name()).unwrap_or_else(|| pspec.default_value().clone())
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        // Late frames are dropped by the base class before they come here, as in GstVideoFilter.
+        self.obj().set_qos_enabled(true);
+    }
+}
+
+impl GstObjectImpl for NullfaceFilter {}
+
+impl ElementImpl for NullfaceFilter {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Face anonymiser",
+                "Filter/Effect/Video",
+                "Makes every face in the picture unrecognisable; a frame that cannot be treated does not leave as it came",
+                "The nullface authors",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
+                .into_iter()
+                .filter_map(|(name, direction)| {
+                    gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &TEMPLATE_CAPS).ok()
+                })
+                .collect()
+        });
+        &TEMPLATES
+    }
+
+    fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::PausedToReady {
+            // Pads are about to wait for the streaming thread, which may be waiting for the engine.
+            self.interrupt.raise();
+        }
+        self.parent_change_state(transition)
+    }
+}
+
+impl BaseTransformImpl for NullfaceFilter {
+    const MODE: BaseTransformMode = BaseTransformMode::AlwaysInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        self.interrupt.lower();
+        let (config, settings) = {
+            let properties = lock(&self.properties);
+            (properties.config.clone(), properties.engine_settings())
+        };
+        *lock(&self.stats) = Stats::default();
+        *lock(&self.counters) = Counters::default();
+        *lock(&self.told) = None;
+        *lock(&self.segment) = None;
+        let lookahead = config.lookahead;
+        let factory = Arc::clone(&lock(&self.factory));
+        let worker = Worker::start(factory, config, settings, Arc::clone(&self.stats), Arc::clone(&self.interrupt))
+            .map_err(|error| start_error(&error))?;
+        *lock(&self.stream) = Some(Stream::new(worker, lookahead));
+        self.set_delay(|delay| *delay = Delay { lookahead: lookahead as u64, frame: None });
+        gst::info!(CAT, imp = self, "started, lookahead {lookahead}");
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        self.interrupt.raise();
+        let stream = lock(&self.stream).take();
+        if let Some(stream) = stream
+            && !stream.stop()
+        {
+            gst::warning!(CAT, imp = self, "the engine is still busy; its thread is left to end by itself");
+        }
+        *lock(&self.segment) = None;
+        gst::info!(CAT, imp = self, "stopped");
+        Ok(())
+    }
+
+    fn transform_caps(&self, _direction: gst::PadDirection, caps: &gst::Caps, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
+        let caps = progressive_only(caps);
+        Some(match filter {
+            Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
+            None => caps,
+        })
+    }
+
+    fn accept_caps(&self, direction: gst::PadDirection, caps: &gst::Caps) -> bool {
+        match Negotiated::from_caps(caps) {
+            Ok(_) => self.parent_accept_caps(direction, caps),
+            Err(error) => {
+                gst::warning!(CAT, imp = self, "{error}");
+                false
+            }
+        }
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        if incaps != outcaps {
+            return Err(gst::loggable_error!(CAT, "caps: expected the same on both pads, got {incaps} and {outcaps}"));
+        }
+        let negotiated = Negotiated::from_caps(incaps).map_err(|error| gst::loggable_error!(CAT, "{error}"))?;
+        let frame = negotiated.frame_duration();
+        if let Some(stream) = lock(&self.stream).as_mut() {
+            stream.renegotiate(Arc::new(negotiated));
+        }
+        self.set_delay(|delay| delay.frame = frame);
+        Ok(())
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if direction == gst::PadDirection::Sink && query.type_() == gst::QueryType::Drain {
+            self.drain_before("a drain query");
+        }
+        if !BaseTransformImplExt::parent_query(self, direction, query) {
+            return false;
+        }
+        if direction == gst::PadDirection::Src
+            && let gst::QueryViewMut::Latency(latency) = query.view_mut()
+        {
+            let own = lock(&self.delay).total();
+            let (live, min, max) = latency.result();
+            latency.set(live, min + own, max.map(|max| max.saturating_add(own)));
+        }
+        true
+    }
+
+    fn unit_size(&self, caps: &gst::Caps) -> Option<usize> {
+        Negotiated::from_caps(caps).ok().map(|negotiated| negotiated.info.size())
+    }
+
+    fn propose_allocation(
+        &self,
+        decide_query: Option<&gst::query::Allocation>,
+        query: &mut gst::query::Allocation,
+    ) -> Result<(), gst::LoggableError> {
+        self.parent_propose_allocation(decide_query, query)?;
+        query.add_allocation_meta::<gst_video::VideoMeta>(None);
+        Ok(())
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        match event.view() {
+            gst::EventView::FlushStart(_) => self.interrupt.raise(),
+            gst::EventView::FlushStop(_) => {
+                self.interrupt.lower();
+                if let Some(stream) = lock(&self.stream).as_mut() {
+                    stream.flush();
+                }
+                *lock(&self.told) = None;
+                *lock(&self.segment) = None;
+            }
+            gst::EventView::Eos(_) => self.drain_before("EOS"),
+            gst::EventView::Caps(caps) => {
+                if self.obj().sink_pad().current_caps().as_deref() != Some(caps.caps()) {
+                    self.drain_before("a change of caps");
+                }
+            }
+            gst::EventView::Segment(_) => {
+                if self.segment_changes(&event) {
+                    self.drain_before("a new segment");
+                    self.note(Discontinuity::Flush);
+                }
+            }
+            gst::EventView::StreamStart(_) => {
+                let same = self.obj().sink_pad().stream_id().is_none_or(|id| match event.view() {
+                    gst::EventView::StreamStart(start) => id == start.stream_id(),
+                    _ => true,
+                });
+                if !same {
+                    self.drain_before("another stream");
+                    self.note(Discontinuity::Flush);
+                }
+            }
+            gst::EventView::Gap(_) => {
+                self.drain_before("a gap");
+                self.note(Discontinuity::Gap);
+            }
+            _ if event.is_serialized() => {
+                if let Some(stream) = lock(&self.stream).as_mut()
+                    && stream.holds_frames()
+                {
+                    stream.enqueue_event(event);
+                    return true;
+                }
+            }
+            _ => {}
+        }
+        BaseTransformImplExt::parent_sink_event(self, event)
+    }
+
+    fn submit_input_buffer(&self, is_discont: bool, inbuf: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if inbuf.flags().contains(gst::BufferFlags::DISCONT) {
+            self.drain()?;
+        }
+        if is_discont {
+            self.note(Discontinuity::Gap);
+        }
+        self.parent_submit_input_buffer(is_discont, inbuf)
+    }
+
+    fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
+        if let Some(buffer) = self.take_queued_buffer() {
+            self.accept(buffer)?;
+        }
+        loop {
+            match self.step(false)? {
+                Step::Push(buffer) => return Ok(GenerateOutputSuccess::Buffer(buffer)),
+                Step::Dropped => return Ok(GenerateOutputSuccess::Dropped),
+                Step::Nothing => return Ok(GenerateOutputSuccess::NoOutput),
+                Step::Event(event) => {
+                    BaseTransformImplExt::parent_sink_event(self, event);
+                }
+            }
+        }
+    }
+
+    fn transform_ip(&self, _buf: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
+        Err(gst::FlowError::Error)
+    }
+
+    fn transform_ip_passthrough(&self, _buf: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        Err(gst::FlowError::Error)
+    }
+}

@@ -1,0 +1,128 @@
+//! What the element tells the application: the message `nullface` when something changed, and the
+//! property `stats`. Nothing of the picture but boxes.
+//!
+//! Message `nullface` (element message, on change only):
+//!
+//! | field | type | meaning |
+//! |---|---|---|
+//! | `timestamp` | guint64 | presentation time of the frame, ns |
+//! | `detected` | gboolean | whether the detector looked at this frame |
+//! | `withheld` | gchararray | why the whole frame was covered; absent where it was not |
+//! | `fault` | gchararray | what went wrong, in words; absent where nothing did |
+//! | `faces` | GstValueArray | of structures `face`: `track`, `x`, `y`, `width`, `height`, `outcome`, `reason`, `rung`, `cos` |
+
+use gst::glib::value::ToSendValue;
+use nullface::frame::FrameTime;
+use nullface::pipeline::{CoverReason, FaceReport, Outcome, Rung, Stats};
+
+use super::fail_closed::Settled;
+
+/// What a message is posted about: tracks with their outcomes, and whether the frame was withheld.
+pub(super) type Key = (Vec<(u64, &'static str, &'static str, &'static str)>, Option<CoverReason>, Option<String>);
+
+/// Counters of the element itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counters {
+    /// Frames taken in.
+    pub(super) taken: u64,
+    /// Frames let out.
+    pub(super) released: u64,
+    /// Frames covered whole, by the engine or the element.
+    pub(super) withheld: u64,
+    /// Frames dropped by policy.
+    pub(super) dropped: u64,
+}
+
+const fn reason_word(reason: CoverReason) -> &'static str {
+    match reason {
+        CoverReason::Asked => "asked",
+        CoverReason::TooNear => "too-near",
+        CoverReason::Held => "held",
+        CoverReason::Lookahead => "lookahead",
+        CoverReason::StageFailed => "stage-failed",
+        CoverReason::Deadline => "deadline",
+        CoverReason::DetectorFailed => "detector-failed",
+        CoverReason::NotAnalysed => "not-analysed",
+        CoverReason::Policy => "policy",
+    }
+}
+
+const fn rung_word(rung: Rung) -> &'static str {
+    match rung {
+        Rung::Blur => "blur",
+        Rung::Pixelate => "pixelate",
+        Rung::Solid => "solid",
+        Rung::Frame => "frame",
+    }
+}
+
+/// Outcome, reason, rung.
+const fn outcome_words(outcome: Outcome) -> (&'static str, &'static str, &'static str) {
+    match outcome {
+        Outcome::Replaced { .. } => ("replaced", "", ""),
+        Outcome::Covered { reason, rung } => ("covered", reason_word(reason), rung_word(rung)),
+        Outcome::FrameWithheld { reason } => ("frame-withheld", reason_word(reason), "frame"),
+    }
+}
+
+/// What would have to differ for another message.
+pub(super) fn key(settled: &Settled) -> Key {
+    let faces = settled.report.iter().flat_map(|report| &report.faces);
+    let faces = faces
+        .map(|face| {
+            let (outcome, reason, rung) = outcome_words(face.outcome);
+            (face.track, outcome, reason, rung)
+        })
+        .collect();
+    (faces, settled.withheld, settled.fault.clone())
+}
+
+fn face_structure(face: &FaceReport) -> gst::Structure {
+    let (outcome, reason, rung) = outcome_words(face.outcome);
+    let b = face.box_px;
+    gst::Structure::builder("face")
+        .field("track", face.track)
+        .field("x", b.x0)
+        .field("y", b.y0)
+        .field("width", b.width())
+        .field("height", b.height())
+        .field("outcome", outcome)
+        .field_if("reason", reason, !reason.is_empty())
+        .field_if("rung", rung, !rung.is_empty())
+        .field_if_some("cos", face.cos)
+        .build()
+}
+
+/// The message's structure.
+pub(super) fn structure(settled: &Settled, at: FrameTime) -> gst::Structure {
+    let faces = settled.report.iter().flat_map(|report| &report.faces).map(|face| face_structure(face).to_send_value());
+    gst::Structure::builder("nullface")
+        .field("timestamp", at.pts.0)
+        .field("detected", settled.report.as_ref().is_some_and(|report| report.detected))
+        .field_if_some("withheld", settled.withheld.map(reason_word))
+        .field_if_some("fault", settled.fault.as_deref())
+        .field("faces", gst::Array::from_values(faces))
+        .build()
+}
+
+/// The property `stats`.
+pub(super) fn stats_structure(engine: &Stats, element: &Counters) -> gst::Structure {
+    gst::Structure::builder("nullface-stats")
+        .field("frames-in", element.taken)
+        .field("frames-out", element.released)
+        .field("frames-withheld", element.withheld)
+        .field("frames-dropped", element.dropped)
+        .field("frames-rendered", engine.frames)
+        .field("frames-detected", engine.detected)
+        .field("faces", engine.faces)
+        .field("tracks", engine.tracks)
+        .field("replaced", engine.replaced)
+        .field("blurred", engine.blurred)
+        .field("pixelated", engine.pixelated)
+        .field("solid", engine.solid)
+        .field("fallbacks", engine.fallbacks)
+        .field_if_some("worst-cos", engine.worst_cos)
+        .field("latency-p50-ms", engine.latency_p50_ms)
+        .field("latency-p95-ms", engine.latency_p95_ms)
+        .build()
+}

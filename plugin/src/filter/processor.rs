@@ -1,0 +1,62 @@
+//! What the element needs of an engine, small enough to be faked.
+//!
+//! Tests put processors here that panic, sleep and lie. They must wrap a real engine all the same:
+//! only the library makes a [`Released`], so no test double can forge the proof that a frame may go.
+
+use nullface::frame::{FrameTime, FrameView, FrameViewMut};
+use nullface::pipeline::{Discontinuity, Engine, EngineConfig, EngineError, FrameId, Released, Settings, Stats};
+use nullface::stages::detect::Detection;
+
+/// An engine as the element sees it. Each method is the method of [`Engine`] of that name.
+pub trait Processor: Send {
+    /// Looks at a frame and remembers what it must be treated with.
+    fn analyse(&mut self, frame: &FrameView<'_>, at: FrameTime, hints: &[Detection]) -> (FrameId, Option<EngineError>);
+
+    /// Treats the pixels of a frame analysed before.
+    fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime) -> Released;
+
+    /// Tells of a break in the stream.
+    fn discontinuity(&mut self, kind: Discontinuity);
+
+    /// Takes new settings from the next frame on.
+    ///
+    /// # Errors
+    /// A value outside its range; the old settings stay.
+    fn set_settings(&mut self, settings: Settings) -> Result<(), EngineError>;
+
+    /// Counters.
+    fn stats(&self) -> Stats;
+}
+
+impl Processor for Engine {
+    fn analyse(&mut self, frame: &FrameView<'_>, at: FrameTime, hints: &[Detection]) -> (FrameId, Option<EngineError>) {
+        Self::analyse(self, frame, at, hints)
+    }
+
+    fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime) -> Released {
+        Self::render(self, id, frame, at)
+    }
+
+    fn discontinuity(&mut self, kind: Discontinuity) {
+        Self::discontinuity(self, kind);
+    }
+
+    fn set_settings(&mut self, settings: Settings) -> Result<(), EngineError> {
+        Self::set_settings(self, settings)
+    }
+
+    fn stats(&self) -> Stats {
+        Self::stats(self)
+    }
+}
+
+/// Opens a processor; called at start and after a panic.
+pub type ProcessorFactory = dyn Fn(&EngineConfig, &Settings) -> Result<Box<dyn Processor>, EngineError> + Send + Sync;
+
+/// The factory of everyday: the real engine.
+///
+/// # Errors
+/// What [`Engine::open`] says.
+pub(super) fn open_engine(config: &EngineConfig, settings: &Settings) -> Result<Box<dyn Processor>, EngineError> {
+    Ok(Box::new(Engine::open(config, settings.clone())?))
+}

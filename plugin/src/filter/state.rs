@@ -1,0 +1,276 @@
+//! One stream between start and stop: the frames held back for lookahead, in order, and what is
+//! known of each.
+//!
+//! Frames are analysed in the order they come and rendered in the same order, each exactly once or
+//! never; an engine may forget every plan older than the one it is asked to render.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use nullface::frame::{FrameTime, Pts};
+use nullface::pipeline::{Discontinuity, Settings};
+
+use super::fail_closed::{Fault, Settled, Treated, settle};
+use super::formats::Negotiated;
+use super::worker::{Answer, Job, Ticket, Work, Worker};
+use super::{frames, metas};
+
+/// Assumed where neither the buffers nor the caps say how long a frame lasts.
+const FALLBACK_FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
+
+/// What is known of a frame in the queue.
+#[derive(Debug)]
+enum Look {
+    /// Analysed; waits to be rendered.
+    Ready { buffer: gst::Buffer, ticket: Ticket, fault: Option<String> },
+    /// Its analysis is under way past its deadline; the worker has its buffer.
+    Late { seq: u64 },
+    /// It will not be treated.
+    Withheld(Fault),
+}
+
+/// A frame in the queue. `shell` has its time and metas, for an opaque frame in its place.
+#[derive(Debug)]
+struct Entry {
+    shell: gst::Buffer,
+    at: FrameTime,
+    negotiated: Arc<Negotiated>,
+    look: Look,
+}
+
+/// What waits its turn: events keep their place among the frames.
+#[derive(Debug)]
+enum Item {
+    Frame(Box<Entry>),
+    Event(gst::Event),
+}
+
+/// What leaves the queue.
+#[derive(Debug)]
+pub(super) enum Out {
+    /// A frame with its verdict, when it is shown.
+    Frame { settled: Box<Settled>, at: FrameTime },
+    /// An event, to be sent on.
+    Event(gst::Event),
+}
+
+/// One stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    worker: Worker,
+    lookahead: usize,
+    queue: VecDeque<Item>,
+    negotiated: Option<Arc<Negotiated>>,
+    breaks: Vec<Discontinuity>,
+    next_seq: u64,
+    /// The analysis that the worker is at; `None` while it renders or rests.
+    analysing: Option<u64>,
+    last: Option<FrameTime>,
+}
+
+impl Stream {
+    /// A stream before its first frame.
+    pub(super) fn new(worker: Worker, lookahead: usize) -> Self {
+        Self {
+            worker,
+            lookahead,
+            queue: VecDeque::new(),
+            negotiated: None,
+            breaks: Vec::new(),
+            next_seq: 0,
+            analysing: None,
+            last: None,
+        }
+    }
+
+    /// Ends the worker; returns whether it ended in good time.
+    pub(super) fn stop(self) -> bool {
+        self.worker.stop()
+    }
+
+    /// Takes new geometry. The caller has drained the frames of the old one.
+    pub(super) fn renegotiate(&mut self, negotiated: Arc<Negotiated>) {
+        if self.negotiated.is_some() {
+            self.note(Discontinuity::Caps);
+        }
+        self.negotiated = Some(negotiated);
+    }
+
+    /// Remembers a break, to be told to the engine before the next frame.
+    pub(super) fn note(&mut self, kind: Discontinuity) {
+        match kind {
+            Discontinuity::Gap if !self.breaks.is_empty() => {}
+            Discontinuity::Gap => self.breaks.push(kind),
+            Discontinuity::Flush | Discontinuity::Caps => {
+                self.breaks.retain(|k| *k != Discontinuity::Gap && *k != kind);
+                self.breaks.push(kind);
+                self.last = None;
+            }
+        }
+    }
+
+    /// Forgets all frames held.
+    pub(super) fn flush(&mut self) {
+        self.queue.clear();
+        self.note(Discontinuity::Flush);
+    }
+
+    /// Whether frames are held that an event must not overtake.
+    pub(super) fn holds_frames(&self) -> bool {
+        self.queue.iter().any(|item| matches!(item, Item::Frame(_)))
+    }
+
+    /// Gives an event its place behind the frames held.
+    pub(super) fn enqueue_event(&mut self, event: gst::Event) {
+        self.queue.push_back(Item::Event(event));
+    }
+
+    /// Takes a frame in: secures its pixels and has it analysed.
+    ///
+    /// # Errors
+    /// Without caps, or where the frame's time cannot be copied. The frame is then gone.
+    pub(super) fn accept(&mut self, buffer: gst::Buffer, settings: &Settings, until: Option<Instant>) -> Result<(), gst::FlowError> {
+        let negotiated = self.negotiated.clone().ok_or(gst::FlowError::NotNegotiated)?;
+        let shell = metas::shell(&buffer).map_err(|_| gst::FlowError::Error)?;
+        let at = self.time_of(&buffer, &negotiated);
+        let hints = metas::hints(&buffer, negotiated.shape.width, negotiated.shape.height);
+        let look = frames::own(buffer, &shell, &negotiated).and_then(|buffer| {
+            let seq = self.next_seq;
+            self.next_seq += 1;
+            let job = self.job(buffer, &negotiated, at, settings, Work::Analyse { seq, hints });
+            self.analyse(job, seq, until)
+        });
+        let look = match look {
+            Err(Fault::Interrupted) => return Err(gst::FlowError::Flushing),
+            Err(fault) => {
+                // The engine has not seen this frame, or is another now.
+                self.note(Discontinuity::Gap);
+                Look::Withheld(fault)
+            }
+            Ok(look) => look,
+        };
+        self.queue.push_back(Item::Frame(Box::new(Entry { shell, at, negotiated, look })));
+        Ok(())
+    }
+
+    /// Lets the next item out, if its turn has come: when enough frames were seen after it, or at
+    /// once while `draining`.
+    pub(super) fn emit(&mut self, draining: bool, settings: &Settings, until: Option<Instant>) -> Option<Out> {
+        let held = self.queue.iter().filter(|item| matches!(item, Item::Frame(_))).count();
+        match self.queue.front()? {
+            Item::Event(_) => {}
+            Item::Frame(_) if !draining && held <= self.lookahead => return None,
+            Item::Frame(entry) => {
+                if matches!(entry.look, Look::Late { .. }) {
+                    // The deadline of its analysis has passed, but what came since may still serve.
+                    if let Err(Fault::Interrupted) = self.settle_late(until) {
+                        return self.interrupted();
+                    }
+                }
+            }
+        }
+        match self.queue.pop_front()? {
+            Item::Event(event) => Some(Out::Event(event)),
+            Item::Frame(entry) => {
+                let Entry { shell, at, negotiated, look } = *entry;
+                let treated = match look {
+                    Look::Withheld(fault) => Err(fault),
+                    Look::Late { .. } => Err(Fault::Deadline),
+                    Look::Ready { buffer, ticket, fault } => {
+                        let job = self.job(buffer, &negotiated, at, settings, Work::Render { ticket });
+                        self.render(job, fault, until)
+                    }
+                };
+                let settled = settle(treated, &shell, &negotiated, settings.on_failure, settings.fill_rgb);
+                Some(Out::Frame { settled: Box::new(settled), at })
+            }
+        }
+    }
+
+    /// Nothing leaves while the element is flushed; the queue goes with it.
+    fn interrupted(&mut self) -> Option<Out> {
+        self.queue.clear();
+        None
+    }
+
+    fn job(&self, buffer: gst::Buffer, negotiated: &Arc<Negotiated>, at: FrameTime, settings: &Settings, work: Work) -> Job {
+        Job { buffer, negotiated: Arc::clone(negotiated), at, settings: settings.clone(), breaks: Vec::new(), work }
+    }
+
+    fn analyse(&mut self, mut job: Job, seq: u64, until: Option<Instant>) -> Result<Look, Fault> {
+        self.settle_late(until)?;
+        job.breaks = std::mem::take(&mut self.breaks);
+        self.worker.send(job)?;
+        self.analysing = Some(seq);
+        match self.worker.receive(until) {
+            Ok(answer) => {
+                self.analysing = None;
+                match answer {
+                    Answer::Analysed { buffer, ticket, fault, .. } => Ok(Look::Ready { buffer, ticket, fault }),
+                    Answer::Failed(fault) => Err(fault),
+                    Answer::Rendered { .. } => Err(Fault::Orphaned),
+                }
+            }
+            Err(Fault::Deadline) => Ok(Look::Late { seq }),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn render(&mut self, job: Job, analysis_fault: Option<String>, until: Option<Instant>) -> Result<Treated, Fault> {
+        self.settle_late(until)?;
+        // Breaks stay for the next analysis: this frame was seen before them.
+        self.worker.send(job)?;
+        match self.worker.receive(until)? {
+            Answer::Rendered { buffer, released } => Ok(Treated { buffer, released, analysis_fault }),
+            Answer::Failed(fault) => {
+                self.note(Discontinuity::Gap);
+                Err(fault)
+            }
+            Answer::Analysed { .. } => Err(Fault::Orphaned),
+        }
+    }
+
+    /// Reads the answer of a job given up before, so that the worker is free. A late analysis still
+    /// serves a frame whose turn has not come; a late rendering is dropped with its buffer.
+    fn settle_late(&mut self, until: Option<Instant>) -> Result<(), Fault> {
+        if !self.worker.is_busy() {
+            return Ok(());
+        }
+        let answer = self.worker.receive(until)?;
+        let Some(awaited) = self.analysing.take() else { return Ok(()) };
+        let look = match answer {
+            Answer::Analysed { buffer, ticket, fault, .. } => Look::Ready { buffer, ticket, fault },
+            Answer::Failed(fault) => Look::Withheld(fault),
+            Answer::Rendered { .. } => return Ok(()),
+        };
+        let waiting = self.queue.iter_mut().find_map(|item| match item {
+            Item::Frame(entry) if matches!(entry.look, Look::Late { seq } if seq == awaited) => Some(entry),
+            Item::Frame(_) | Item::Event(_) => None,
+        });
+        if let Some(entry) = waiting {
+            entry.look = look;
+        }
+        Ok(())
+    }
+
+    /// When a frame is shown: by its own stamp, else after the one before it.
+    fn time_of(&mut self, buffer: &gst::BufferRef, negotiated: &Negotiated) -> FrameTime {
+        let duration = buffer.duration().or_else(|| negotiated.frame_duration());
+        let pts = buffer.pts().map_or_else(
+            || {
+                self.last.map_or(Pts(0), |last| {
+                    let step = if last.duration_ns > 0 { last.duration_ns } else { FALLBACK_FRAME.nseconds() };
+                    Pts(last.pts.0.saturating_add(step))
+                })
+            },
+            |pts| Pts(pts.nseconds()),
+        );
+        if self.last.is_some_and(|last| pts < last.pts) {
+            self.note(Discontinuity::Gap);
+        }
+        let at = FrameTime { pts, duration_ns: duration.map_or(0, gst::ClockTime::nseconds) };
+        self.last = Some(at);
+        at
+    }
+}

@@ -1,0 +1,335 @@
+//! The engine's own thread, and the streaming thread's end of the line to it.
+//!
+//! Why a thread: a stage that hangs must not hold the frame, and a thread cannot be taken back from
+//! a call. So the streaming thread hands a buffer over, waits as long as `processing-deadline`
+//! allows, and otherwise gives the buffer up for lost and lets an opaque one go in its place.
+//!
+//! A buffer is always owned by exactly one side: it moves with the job and comes back with the
+//! answer. What was given up stays with the worker and is freed there; it can never leave the
+//! element. At most one job is under way. Every call into the engine is inside `catch_unwind`;
+//! after a panic the engine is dropped and opened anew, and frames that the old one had analysed
+//! are withheld, because its plans are gone and its ids begin again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, never, after};
+use crossbeam::select;
+use nullface::frame::FrameTime;
+use nullface::pipeline::{Discontinuity, EngineConfig, EngineError, FrameId, Released, Settings, Stats};
+use nullface::stages::detect::Detection;
+
+use super::fail_closed::Fault;
+use super::formats::Negotiated;
+use super::frames;
+use super::processor::{Processor, ProcessorFactory};
+
+/// Times in a row that an engine is opened anew without one frame treated in between.
+const MAX_REOPENS: u32 = 3;
+
+/// How long a stop waits for a busy worker before it leaves it to end by itself.
+const JOIN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Which analysis of which engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket {
+    id: FrameId,
+    generation: u64,
+}
+
+/// What to do with a buffer.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Look at it.
+    Analyse {
+        /// The streaming thread's number of the frame.
+        seq: u64,
+        /// Faces that somebody upstream found.
+        hints: Vec<Detection>,
+    },
+    /// Treat it.
+    Render {
+        /// From its analysis.
+        ticket: Ticket,
+    },
+}
+
+/// One call of the engine.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) buffer: gst::Buffer,
+    pub(super) negotiated: Arc<Negotiated>,
+    pub(super) at: FrameTime,
+    pub(super) settings: Settings,
+    /// To be told first, in order.
+    pub(super) breaks: Vec<Discontinuity>,
+    pub(super) work: Work,
+}
+
+/// What came of a job.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Looked at.
+    Analysed {
+        seq: u64,
+        buffer: gst::Buffer,
+        ticket: Ticket,
+        /// What the engine complained of.
+        fault: Option<String>,
+    },
+    /// Treated.
+    Rendered { buffer: gst::Buffer, released: Released },
+    /// No answer of the engine; the buffer is gone.
+    Failed(Fault),
+}
+
+/// A bell that ends the streaming thread's waiting when the element is flushed or stopped.
+#[derive(Debug)]
+pub(super) struct Interrupt {
+    raised: AtomicBool,
+    ring: Sender<()>,
+    heard: Receiver<()>,
+}
+
+impl Default for Interrupt {
+    fn default() -> Self {
+        let (ring, heard) = bounded(1);
+        Self { raised: AtomicBool::new(false), ring, heard }
+    }
+}
+
+impl Interrupt {
+    /// Ends waiting now and until [`Self::lower`].
+    pub(super) fn raise(&self) {
+        self.raised.store(true, Ordering::SeqCst);
+        // Full means that it rings already.
+        let _ = self.ring.try_send(());
+    }
+
+    /// Lets waiting be again.
+    pub(super) fn lower(&self) {
+        self.raised.store(false, Ordering::SeqCst);
+        while self.heard.try_recv().is_ok() {}
+    }
+}
+
+/// Locks whatever a panicking thread left: all that is shared here is plain counters.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The streaming thread's end.
+#[derive(Debug)]
+pub(super) struct Worker {
+    jobs: Option<Sender<Job>>,
+    answers: Receiver<Answer>,
+    interrupt: Arc<Interrupt>,
+    busy: bool,
+    thread: Option<JoinHandle<()>>,
+    ended: Receiver<()>,
+}
+
+impl Worker {
+    /// Starts the thread and opens the engine in it.
+    ///
+    /// # Errors
+    /// What the engine says, or that no thread could be had.
+    pub(super) fn start(
+        factory: Arc<ProcessorFactory>,
+        config: EngineConfig,
+        settings: Settings,
+        stats: Arc<Mutex<Stats>>,
+        interrupt: Arc<Interrupt>,
+    ) -> Result<Self, EngineError> {
+        let (jobs, todo) = bounded::<Job>(1);
+        // Room for the one answer under way, so that a worker never waits for a reader that left.
+        let (done, answers) = bounded::<Answer>(1);
+        let (open, opened) = bounded(1);
+        let (end, ended) = bounded::<()>(0);
+        let failed = |why: String| EngineError::Stage { stage: "start", why };
+        let thread = std::thread::Builder::new()
+            .name("nullface-engine".to_owned())
+            .spawn(move || {
+                let _end = end;
+                let mut bench = Bench { factory, config, settings, stats, engine: None, generation: 0, reopens: 0 };
+                let result = bench.open();
+                let usable = result.is_ok();
+                if open.send(result).is_ok() && usable {
+                    for job in todo {
+                        let answer = bench.handle(job);
+                        if done.send(answer).is_err() {
+                            break;
+                        }
+                    }
+                }
+                bench.lose();
+            })
+            .map_err(|e| failed(format!("no thread for the engine: {e}")))?;
+        opened.recv().unwrap_or_else(|_| Err(failed("the engine's thread ended".to_owned())))?;
+        Ok(Self { jobs: Some(jobs), answers, interrupt, busy: false, thread: Some(thread), ended })
+    }
+
+    /// Whether a job is under way whose answer nobody has read.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Hands a job over. The caller has seen to it that none is under way.
+    ///
+    /// # Errors
+    /// [`Fault::Lost`] where the thread is gone, [`Fault::Deadline`] where it is busy.
+    pub(super) fn send(&mut self, job: Job) -> Result<(), Fault> {
+        if self.busy {
+            return Err(Fault::Deadline);
+        }
+        let Some(jobs) = &self.jobs else { return Err(lost()) };
+        jobs.try_send(job).map_err(|_| lost())?;
+        self.busy = true;
+        Ok(())
+    }
+
+    /// Waits for the answer to the job under way.
+    ///
+    /// # Errors
+    /// [`Fault::Deadline`] after `until`, [`Fault::Interrupted`] on a flush, [`Fault::Lost`] where the
+    /// thread is gone.
+    pub(super) fn receive(&mut self, until: Option<Instant>) -> Result<Answer, Fault> {
+        if self.interrupt.raised.load(Ordering::SeqCst) {
+            return Err(Fault::Interrupted);
+        }
+        let late = until.map_or_else(never, |until| after(until.saturating_duration_since(Instant::now())));
+        // An answer that is already there counts, however late it is asked for.
+        let answer = match self.answers.try_recv() {
+            Ok(answer) => Ok(answer),
+            Err(_) => select! {
+                recv(self.answers) -> answer => answer.map_err(|_| lost()),
+                recv(self.interrupt.heard) -> _ => Err(Fault::Interrupted),
+                recv(late) -> _ => Err(Fault::Deadline),
+            },
+        };
+        match &answer {
+            Ok(_) => self.busy = false,
+            Err(Fault::Lost { .. }) => {
+                self.busy = false;
+                self.jobs = None;
+            }
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// Ends the thread; leaves it to itself where it does not end soon. It holds nothing that could
+    /// leave the element.
+    ///
+    /// Returns whether it ended.
+    pub(super) fn stop(mut self) -> bool {
+        self.jobs = None;
+        let ended = matches!(self.ended.recv_timeout(JOIN_PATIENCE), Err(RecvTimeoutError::Disconnected));
+        if ended && let Some(thread) = self.thread.take() {
+            // The thread catches its panics; were there one past that, it has ended all the same.
+            let _ = thread.join();
+        }
+        ended
+    }
+}
+
+fn lost() -> Fault {
+    Fault::Lost { why: "the engine's thread ended".to_owned() }
+}
+
+/// The worker's side.
+struct Bench {
+    factory: Arc<ProcessorFactory>,
+    config: EngineConfig,
+    settings: Settings,
+    stats: Arc<Mutex<Stats>>,
+    engine: Option<Box<dyn Processor>>,
+    generation: u64,
+    reopens: u32,
+}
+
+impl Bench {
+    fn open(&mut self) -> Result<(), EngineError> {
+        let opened = catch_unwind(AssertUnwindSafe(|| (self.factory)(&self.config, &self.settings)))
+            .unwrap_or_else(|_| Err(EngineError::Stage { stage: "start", why: "opening the engine panicked".to_owned() }))?;
+        self.generation += 1;
+        self.engine = Some(opened);
+        Ok(())
+    }
+
+    /// Drops the engine, whatever its destructor does.
+    fn lose(&mut self) {
+        let engine = self.engine.take();
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(engine)));
+    }
+
+    fn handle(&mut self, job: Job) -> Answer {
+        if self.engine.is_none() {
+            if self.reopens >= MAX_REOPENS {
+                return Answer::Failed(Fault::Lost { why: format!("it failed {MAX_REOPENS} times in a row") });
+            }
+            self.reopens += 1;
+            self.settings = job.settings.clone();
+            if let Err(error) = self.open() {
+                return Answer::Failed(Fault::Lost { why: error.to_string() });
+            }
+        }
+        let answer = catch_unwind(AssertUnwindSafe(|| self.work(job)));
+        answer.unwrap_or_else(|_| {
+            self.lose();
+            Answer::Failed(Fault::Panicked)
+        })
+    }
+
+    fn work(&mut self, job: Job) -> Answer {
+        let Job { mut buffer, negotiated, at, settings, breaks, work } = job;
+        let Some(engine) = self.engine.as_mut() else { return Answer::Failed(lost()) };
+        for kind in breaks {
+            engine.discontinuity(kind);
+        }
+        if settings != self.settings {
+            // Remembered even where the engine refuses, so that it is asked once per change.
+            self.settings = settings.clone();
+            if let Err(error) = engine.set_settings(settings) {
+                return Answer::Failed(Fault::Settings { why: error.to_string() });
+            }
+        }
+        let answer = match work {
+            Work::Analyse { seq, hints } => {
+                match frames::with_view(&buffer, &negotiated, |view| engine.analyse(view, at, &hints)) {
+                    Ok((id, fault)) => Answer::Analysed {
+                        seq,
+                        buffer,
+                        ticket: Ticket { id, generation: self.generation },
+                        fault: fault.map(|error| error.to_string()),
+                    },
+                    Err(fault) => Answer::Failed(fault),
+                }
+            }
+            Work::Render { ticket } if ticket.generation != self.generation => Answer::Failed(Fault::Orphaned),
+            Work::Render { ticket } => match render(engine.as_mut(), &mut buffer, &negotiated, ticket, at) {
+                Ok(released) => {
+                    self.reopens = 0;
+                    Answer::Rendered { buffer, released }
+                }
+                Err(fault) => Answer::Failed(fault),
+            },
+        };
+        *lock(&self.stats) = engine.stats();
+        answer
+    }
+}
+
+fn render(
+    engine: &mut dyn Processor,
+    buffer: &mut gst::Buffer,
+    negotiated: &Negotiated,
+    ticket: Ticket,
+    at: FrameTime,
+) -> Result<Released, Fault> {
+    let inner = buffer.get_mut().ok_or_else(|| Fault::Map { why: "the buffer is shared".to_owned() })?;
+    frames::with_view_mut(inner, negotiated, |view| engine.render(ticket.id, view, at))
+}
