@@ -1,2 +1,62 @@
-//! Command `nullface`.
-fn main(){}
+//! Command `nullface`: a film in, a film without faces out; and what one needs to trust it – a
+//! contact sheet, a report, a look at the machine. All pixel work is done by the element
+//! `nullfacefilter`, which is linked in: nothing has to be installed or found at run time but
+//! GStreamer's own plugins, the runtime library and the models.
+//!
+//! Limits: files only; one film a call; the first video stream of a film.
+
+mod anonymize;
+mod container;
+mod doctor;
+mod exit;
+mod film;
+mod json;
+mod reader;
+mod sheet;
+mod target;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use exit::Exit;
+
+/// Takes the identity out of faces in films and leaves the rest of the picture as it is.
+#[derive(Debug, Parser)]
+#[command(name = "nullface", version, about, after_help = exit::TABLE, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Anonymize(anonymize::Args),
+    Sheet(sheet::Args),
+    Doctor(doctor::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli.command) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("nullface: {error:#}");
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<Exit> {
+    if let Command::Doctor(args) = command {
+        return doctor::run(args);
+    }
+    gst::init().context("GStreamer cannot be started")?;
+    //gstnullface::plugin_register_static().context("the element nullfacefilter cannot be registered")?;
+    match command {
+        Command::Anonymize(args) => anonymize::run(args),
+        Command::Sheet(args) => sheet::run(args),
+        Command::Doctor(args) => doctor::run(args),
+    }
+}

@@ -1,0 +1,132 @@
+//! The command line of `nullface anonymize`. Defaults are the library's own, so that they stand in
+//! one place.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use nullface::Settings;
+use nullface::pipeline::{DetectorChoice, DeviceChoice, Mode, OnFailure};
+
+/// Frames held back by default, so that a face is covered before it is first found.
+const LOOKAHEAD_FRAMES: u32 = 2;
+
+/// Anonymise the faces of a film.
+///
+/// Writes .mp4, .mov, .mkv or .webm by the output's name. Sound is passed on without re-encoding
+/// where the container takes it. Timestamps, frame count, aspect and colour tags are kept, a rotated
+/// film is turned upright; titles, dates, places, devices and pictures in the metadata are left out.
+#[derive(Debug, clap::Args)]
+#[command(after_help = crate::exit::TABLE)]
+pub(crate) struct Args {
+    /// Film to read: any container and codec that GStreamer decodes.
+    #[arg(value_name = "IN")]
+    pub(crate) input: PathBuf,
+    /// Film to write.
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// How faces are made unrecognisable.
+    #[arg(long, value_parser = words(Mode::ALL, Mode::word), default_value_t = Settings::default().mode)]
+    pub(crate) mode: Mode,
+    /// Write what happened to every face as lines of JSON.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) report: Option<PathBuf>,
+    /// Where networks run; one that is asked for by name and cannot be had is an error.
+    #[arg(long, value_parser = words(DeviceChoice::ALL, DeviceChoice::word), default_value_t = DeviceChoice::default())]
+    pub(crate) device: DeviceChoice,
+    /// Which detector looks for faces.
+    #[arg(long, value_parser = words(DetectorChoice::ALL, DetectorChoice::word), default_value_t = DetectorChoice::default())]
+    pub(crate) detector: DetectorChoice,
+    /// Smallest confidence that counts as a face, 0–1; lower finds more.
+    #[arg(long, value_name = "SHARE", value_parser = range::<0, 1>, default_value_t = Settings::default().threshold)]
+    pub(crate) threshold: f32,
+    /// Smallest face looked for, px.
+    #[arg(long, value_name = "PX", default_value_t = Settings::default().min_face_px)]
+    pub(crate) min_face: u32,
+    /// Look for new faces at least every so many frames; 0 adapts to the film.
+    #[arg(long, value_name = "FRAMES", default_value_t = Settings::default().detect_interval)]
+    pub(crate) detect_interval: u32,
+    /// Growth of the covered region about a face.
+    #[arg(long, value_name = "FACTOR", value_parser = range::<1, 4>, default_value_t = Settings::default().mask_scale)]
+    pub(crate) mask_scale: f32,
+    /// Soft rim outside the covered region, as a share of the face's width.
+    #[arg(long, value_name = "SHARE", value_parser = range::<0, 1>, default_value_t = Settings::default().feather)]
+    pub(crate) feather: f32,
+    /// How long the place of a lost face stays covered, ms.
+    #[arg(long, value_name = "MS", default_value_t = hold_ms())]
+    pub(crate) hold_time: u32,
+    /// What becomes of a frame whose faces could not be handled as asked.
+    #[arg(long, value_parser = words(OnFailure::ALL, OnFailure::word), default_value_t = OnFailure::default())]
+    pub(crate) on_failure: OnFailure,
+    /// Frames held back, so that a face is covered before it is first found.
+    #[arg(long, value_name = "FRAMES", default_value_t = LOOKAHEAD_FRAMES)]
+    pub(crate) lookahead: u32,
+    /// Secret of this run; random when left out, and then nobody can repeat it.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// Folder of the models; searched for when left out.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) models_dir: Option<PathBuf>,
+    /// Keep titles, dates, places and devices of the input's metadata. Pictures are left out even so.
+    #[arg(long)]
+    pub(crate) keep_metadata: bool,
+    /// Replace an output that exists.
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Say nothing but errors.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Share of regions that may be covered otherwise than asked before the exit code is 3.
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.05)]
+    pub(crate) max_fallback_share: f64,
+}
+
+impl Args {
+    /// Whether frames may be missing from the output.
+    pub(crate) fn may_drop(&self) -> bool {
+        self.on_failure == OnFailure::Drop
+    }
+
+    /// The element's properties, as words. The seed is among them and must not be printed.
+    pub(crate) fn properties(&self) -> Vec<(&'static str, String)> {
+        let mut list = vec![
+            ("mode", self.mode.to_string()),
+            ("device", self.device.to_string()),
+            ("detector", self.detector.to_string()),
+            ("threshold", self.threshold.to_string()),
+            ("min-face", self.min_face.to_string()),
+            ("detect-interval", self.detect_interval.to_string()),
+            ("mask-scale", self.mask_scale.to_string()),
+            ("feather", self.feather.to_string()),
+            ("hold-time", self.hold_time.to_string()),
+            ("on-failure", self.on_failure.to_string()),
+            ("lookahead", self.lookahead.to_string()),
+        ];
+        list.extend(self.models_dir.as_ref().map(|d| ("models-dir", d.to_string_lossy().into_owned())));
+        list.extend(self.seed.map(|s| ("seed", s.to_string())));
+        list
+    }
+}
+
+fn hold_ms() -> u32 {
+    u32::try_from(Settings::default().hold.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// A parser for an enum of the library that lists its words in `--help`.
+fn words<T>(all: &'static [T], word: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + FromStr + 'static,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(|v| word(*v))).try_map(|s| s.parse::<T>())
+}
+
+/// A number between two whole ones.
+fn range<const LOW: i16, const HIGH: i16>(text: &str) -> Result<f32, String> {
+    let number: f32 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if (f32::from(LOW)..=f32::from(HIGH)).contains(&number) { Ok(number) } else { Err(format!("{number} is not between {LOW} and {HIGH}")) }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    range::<0, 1>(text).map(f64::from)
+}

@@ -1,0 +1,156 @@
+//! `nullface anonymize`: one film in, one film without faces out.
+//!
+//! Order: look at the input and refuse what cannot be done → reserve a temporary name → run the
+//! pipeline → check that the result is whole → rename. Up to the last step nothing stands under the
+//! final name.
+
+mod args;
+mod clock;
+mod faults;
+mod flow;
+mod mp4_dates;
+mod progress;
+mod report;
+mod tags;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+
+pub(crate) use args::Args;
+
+use crate::container::Container;
+use crate::exit::{Exit, refuse};
+use crate::film::Film;
+use crate::target::Target;
+use flow::{Flow, Tally};
+use progress::Progress;
+use report::Report;
+
+/// Share of the container's stated length that may be missing before a film counts as cut off.
+const MISSING_SHARE: f64 = 0.02;
+/// Length that may always be missing: containers round, and sound and picture end apart.
+const MISSING_ALWAYS: gst::ClockTime = gst::ClockTime::from_seconds(1);
+/// Share of damaged frames from which a film is refused: below it, it is said and counted.
+const DAMAGED_SHARE: f64 = 0.01;
+
+/// Runs the subcommand.
+pub(crate) fn run(args: &Args) -> Result<Exit> {
+    let stop = stop_signals()?;
+    let container = Container::of(&args.output)?;
+    let film = Film::open(&args.input)?;
+    let mut sources = vec![args.input.as_path()];
+    let output = Target::create(&args.output, args.force, &sources)?;
+    sources.push(&args.output);
+    let mut report = match &args.report {
+        Some(path) => Some(Report::create(Target::create(path, args.force, &sources)?, args, &film)?),
+        None => None,
+    };
+    let progress = Progress::new(args.quiet, film.duration);
+    for line in notices(args, &film) {
+        progress.say(&line);
+    }
+
+    let flow = Flow::build(args, &film, container, output.temp_path())?;
+    let ended = flow.run(&stop, &progress, &mut report);
+    let tally = flow.tally();
+    drop(flow);
+    progress.clear();
+    match ended? {
+        flow::Ended::Stopped => {
+            progress.say("stopped; no output was written");
+            return Ok(Exit::Interrupted);
+        }
+        flow::Ended::Whole => {}
+    }
+    whole(args, &film, &tally)?;
+    if container.has_track_timescale() && !args.keep_metadata {
+        mp4_dates::clear(output.temp_path()).with_context(|| format!("{}: the dates cannot be cleared", args.output.display()))?;
+    }
+    let exit = if tally.fallback_share() > args.max_fallback_share { Exit::CoveredBeyondLimit } else { Exit::Done };
+    if let Some(report) = report {
+        report.finish(&tally, output.temp_path(), exit)?;
+    }
+    output.finish()?;
+    progress.say(&summary(args, &tally, exit));
+    Ok(exit)
+}
+
+/// What of the input will not be in the output.
+fn notices(args: &Args, film: &Film) -> Vec<String> {
+    let name = args.input.display();
+    let mut lines = Vec::new();
+    if film.video_streams > 1 {
+        lines.push(format!("{name}: has {} video streams; the first is anonymised, the others are left out", film.video_streams));
+    }
+    if film.other_streams > 0 {
+        lines.push(format!("{name}: subtitles, pictures and data tracks ({}) are left out", film.other_streams));
+    }
+    lines
+}
+
+/// Whether the film came through whole.
+fn whole(args: &Args, film: &Film, tally: &Tally) -> Result<()> {
+    let input = &args.input;
+    if tally.frames_out == 0 {
+        return Err(refuse(input, "not one frame could be decoded", REPAIR));
+    }
+    if tally.damaged as f64 > DAMAGED_SHARE * tally.frames_in as f64 {
+        return Err(refuse(input, format!("it is damaged: {} of {} frames could not be decoded properly", tally.damaged, tally.frames_in), REPAIR));
+    }
+    if let Some(stated) = film.duration {
+        let missing = stated.saturating_sub(tally.end);
+        let allowed = MISSING_ALWAYS.max(gst::ClockTime::from_seconds_f64(stated.seconds_f64() * MISSING_SHARE));
+        if missing > allowed {
+            return Err(refuse(
+                input,
+                format!("it is cut off: it says to be {:.1} s long and ends after {:.1} s", stated.seconds_f64(), tally.end.seconds_f64()),
+                "get a whole copy, or keep what there is of it (`ffmpeg -i IN -c copy OUT`) and give that",
+            ));
+        }
+    }
+    if tally.frames_in != tally.frames_out && !args.may_drop() {
+        return Err(refuse(
+            &args.output,
+            format!("{} frames went in and {} came out", tally.frames_in, tally.frames_out),
+            "report this with the film's codec and the output of `nullface doctor`",
+        ));
+    }
+    Ok(())
+}
+
+/// Remedy for damaged films.
+const REPAIR: &str = "repair it (`ffmpeg -i IN OUT`) or get another copy";
+
+fn summary(args: &Args, tally: &Tally, exit: Exit) -> String {
+    let mut line = format!(
+        "{}: {} frames, {} faces followed, {:.0} frames/s",
+        args.output.display(),
+        tally.frames_out,
+        tally.count("tracks"),
+        tally.frames_out as f64 / tally.wall.as_secs_f64().max(1e-6),
+    );
+    if tally.damaged > 0 {
+        line += &format!("; {} damaged frames in the input", tally.damaged);
+    }
+    if exit == Exit::CoveredBeyondLimit {
+        line += &format!("; {:.1} % of the regions were covered otherwise than asked", 100.0 * tally.fallback_share());
+    }
+    line
+}
+
+/// A flag that Ctrl-C and SIGTERM set; a second Ctrl-C ends at once. Writing beyond the shell's file
+/// size limit must be an error like a full disk, not the death of the process, so that signal is
+/// taken too.
+fn stop_signals() -> Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, Exit::Interrupted as i32, Arc::clone(&stop)).context("signals cannot be handled")?;
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals cannot be handled")?;
+    }
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).context("signals cannot be handled")?;
+    debug_assert!(!stop.load(Ordering::Relaxed));
+    Ok(stop)
+}

@@ -1,0 +1,80 @@
+//! What of a film's metadata may pass. A film without faces that still carries the cover picture,
+//! the place or the camera's owner is not anonymous, so the default lets through nothing but the
+//! language of a sound track, and pictures never pass.
+
+use gst::prelude::*;
+
+/// Tags that are needed to use the film and say nothing about anybody in it.
+const ALWAYS: [&str; 2] = ["language-code", "language-name"];
+/// Tags that never pass: pictures, files and raw atoms that may hold pictures, and the turn that has
+/// been baked into the frames.
+const NEVER: [&str; 6] = ["image", "preview-image", "attachment", "private-qt-tag", "private-data", "image-orientation"];
+/// Tags that describe the input's coding and would be wrong on the output.
+const CODING: [&str; 9] =
+    ["video-codec", "codec", "container-format", "container-specific-track-id", "bitrate", "minimum-bitrate", "maximum-bitrate", "nominal-bitrate", "encoder-version"];
+
+/// Lets pass through `pad` only what may.
+pub(super) fn guard(pad: &gst::Pad, keep_metadata: bool) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        let Some(event) = info.event() else { return gst::PadProbeReturn::Ok };
+        match event.view() {
+            gst::EventView::Tag(tag) => match allowed(tag.tag(), keep_metadata) {
+                Some(list) => {
+                    let seqnum = event.seqnum();
+                    info.data = Some(gst::PadProbeData::Event(gst::event::Tag::builder(list).seqnum(seqnum).build()));
+                    gst::PadProbeReturn::Ok
+                }
+                None => gst::PadProbeReturn::Drop,
+            },
+            gst::EventView::Toc(_) if !keep_metadata => gst::PadProbeReturn::Drop,
+            _ => gst::PadProbeReturn::Ok,
+        }
+    });
+}
+
+/// The part of a list that may pass; `None` where nothing is left.
+fn allowed(list: &gst::TagListRef, keep_metadata: bool) -> Option<gst::TagList> {
+    let mut kept = list.to_owned();
+    {
+        let kept = kept.make_mut();
+        let names: Vec<_> = (0..list.n_tags()).filter_map(|i| list.nth_tag_name(i)).collect();
+        for name in names {
+            let word = name.as_str();
+            let pass = ALWAYS.contains(&word) || (keep_metadata && !NEVER.contains(&word) && !CODING.contains(&word));
+            if !pass {
+                kept.remove_generic(name);
+            }
+        }
+    }
+    (kept.n_tags() > 0).then_some(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::allowed;
+    use gst::tags::{Image, LanguageCode, Title};
+
+    fn list() -> gst::TagList {
+        gst::init().expect("GStreamer starts");
+        let mut list = gst::TagList::new();
+        let at = list.make_mut();
+        at.add::<Title>(&"Anna at home", gst::TagMergeMode::Append);
+        at.add::<LanguageCode>(&"de", gst::TagMergeMode::Append);
+        let picture = gst::Sample::builder().buffer(&gst::Buffer::from_slice([1u8, 2])).build();
+        at.add::<Image>(&picture, gst::TagMergeMode::Append);
+        list
+    }
+
+    #[test]
+    fn only_the_language_passes_by_default() {
+        let kept = allowed(&list(), false).expect("the language is left");
+        assert_eq!(kept.n_tags(), 1);
+        assert_eq!(kept.get::<LanguageCode>().expect("language").get(), "de");
+    }
+
+    #[test]
+    fn kept_metadata_holds_no_picture() {
+        let kept = allowed(&list(), true).expect("title and language are left");
+        assert!(kept.get::<Title>().is_some() && kept.get::<Image>().is_none());
+    }
+}
