@@ -337,7 +337,7 @@ impl Analyst {
                 track: track.id.0,
                 box_px: track.region_px,
                 oval_px: mesh
-                    .map(|m| align::oval_polygon(m, 1.0))
+                    .and_then(|m| align::oval_polygon(m, 1.0))
                     .unwrap_or_default(),
                 landmarks: mesh.and_then(Mesh::landmarks5),
                 roll_rad: track.roll_rad,

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, ResolvedDevice};
 use crate::frame::{FrameTime, FrameView, FrameViewMut};
 use crate::stages::align::MeshFitter;
 use crate::stages::blend;
@@ -75,6 +75,8 @@ pub struct Parts {
     pub mesh: Box<dyn MeshFitter>,
     /// Tells persons apart.
     pub recogniser: Box<dyn Recogniser>,
+    /// Where they run and why.
+    pub device: ResolvedDevice,
 }
 
 /// Detects, tracks, anonymises and verifies one stream.
@@ -82,6 +84,7 @@ pub struct Engine {
     settings: Settings,
     analyst: Analyst,
     recogniser: Box<dyn Recogniser>,
+    device: ResolvedDevice,
     treater: Treater,
     pending: VecDeque<Plan>,
     next: u64,
@@ -94,7 +97,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] names the file or device and the remedy.
     pub fn open(config: &EngineConfig, settings: Settings) -> Result<Self, EngineError> {
-        Self::from_parts(super::open::parts(config, &settings)?, config, settings)
+        Self::from_parts(super::open::parts(config)?, config, settings)
     }
 
     /// An engine over the caller's own networks.
@@ -111,11 +114,13 @@ impl Engine {
             detector,
             mesh,
             recogniser,
+            device,
         } = parts;
         Ok(Self {
             analyst: Analyst::new(detector, mesh, config, &settings)?,
             settings,
             recogniser,
+            device,
             treater: Treater::default(),
             pending: VecDeque::new(),
             next: 0,
@@ -138,6 +143,12 @@ impl Engine {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Where networks run and why.
+    #[must_use]
+    pub fn device(&self) -> &ResolvedDevice {
+        &self.device
     }
 
     /// Looks at a frame and remembers what it must be treated with. `hints` are faces that somebody

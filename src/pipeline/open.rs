@@ -1,12 +1,54 @@
 //! Opens the networks that a configuration asks for.
 
+use crate::backend::{Backend, BackendConfig, DeviceRequest};
+use crate::stages::align::FaceMesh;
+use crate::stages::detect::{self, DetectorKind};
+use crate::stages::identify::MobileFaceNet;
+
 use super::engine::{EngineError, Parts};
-use super::settings::{EngineConfig, Settings};
+use super::settings::{DetectorChoice, DeviceChoice, EngineConfig};
+
+impl From<DeviceChoice> for DeviceRequest {
+    fn from(choice: DeviceChoice) -> Self {
+        match choice {
+            DeviceChoice::Auto => Self::Auto,
+            DeviceChoice::Cpu => Self::Cpu,
+            DeviceChoice::Cuda => Self::Cuda { ordinal: 0 },
+            DeviceChoice::Tensorrt => Self::TensorRt { ordinal: 0 },
+        }
+    }
+}
+
+impl From<DetectorChoice> for DetectorKind {
+    fn from(choice: DetectorChoice) -> Self {
+        match choice {
+            DetectorChoice::Auto => Self::Auto,
+            DetectorChoice::Centerface => Self::CenterFace,
+            DetectorChoice::Blazeface => Self::BlazeFace,
+            DetectorChoice::Yunet => Self::YuNet,
+            DetectorChoice::Scrfd => Self::Scrfd,
+        }
+    }
+}
+
+impl From<&EngineConfig> for BackendConfig {
+    fn from(config: &EngineConfig) -> Self {
+        Self {
+            runtime_library: config.runtime_library.clone(),
+            models_dir: config.models_dir.clone(),
+            device: config.device.into(),
+            threads: config.threads,
+        }
+    }
+}
 
 /// Detector, mesh and recogniser by configuration.
-pub(super) fn parts(_config: &EngineConfig, _settings: &Settings) -> Result<Parts, EngineError> {
-    Err(EngineError::Stage {
-        stage: "open",
-        why: "no networks yet".to_owned(),
+pub(super) fn parts(config: &EngineConfig) -> Result<Parts, EngineError> {
+    let backend = Backend::open(&config.into())?;
+    Ok(Parts {
+        detector: detect::open(config.detector.into(), &backend, config.detector_model.as_deref())?,
+        mesh: Box::new(FaceMesh::open(&backend)?),
+        recogniser: Box::new(MobileFaceNet::open(&backend)?),
+        device: backend.device().clone(),
     })
 }

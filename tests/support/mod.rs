@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use nullface::backend::{Device, ResolvedDevice};
 use nullface::frame::{BoxPx, FrameInfo, FrameTime, FrameView, FrameViewMut, Landmarks5, Matrix, Mesh, PixelFormat, Plane, PlaneMut, Pts, Range};
 use nullface::pipeline::{Engine, EngineConfig, Parts, Settings};
 use nullface::stages::align::{AlignError, FaceHint, MeshFitter};
@@ -146,6 +147,7 @@ pub fn engine(script: Script, config: &EngineConfig, settings: Settings) -> (Eng
         detector: Box::new(FakeDetector { script: Arc::clone(&script), calls: 0 }),
         mesh: Box::new(NoMesh),
         recogniser: Box::new(FakeRecogniser),
+        device: ResolvedDevice { device: Device::Cpu, reason: "a test".to_owned(), strict: false },
     };
     (Engine::from_parts(parts, config, settings).expect("settings are in range"), script)
 }

@@ -50,18 +50,3 @@ pub trait MeshFitter: Send {
     /// [`AlignError`]; the caller falls back to boxes.
     fn fit(&mut self, frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError>;
 }
-
-/// Mesh points round the face, in order.
-pub const FACE_OVAL: [usize; 36] = [
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
-    148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-];
-
-/// The face's outline, frame px.
-#[must_use]
-pub fn oval_polygon(mesh: &Mesh, _scale: f32) -> Vec<crate::frame::Point> {
-    FACE_OVAL
-        .iter()
-        .filter_map(|&i| mesh.points_px.get(i).copied())
-        .collect()
-}
