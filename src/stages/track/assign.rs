@@ -20,7 +20,11 @@ pub(super) const SIZE_GATE: f32 = 2.5;
 pub(super) fn distance_sides(a: &BoxPx, b: &BoxPx) -> f32 {
     let (ca, cb) = (a.center(), b.center());
     let side = (a.side() + b.side()) / 2.0;
-    if side > 0.0 { (ca[0] - cb[0]).hypot(ca[1] - cb[1]) / side } else { f32::INFINITY }
+    if side > 0.0 {
+        (ca[0] - cb[0]).hypot(ca[1] - cb[1]) / side
+    } else {
+        f32::INFINITY
+    }
 }
 
 /// How well two boxes fit, 0–1; `None` outside the gate of `reach` sides.
@@ -94,8 +98,11 @@ fn groups(rows: usize, cols: usize, at: impl Fn(usize, usize) -> Option<f32>) ->
 }
 
 fn greedy(rs: &[usize], cs: &[usize], at: impl Fn(usize, usize) -> Option<f32>, pairs: &mut Vec<(usize, usize)>) {
-    let mut all: Vec<(f32, usize, usize)> =
-        rs.iter().flat_map(|&r| cs.iter().map(move |&c| (r, c))).filter_map(|(r, c)| at(r, c).map(|a| (a, r, c))).collect();
+    let mut all: Vec<(f32, usize, usize)> = rs
+        .iter()
+        .flat_map(|&r| cs.iter().map(move |&c| (r, c)))
+        .filter_map(|(r, c)| at(r, c).map(|a| (a, r, c)))
+        .collect();
     all.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
     let (mut used_r, mut used_c) = (std::collections::HashSet::new(), std::collections::HashSet::new());
     for (_, r, c) in all {

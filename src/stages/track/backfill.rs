@@ -30,7 +30,11 @@ impl FirstSeen {
     #[must_use]
     pub fn of(track: &Track) -> Self {
         let velocity_px_s = (track.sights > 1).then_some(track.velocity_px_s);
-        Self { box_px: track.first_box_px, at: track.first_seen, velocity_px_s }
+        Self {
+            box_px: track.first_box_px,
+            at: track.first_seen,
+            velocity_px_s,
+        }
     }
 }
 
@@ -49,7 +53,12 @@ pub struct BackfillConfig {
 
 impl Default for BackfillConfig {
     fn default() -> Self {
-        Self { growth_per_s: 0.5, unknown_speed_per_s: 1.5, growth_max: 0.5, coast_s: 0.25 }
+        Self {
+            growth_per_s: 0.5,
+            unknown_speed_per_s: 1.5,
+            growth_max: 0.5,
+            coast_s: 0.25,
+        }
     }
 }
 
@@ -65,7 +74,12 @@ pub fn backfill(first: &FirstSeen, earlier: &[Pts], config: &BackfillConfig) -> 
             let before_s = first.at.seconds_since(*at) as f32;
             let coast_s = before_s.clamp(-config.coast_s, config.coast_s);
             let b = first.box_px;
-            let was = BoxPx { x0: b.x0 - vx * coast_s, y0: b.y0 - vy * coast_s, x1: b.x1 - vx * coast_s, y1: b.y1 - vy * coast_s };
+            let was = BoxPx {
+                x0: b.x0 - vx * coast_s,
+                y0: b.y0 - vy * coast_s,
+                x1: b.x1 - vx * coast_s,
+                y1: b.y1 - vy * coast_s,
+            };
             let margin = (rate * before_s.abs()).min(config.growth_max);
             b.hull(&grown(&was, margin * b.side())).hull(&grown(&b, margin * b.side()))
         })
@@ -80,7 +94,11 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn first(velocity_px_s: Option<[f32; 2]>) -> FirstSeen {
-        FirstSeen { box_px: BoxPx::around([200.0, 100.0], 40.0, 50.0), at: Pts(1_000 * MS), velocity_px_s }
+        FirstSeen {
+            box_px: BoxPx::around([200.0, 100.0], 40.0, 50.0),
+            at: Pts(1_000 * MS),
+            velocity_px_s,
+        }
     }
 
     #[test]
@@ -108,7 +126,10 @@ mod tests {
 
     #[test]
     fn growth_and_extrapolation_are_bounded() {
-        let late = FirstSeen { at: Pts(20_000 * MS), ..first(Some([300.0, 0.0])) };
+        let late = FirstSeen {
+            at: Pts(20_000 * MS),
+            ..first(Some([300.0, 0.0]))
+        };
         let boxes = backfill(&late, &[Pts(0), Pts(18_500 * MS)], &BackfillConfig::default());
         assert_eq!(boxes[0], boxes[1]);
         assert!(boxes[0].width() < 40.0 + 300.0 * 0.25 + 2.0 * 0.5 * 50.0 + 0.1);
@@ -118,7 +139,10 @@ mod tests {
     fn a_velocity_that_is_no_number_counts_as_unknown() {
         let times = [Pts(960 * MS)];
         let config = BackfillConfig::default();
-        assert_eq!(backfill(&first(Some([f32::NAN, 0.0])), &times, &config), backfill(&first(None), &times, &config));
+        assert_eq!(
+            backfill(&first(Some([f32::NAN, 0.0])), &times, &config),
+            backfill(&first(None), &times, &config)
+        );
     }
 
     #[test]

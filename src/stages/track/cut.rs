@@ -71,7 +71,10 @@ impl SceneCut {
         if total <= 0.0 || !comparable(&thumb) {
             return false;
         }
-        let now = Picture { thumb, hist: hist.map(|n| n as f32 / total) };
+        let now = Picture {
+            thumb,
+            hist: hist.map(|n| n as f32 / total),
+        };
         let Some(score) = self.seen.first().and_then(|before| difference(before, &now)) else {
             if self.seen.is_empty() {
                 self.seen.push(now);
@@ -117,7 +120,12 @@ fn comparable(thumb: &[u8; PIXELS]) -> bool {
 
 /// How unlike two pictures are; `None` where too few pixels are open in both.
 fn difference(a: &Picture, b: &Picture) -> Option<f32> {
-    let open = || a.thumb.iter().zip(&b.thumb).filter(|(x, y)| SATURATED.contains(x) && SATURATED.contains(y));
+    let open = || {
+        a.thumb
+            .iter()
+            .zip(&b.thumb)
+            .filter(|(x, y)| SATURATED.contains(x) && SATURATED.contains(y))
+    };
     let n = open().count();
     if n * 4 < PIXELS {
         return None;
@@ -173,7 +181,11 @@ mod tests {
 
     fn cuts(frames: impl IntoIterator<Item = (Vec<u8>, [u32; 64])>) -> Vec<usize> {
         let mut cut = SceneCut::new();
-        frames.into_iter().enumerate().filter_map(|(i, (t, h))| cut.push(&t, &h).then_some(i)).collect()
+        frames
+            .into_iter()
+            .enumerate()
+            .filter_map(|(i, (t, h))| cut.push(&t, &h).then_some(i))
+            .collect()
     }
 
     #[test]
@@ -196,7 +208,13 @@ mod tests {
     #[test]
     fn a_flash_is_no_cut_whether_it_saturates_or_not() {
         for (gain, lift) in [(1.0, 60.0), (1.5, 90.0), (1.0, 255.0)] {
-            let film = (0..40).map(|i| if i == 20 || i == 21 { frame(1, 0.0, gain, lift) } else { frame(1, 0.0, 1.0, 0.0) });
+            let film = (0..40).map(|i| {
+                if i == 20 || i == 21 {
+                    frame(1, 0.0, gain, lift)
+                } else {
+                    frame(1, 0.0, 1.0, 0.0)
+                }
+            });
             assert_eq!(cuts(film), [], "gain {gain}, lift {lift}");
         }
     }
@@ -211,7 +229,11 @@ mod tests {
     fn a_cut_behind_black_is_found_when_there_is_a_picture_again() {
         let film = (0..40).map(|i| match i {
             0..15 => frame(1, 0.0, 1.0, 0.0),
-            15..20 => (vec![0; PIXELS], { let mut h = [0; 64]; h[0] = 57_600; h }),
+            15..20 => (vec![0; PIXELS], {
+                let mut h = [0; 64];
+                h[0] = 57_600;
+                h
+            }),
             _ => frame(2, 0.0, 1.0, 0.0),
         });
         assert_eq!(cuts(film), [20]);

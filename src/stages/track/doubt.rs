@@ -54,7 +54,9 @@ impl Tracker {
         if !self.looked_ever {
             return Some(Why::FirstLook);
         }
-        let jumped = self.now.is_some_and(|now| at < now || at.seconds_since(now) > self.config.gap.as_secs_f64());
+        let jumped = self
+            .now
+            .is_some_and(|now| at < now || at.seconds_since(now) > self.config.gap.as_secs_f64());
         if self.broke || jumped {
             return Some(Why::Gap);
         }
@@ -74,7 +76,10 @@ impl Tracker {
     fn crossing(&self) -> Option<Why> {
         let boxes: Vec<(TrackId, BoxPx)> = self.tracks.iter().map(|t| (t.id, swept(t))).collect();
         boxes.iter().enumerate().find_map(|(i, (a, swept_a))| {
-            let (b, _) = boxes.get(i + 1..)?.iter().find(|(_, swept_b)| swept_a.intersection(swept_b).area() > 0.0)?;
+            let (b, _) = boxes
+                .get(i + 1..)?
+                .iter()
+                .find(|(_, swept_b)| swept_a.intersection(swept_b).area() > 0.0)?;
             Some(Why::Crossing(*a, *b))
         })
     }
@@ -84,7 +89,12 @@ impl Tracker {
 fn swept(t: &Track) -> BoxPx {
     let [vx, vy] = t.velocity_px_s;
     let b = t.box_px;
-    let moved = BoxPx { x0: b.x0 + vx * AHEAD_S, y0: b.y0 + vy * AHEAD_S, x1: b.x1 + vx * AHEAD_S, y1: b.y1 + vy * AHEAD_S };
+    let moved = BoxPx {
+        x0: b.x0 + vx * AHEAD_S,
+        y0: b.y0 + vy * AHEAD_S,
+        x1: b.x1 + vx * AHEAD_S,
+        y1: b.y1 + vy * AHEAD_S,
+    };
     b.hull(&moved)
 }
 

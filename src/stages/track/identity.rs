@@ -42,7 +42,10 @@ impl Tracker {
             track.sights = track.sights.saturating_add(gone_track.sights);
             track.inner.history |= gone_track.inner.history;
             let until = Pts(gone_track.last_seen.0.saturating_add(self.config.hold.as_nanos() as u64));
-            let region = track.inner.also.map_or(gone_track.region_px, |(b, _)| b.hull(&gone_track.region_px));
+            let region = track
+                .inner
+                .also
+                .map_or(gone_track.region_px, |(b, _)| b.hull(&gone_track.region_px));
             track.inner.also = Some((region, track.inner.also.map_or(until, |(_, u)| u.max(until))));
             track.region_px = track.region_px.hull(&region);
             updates.merged.push((newer, older));
@@ -95,10 +98,16 @@ impl Tracker {
             return Ok(Identified::Swapped { with });
         }
         let tracks = &self.tracks;
-        let Some(me) = tracks.get(index).map(|t| t.person) else { return Err(TrackError::UnknownTrack(id)) };
-        let learnt = self.gallery.learn(me, &e, quality, &self.config, |p| tracks.iter().any(|t| t.person == p))?;
+        let Some(me) = tracks.get(index).map(|t| t.person) else {
+            return Err(TrackError::UnknownTrack(id));
+        };
+        let learnt = self
+            .gallery
+            .learn(me, &e, quality, &self.config, |p| tracks.iter().any(|t| t.person == p))?;
         let seen = |p| tracks.iter().any(|t| t.id != id && t.person == p && t.state != TrackState::Held);
-        let Some(person) = self.gallery.recognise(me, &self.config, seen) else { return Ok(learnt) };
+        let Some(person) = self.gallery.recognise(me, &self.config, seen) else {
+            return Ok(learnt);
+        };
         if let Some(track) = self.tracks.get_mut(index) {
             track.person = person;
         }

@@ -46,7 +46,10 @@ impl Noise {
     /// A weak detection may be no face: it pulls little.
     pub(super) const WEAK: Self = Self { center: 0.25, shape: 0.25 };
     /// Meshes follow to about 1 %.
-    pub(super) const MESH: Self = Self { center: 0.012, shape: 0.02 };
+    pub(super) const MESH: Self = Self {
+        center: 0.012,
+        shape: 0.02,
+    };
 }
 
 /// One value with its velocity and their covariance.
@@ -61,7 +64,13 @@ struct Axis {
 
 impl Axis {
     fn new(x: f64, x_sigma: f64, v_sigma: f64) -> Self {
-        Self { x, v: 0.0, xx: x_sigma * x_sigma, xv: 0.0, vv: v_sigma * v_sigma }
+        Self {
+            x,
+            v: 0.0,
+            xx: x_sigma * x_sigma,
+            xv: 0.0,
+            vv: v_sigma * v_sigma,
+        }
     }
 
     /// Moves for `move_s` seconds (signed) under noise of density `q` for `noise_s` seconds.
@@ -80,7 +89,11 @@ impl Axis {
     fn updated(self, measured: f64, sigma: f64, v_max: f64) -> Self {
         let s = self.xx + sigma * sigma;
         if s <= 0.0 || !s.is_finite() {
-            return Self { x: measured, v: 0.0, ..self };
+            return Self {
+                x: measured,
+                v: 0.0,
+                ..self
+            };
         }
         let (kx, kv) = (self.xx / s, self.xv / s);
         let innovation = measured - self.x;
@@ -132,7 +145,10 @@ impl Motion {
             cx: self.cx.predicted(move_s, noise_s, ACCEL * size2),
             cy: self.cy.predicted(move_s, noise_s, ACCEL * size2),
             ln_size: self.ln_size.predicted(move_s, noise_s, ZOOM),
-            ln_aspect: Axis { xx: self.ln_aspect.xx + SHAPE * noise_s, ..self.ln_aspect },
+            ln_aspect: Axis {
+                xx: self.ln_aspect.xx + SHAPE * noise_s,
+                ..self.ln_aspect
+            },
         }
     }
 
@@ -156,7 +172,11 @@ impl Motion {
     pub(super) fn box_px(&self) -> BoxPx {
         let size = self.ln_size.x.exp();
         let root_aspect = (self.ln_aspect.x / 2.0).exp();
-        BoxPx::around([self.cx.x as f32, self.cy.x as f32], (size * root_aspect) as f32, (size / root_aspect) as f32)
+        BoxPx::around(
+            [self.cx.x as f32, self.cy.x as f32],
+            (size * root_aspect) as f32,
+            (size / root_aspect) as f32,
+        )
     }
 
     /// Velocity of the centre, px/s.
@@ -184,7 +204,9 @@ mod tests {
 
     fn walk(step_s: f64, frames: usize) -> Motion {
         let at = |i: usize| BoxPx::around([100.0 + 60.0 * (i as f64 * step_s) as f32, 80.0], 40.0, 50.0);
-        (1..frames).fold(Motion::new(&at(0), Noise::DETECTOR), |m, i| m.updated(&at(i), Noise::DETECTOR, step_s, COAST))
+        (1..frames).fold(Motion::new(&at(0), Noise::DETECTOR), |m, i| {
+            m.updated(&at(i), Noise::DETECTOR, step_s, COAST)
+        })
     }
 
     #[test]

@@ -17,8 +17,17 @@ struct Step {
 }
 
 fn observation() -> impl Strategy<Value = Observation> {
-    let any_box = (-60.0f32..700.0, -60.0f32..420.0, 0.0f32..200.0, 0.0f32..200.0, 0.0f32..1.0)
-        .prop_map(|(x, y, w, h, score)| Observation::detected(BoxPx { x0: x, y0: y, x1: x + w, y1: y + h }, score));
+    let any_box = (-60.0f32..700.0, -60.0f32..420.0, 0.0f32..200.0, 0.0f32..200.0, 0.0f32..1.0).prop_map(|(x, y, w, h, score)| {
+        Observation::detected(
+            BoxPx {
+                x0: x,
+                y0: y,
+                x1: x + w,
+                y1: y + h,
+            },
+            score,
+        )
+    });
     // Faces that come back to the same places, so that tracks live.
     let usual = (0u8..4, -6.0f32..6.0, 0.2f32..1.0).prop_map(|(k, d, score)| seen(80.0 + 130.0 * f32::from(k) + d, 150.0 + d, score));
     prop_oneof![1 => any_box, 3 => usual]
@@ -33,7 +42,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         list.into_iter()
             .map(|(pace, look, mesh, cut)| {
                 at = (at + pace).max(0);
-                Step { at_ms: at as u64, look, mesh, cut }
+                Step {
+                    at_ms: at as u64,
+                    look,
+                    mesh,
+                    cut,
+                }
             })
             .collect()
     })
@@ -47,12 +61,12 @@ fn play(t: &mut Tracker, step: &Step) -> Option<Updates> {
     }
     t.predict(at);
     let updates = step.look.as_ref().map(|list| t.detections(at, W, H, list));
-    if let Some((which, shift, prob)) = step.mesh {
-        if let Some(k) = t.tracks().get(which).copied() {
-            let [x, y] = k.box_px.center();
-            // A mesh elsewhere is refused: that too is a fair answer.
-            let _ = t.refine(k.id, BoxPx::around([x + shift, y], 30.0, 40.0), None, prob);
-        }
+    let meshed = step
+        .mesh
+        .and_then(|(which, shift, prob)| t.tracks().get(which).map(|k| (k.id, k.box_px.center(), shift, prob)));
+    if let Some((id, [x, y], shift, prob)) = meshed {
+        // A mesh elsewhere is refused: that too is a fair answer.
+        let _ = t.refine(id, BoxPx::around([x + shift, y], 30.0, 40.0), None, prob);
     }
     updates
 }

@@ -87,7 +87,9 @@ pub(super) struct Gallery {
 
 impl std::fmt::Debug for Gallery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gallery").field("persons", &self.persons.len()).finish_non_exhaustive()
+        f.debug_struct("Gallery")
+            .field("persons", &self.persons.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,7 +124,11 @@ impl Gallery {
     }
 
     pub(super) fn source(&self, id: PersonId) -> Option<SourceIdentity<'_>> {
-        self.person(id).map(|p| SourceIdentity { mean: &p.mean, locked: p.locked, samples: p.samples })
+        self.person(id).map(|p| SourceIdentity {
+            mean: &p.mean,
+            locked: p.locked,
+            samples: p.samples,
+        })
     }
 
     /// Cosine of a unit embedding to a person's mean.
@@ -145,12 +151,22 @@ impl Gallery {
         let Some(p) = self.persons.iter_mut().find(|p| p.id == id) else {
             self.make_room(config.max_persons, &live);
             let sum = e.iter().map(|v| v * quality).collect();
-            self.persons.push(Person { id, sum, mean: e.to_vec(), samples: 1, locked: false, used: clock });
+            self.persons.push(Person {
+                id,
+                sum,
+                mean: e.to_vec(),
+                samples: 1,
+                locked: false,
+                used: clock,
+            });
             return Ok(Identified::Learning);
         };
         p.used = clock;
         let Some(near) = cos(&p.mean, e) else {
-            return Err(TrackError::BadEmbedding { expected: "as many numbers as before", got: e.len().to_string() });
+            return Err(TrackError::BadEmbedding {
+                expected: "as many numbers as before",
+                got: e.len().to_string(),
+            });
         };
         if p.locked {
             return Ok(Identified::Known { cos: near });
@@ -159,7 +175,9 @@ impl Gallery {
             return Ok(Identified::Outlier { cos: near });
         }
         let sum: Vec<f32> = p.sum.iter().zip(e).map(|(s, v)| s + v * quality).collect();
-        let Ok(mean) = unit(&sum) else { return Ok(Identified::Outlier { cos: near }) };
+        let Ok(mean) = unit(&sum) else {
+            return Ok(Identified::Outlier { cos: near });
+        };
         let turn = cos(&mean, &p.mean).unwrap_or(0.0);
         (p.sum, p.mean) = (sum, mean);
         p.samples = p.samples.saturating_add(1);
@@ -202,7 +220,12 @@ impl Gallery {
     /// Forgets those unseen for longest until one more fits.
     fn make_room(&mut self, most: usize, live: &impl Fn(PersonId) -> bool) {
         while self.persons.len() >= most.max(1) {
-            let oldest = self.persons.iter().enumerate().min_by_key(|(_, p)| (live(p.id), p.used)).map(|(i, _)| i);
+            let oldest = self
+                .persons
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, p)| (live(p.id), p.used))
+                .map(|(i, _)| i);
             match oldest {
                 Some(i) => drop(self.persons.swap_remove(i)),
                 None => return,

@@ -44,12 +44,23 @@ pub(super) struct Measured {
 
 impl Scene {
     pub(super) fn new(seed: u64) -> Self {
-        Self { actors: Vec::new(), rng: StdRng::seed_from_u64(seed), dropout: 0.0, jitter: 0.02, ghosts: 0.0, embeddings: true }
+        Self {
+            actors: Vec::new(),
+            rng: StdRng::seed_from_u64(seed),
+            dropout: 0.0,
+            jitter: 0.02,
+            ghosts: 0.0,
+            embeddings: true,
+        }
     }
 
     pub(super) fn with(mut self, side_px: f32, path: impl Fn(f32) -> [f32; 2] + 'static) -> Self {
         let identity = (0..DIMS).map(|_| self.rng.random_range(-1.0..1.0f32)).collect();
-        self.actors.push(Actor { path: Box::new(path), side_px, identity });
+        self.actors.push(Actor {
+            path: Box::new(path),
+            side_px,
+            identity,
+        });
         self
     }
 
@@ -82,7 +93,16 @@ impl Scene {
             let [x, y] = truth.center();
             let b = BoxPx::around([x + wobble(), y + wobble()], truth.width() + wobble(), truth.height() + wobble());
             let embedding = self.embeddings.then(|| Arc::from(self.embed(i)));
-            seen.push((Some(i), Observation { box_px: b, score: 0.9, landmarks: None, source: ObservationSource::Detector, embedding }));
+            seen.push((
+                Some(i),
+                Observation {
+                    box_px: b,
+                    score: 0.9,
+                    landmarks: None,
+                    source: ObservationSource::Detector,
+                    embedding,
+                },
+            ));
         }
         if self.rng.random::<f32>() < self.ghosts {
             let at = [self.rng.random_range(40.0..600.0), self.rng.random_range(40.0..320.0)];
@@ -94,7 +114,10 @@ impl Scene {
     /// Runs `frames` frames with a look at every `every`-th, and wherever the tracker asks where `asks`.
     pub(super) fn run(&mut self, tracker: &mut Tracker, frames: usize, fps: f32, every: usize, asks: bool) -> Measured {
         let mut who: Vec<Option<TrackId>> = vec![None; self.actors.len()];
-        let mut out = Measured { worst_cover: 1.0, ..Measured::default() };
+        let mut out = Measured {
+            worst_cover: 1.0,
+            ..Measured::default()
+        };
         for n in 0..frames {
             let t_s = n as f32 / fps;
             let at = Pts((f64::from(t_s) * 1e9) as u64);
@@ -104,9 +127,11 @@ impl Scene {
                 let list: Vec<Observation> = seen.iter().map(|s| s.1.clone()).collect();
                 out.started += tracker.detections(at, W, H, &list).started.len();
                 for (actor, o) in seen.iter().filter_map(|(a, o)| a.map(|a| (a, o))) {
-                    let best = tracker.tracks().iter().filter(|t| t.seen_now()).max_by(|a, b| {
-                        a.box_px.iou(&o.box_px).total_cmp(&b.box_px.iou(&o.box_px))
-                    });
+                    let best = tracker
+                        .tracks()
+                        .iter()
+                        .filter(|t| t.seen_now())
+                        .max_by(|a, b| a.box_px.iou(&o.box_px).total_cmp(&b.box_px.iou(&o.box_px)));
                     let Some(id) = best.map(|t| t.id) else { continue };
                     out.switches += usize::from(who[actor].is_some_and(|before| before != id));
                     who[actor] = Some(id);
@@ -118,7 +143,11 @@ impl Scene {
             for (i, _) in who.iter().enumerate().filter(|(_, w)| w.is_some()) {
                 let truth = self.truth(i, t_s).clipped(W, H);
                 if truth.is_valid() && truth.area() > 0.15 * self.truth(i, t_s).area() {
-                    let cover = tracker.tracks().iter().map(|t| truth.share_inside(&t.region_px)).fold(0.0, f32::max);
+                    let cover = tracker
+                        .tracks()
+                        .iter()
+                        .map(|t| truth.share_inside(&t.region_px))
+                        .fold(0.0, f32::max);
                     out.worst_cover = out.worst_cover.min(cover);
                 }
             }
@@ -176,7 +205,9 @@ fn forty_faces_in_a_swaying_crowd_keep_their_ids() {
     for i in 0..40u16 {
         let (x, y) = (f32::from(i % 8) * 76.0 + 50.0, f32::from(i / 8) * 66.0 + 45.0);
         let phase = f32::from(i);
-        scene = scene.with(30.0, move |t| [x + 9.0 * (1.5 * t + phase).sin(), y + 5.0 * (2.1 * t + phase).cos()]);
+        scene = scene.with(30.0, move |t| {
+            [x + 9.0 * (1.5 * t + phase).sin(), y + 5.0 * (2.1 * t + phase).cos()]
+        });
     }
     (scene.dropout, scene.embeddings) = (0.1, false);
     let mut t = tracker();
@@ -224,7 +255,13 @@ fn ids_that_changed_places_are_put_right_by_an_embedding() {
     let mut t = tracker();
     let both = |xs: [f32; 2]| xs.map(|x| Observation::detected(BoxPx::around([x, 150.0], 50.0, 60.0), 0.9));
     let up = t.detections(Pts(0), W, H, &both([200.0, 240.0]));
-    let at_x = |t: &Tracker, x: f32| t.tracks().iter().find(|k| (k.box_px.center()[0] - x).abs() < 10.0).map(|k| k.id).expect("a track there");
+    let at_x = |t: &Tracker, x: f32| {
+        t.tracks()
+            .iter()
+            .find(|k| (k.box_px.center()[0] - x).abs() < 10.0)
+            .map(|k| k.id)
+            .expect("a track there")
+    };
     let (left, right) = (at_x(&t, 200.0), at_x(&t, 240.0));
     assert_eq!(up.started.len(), 2);
     for _ in 0..6 {

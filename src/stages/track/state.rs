@@ -117,13 +117,19 @@ impl Bias {
         let limit = |v: f32, most: f32| v.clamp(-most, most);
         Self {
             shift: [limit((d[0] - m[0]) / mesh.width(), 0.5), limit((d[1] - m[1]) / mesh.height(), 0.5)],
-            scale: [(detector.width() / mesh.width()).clamp(0.5, 2.0), (detector.height() / mesh.height()).clamp(0.5, 2.0)],
+            scale: [
+                (detector.width() / mesh.width()).clamp(0.5, 2.0),
+                (detector.height() / mesh.height()).clamp(0.5, 2.0),
+            ],
         }
     }
 
     fn towards(self, to: Self) -> Self {
         let mix = |a: [f32; 2], b: [f32; 2]| [a[0] + (b[0] - a[0]) * BIAS_RATE, a[1] + (b[1] - a[1]) * BIAS_RATE];
-        Self { shift: mix(self.shift, to.shift), scale: mix(self.scale, to.scale) }
+        Self {
+            shift: mix(self.shift, to.shift),
+            scale: mix(self.scale, to.scale),
+        }
     }
 
     fn applied(self, mesh: &BoxPx) -> BoxPx {
@@ -135,7 +141,12 @@ impl Bias {
 
 /// A box grown by as many px on every edge.
 pub(super) fn grown(b: &BoxPx, margin_px: f32) -> BoxPx {
-    BoxPx { x0: b.x0 - margin_px, y0: b.y0 - margin_px, x1: b.x1 + margin_px, y1: b.y1 + margin_px }
+    BoxPx {
+        x0: b.x0 - margin_px,
+        y0: b.y0 - margin_px,
+        x1: b.x1 + margin_px,
+        y1: b.y1 + margin_px,
+    }
 }
 
 impl Track {
@@ -188,7 +199,13 @@ impl Track {
     /// Begins a frame: nothing is seen yet, everything is predicted.
     pub(super) fn advance(&mut self, at: Pts, config: &TrackerConfig) {
         let inner = &mut self.inner;
-        for stamp in [&mut self.first_seen, &mut self.last_seen, &mut self.last_detected, &mut inner.prev_seen, &mut inner.strong_seen] {
+        for stamp in [
+            &mut self.first_seen,
+            &mut self.last_seen,
+            &mut self.last_detected,
+            &mut inner.prev_seen,
+            &mut inner.strong_seen,
+        ] {
             *stamp = (*stamp).min(at);
         }
         if let Some((_, until)) = &mut inner.also {
@@ -242,8 +259,9 @@ impl Track {
             let now = Bias::between(mesh, detector);
             inner.bias = Some(inner.bias.map_or(now, |b| b.towards(now)));
         }
-        inner.motion =
-            inner.motion.updated(&measured, noise, at.seconds_since(inner.anchor), config.coast.as_secs_f64());
+        inner.motion = inner
+            .motion
+            .updated(&measured, noise, at.seconds_since(inner.anchor), config.coast.as_secs_f64());
         inner.anchor = at;
         self.box_px = inner.motion.box_px();
         self.velocity_px_s = inner.motion.velocity_px_s();

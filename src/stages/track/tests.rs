@@ -39,7 +39,12 @@ fn a_face_is_covered_from_the_frame_in_which_it_is_first_seen() {
 fn a_weak_box_extends_a_track_and_alone_is_a_suspect() {
     let mut t = tracker();
     t.detections(ms(0), W, H, &[seen(100.0, 100.0, 0.9)]);
-    let up = t.detections(ms(40), W, H, &[seen(103.0, 100.0, 0.3), seen(400.0, 200.0, 0.3), seen(300.0, 60.0, 0.1)]);
+    let up = t.detections(
+        ms(40),
+        W,
+        H,
+        &[seen(103.0, 100.0, 0.3), seen(400.0, 200.0, 0.3), seen(300.0, 60.0, 0.1)],
+    );
     assert!(up.started.is_empty() && up.lost.is_empty());
     assert_eq!(up.matched, [t.tracks()[0].id]);
     assert_eq!(up.suspects, [seen(400.0, 200.0, 0.3).box_px]);
@@ -57,7 +62,9 @@ fn a_lost_face_is_held_growing_and_ends_after_the_hold() {
     for i in 10..35 {
         let up = t.detections(ms(40 * i), W, H, &[]);
         assert_eq!(up.lost.len(), usize::from(i == 10));
-        let [held] = t.tracks() else { panic!("expected one held track at {i}") };
+        let [held] = t.tracks() else {
+            panic!("expected one held track at {i}")
+        };
         assert_eq!(held.state, TrackState::Held);
         assert!(contains(&held.region_px, &last), "the place last seen stays covered");
         assert!(i == 10 || contains(&held.region_px, &before));
@@ -146,7 +153,10 @@ fn what_cannot_be_a_face_is_rejected_with_its_reason() {
         b(10.0, 10.0, 5.0, 5.0),
         b(-50.0, 0.0, -10.0, 20.0),
         b(-1e30, -1e30, 1e30, 1e30),
-        Observation { score: f32::NAN, ..seen(100.0, 100.0, 0.9) },
+        Observation {
+            score: f32::NAN,
+            ..seen(100.0, 100.0, 0.9)
+        },
         seen(200.0, 100.0, 0.9),
     ];
     let up = t.detections(ms(0), W, H, &list);
@@ -155,13 +165,25 @@ fn what_cannot_be_a_face_is_rejected_with_its_reason() {
     assert_eq!(reasons, [NotFinite, NotFinite, Empty, Empty, Outside, TooFar, BadScore]);
     assert_eq!(up.started.len(), 1);
     let up = t.detections(ms(40), 0, 0, &[seen(200.0, 100.0, 0.9)]);
-    assert_eq!(up.rejected, [Rejected { index: 0, reason: RejectReason::EmptyFrame }]);
+    assert_eq!(
+        up.rejected,
+        [Rejected {
+            index: 0,
+            reason: RejectReason::EmptyFrame
+        }]
+    );
 }
 
 #[test]
 fn more_faces_than_tracks_are_handed_back_to_be_covered() {
-    let mut t = Tracker::new(TrackerConfig { max_tracks: 64, ..TrackerConfig::default() }).expect("in range");
-    let list: Vec<_> = (0..80u16).map(|i| seen(f32::from(i % 10) * 60.0 + 30.0, f32::from(i / 10) * 70.0 + 30.0, 0.9)).collect();
+    let mut t = Tracker::new(TrackerConfig {
+        max_tracks: 64,
+        ..TrackerConfig::default()
+    })
+    .expect("in range");
+    let list: Vec<_> = (0..80u16)
+        .map(|i| seen(f32::from(i % 10) * 60.0 + 30.0, f32::from(i / 10) * 70.0 + 30.0, 0.9))
+        .collect();
     let up = t.detections(ms(0), 640, 640, &list);
     assert_eq!((t.tracks().len(), up.overflow.len()), (64, 16));
     assert!(list.iter().all(|o| covered(&t, &o.box_px) || up.overflow.contains(&o.box_px)));
@@ -171,7 +193,10 @@ fn more_faces_than_tracks_are_handed_back_to_be_covered() {
 #[test]
 fn two_reports_of_one_face_make_one_track_that_covers_both() {
     let mut t = tracker();
-    let upstream = Observation { source: ObservationSource::Upstream, ..seen(104.0, 103.0, 0.8) };
+    let upstream = Observation {
+        source: ObservationSource::Upstream,
+        ..seen(104.0, 103.0, 0.8)
+    };
     t.detections(ms(0), W, H, &[seen(100.0, 100.0, 0.9), upstream.clone()]);
     assert_eq!(t.tracks().len(), 1);
     assert!(contains(&t.tracks()[0].region_px, &upstream.box_px));
@@ -219,11 +244,18 @@ fn the_mesh_sees_what_the_detector_misses() {
         assert!(covered(&t, &mesh));
     }
     t.predict(ms(2_400));
-    t.refine(id, BoxPx::around([218.0, 103.0], 36.0, 44.0), None, 0.1).expect("no face is no error");
+    t.refine(id, BoxPx::around([218.0, 103.0], 36.0, 44.0), None, 0.1)
+        .expect("no face is no error");
     assert_eq!(t.tracks()[0].state, TrackState::Held);
-    assert_eq!(t.refine(TrackId(99), BoxPx::default(), None, 1.0), Err(TrackError::UnknownTrack(TrackId(99))));
+    assert_eq!(
+        t.refine(TrackId(99), BoxPx::default(), None, 1.0),
+        Err(TrackError::UnknownTrack(TrackId(99)))
+    );
     let far = BoxPx::around([500.0, 300.0], 36.0, 44.0);
-    assert_eq!(t.refine(id, far, None, 0.9), Err(TrackError::BadRefinement(RejectReason::Elsewhere)));
+    assert_eq!(
+        t.refine(id, far, None, 0.9),
+        Err(TrackError::BadRefinement(RejectReason::Elsewhere))
+    );
 }
 
 #[test]
@@ -236,7 +268,8 @@ fn doubt_is_said_and_silenced_by_a_look() {
     assert_eq!(t.needs_detection(ms(40)), None);
     t.predict(ms(200));
     assert_eq!(t.needs_detection(ms(200)), Some(Why::Predicted(id)));
-    t.refine(id, seen(100.0, 100.0, 0.9).box_px, None, 0.2).expect("no face is no error");
+    t.refine(id, seen(100.0, 100.0, 0.9).box_px, None, 0.2)
+        .expect("no face is no error");
     assert_eq!(t.needs_detection(ms(200)), Some(Why::FaceLost(id)));
     t.detections(ms(200), W, H, &[]);
     t.predict(ms(240));
@@ -248,13 +281,28 @@ fn doubt_is_said_and_silenced_by_a_look() {
 #[test]
 fn settings_out_of_range_are_refused_and_the_old_ones_stay() {
     let mut t = tracker();
-    let bad = TrackerConfig { max_tracks: 8, ..TrackerConfig::default() };
-    assert_eq!(t.configure(bad).expect_err("8 < 64").to_string(), "tracker setting max_tracks: expected 64–1024, got 8");
+    let bad = TrackerConfig {
+        max_tracks: 8,
+        ..TrackerConfig::default()
+    };
+    assert_eq!(
+        t.configure(bad).expect_err("8 < 64").to_string(),
+        "tracker setting max_tracks: expected 64–1024, got 8"
+    );
     assert_eq!(*t.config(), TrackerConfig::default());
     for bad in [
-        TrackerConfig { high: f32::NAN, ..TrackerConfig::default() },
-        TrackerConfig { low: 0.6, ..TrackerConfig::default() },
-        TrackerConfig { hold: Duration::from_secs(61), ..TrackerConfig::default() },
+        TrackerConfig {
+            high: f32::NAN,
+            ..TrackerConfig::default()
+        },
+        TrackerConfig {
+            low: 0.6,
+            ..TrackerConfig::default()
+        },
+        TrackerConfig {
+            hold: Duration::from_secs(61),
+            ..TrackerConfig::default()
+        },
     ] {
         assert!(Tracker::new(bad).is_err());
     }
@@ -279,7 +327,11 @@ fn embeddings_lock_stay_locked_and_bad_ones_are_refused() {
 
 #[test]
 fn persons_are_bounded() {
-    let mut t = Tracker::new(TrackerConfig { max_persons: 64, ..TrackerConfig::default() }).expect("in range");
+    let mut t = Tracker::new(TrackerConfig {
+        max_persons: 64,
+        ..TrackerConfig::default()
+    })
+    .expect("in range");
     for i in 0..200u64 {
         let at = ms(40 * i);
         t.scene_cut(at);

@@ -22,9 +22,7 @@ use super::assign::{SIZE_GATE, assign, fit, with_cos};
 use super::kalman::Noise;
 use super::reid::{Gallery, SourceIdentity, unit};
 use super::state::{Track, TrackId, TrackState};
-use super::types::{
-    Observation, ObservationSource, RejectReason, Rejected, TrackError, TrackerConfig, Updates, check_box,
-};
+use super::types::{Observation, ObservationSource, RejectReason, Rejected, TrackError, TrackerConfig, Updates, check_box};
 
 /// Gate of a face seen just now, sides between centres.
 const REACH: f32 = 0.7;
@@ -121,7 +119,9 @@ impl Tracker {
 
     /// Begins the frame shown at `at`: call once a frame, also where time stands, jumps or runs back.
     pub fn predict(&mut self, at: Pts) -> &[Track] {
-        self.broke = self.now.is_some_and(|now| at < now || at.seconds_since(now) > self.config.gap.as_secs_f64());
+        self.broke = self
+            .now
+            .is_some_and(|now| at < now || at.seconds_since(now) > self.config.gap.as_secs_f64());
         self.now = Some(at);
         self.looked_now = false;
         for track in &mut self.tracks {
@@ -182,14 +182,7 @@ impl Tracker {
     }
 
     /// Gives observations to some of the tracks; which observations were taken.
-    fn associate(
-        &mut self,
-        at: Pts,
-        rows: &[usize],
-        observations: &[&Observation],
-        noise: Noise,
-        reach: Option<f32>,
-    ) -> Vec<bool> {
+    fn associate(&mut self, at: Pts, rows: &[usize], observations: &[&Observation], noise: Noise, reach: Option<f32>) -> Vec<bool> {
         let mut taken = vec![false; observations.len()];
         let hold_s = self.config.hold.as_secs_f32().max(1e-3);
         let pairs = assign(rows.len(), observations.len(), |r, c| {
@@ -199,9 +192,16 @@ impl Tracker {
             let reach = reach.unwrap_or(REACH + (2.0 * age_s).min(REACH_LOST));
             let predicted = fit(&track.box_px, &seen.box_px, reach);
             let stayed = fit(&track.inner.seen_hull, &seen.box_px, reach).filter(|_| track.state == TrackState::Held);
-            let motion = [predicted, stayed, inside(track, &seen.box_px)].into_iter().flatten().reduce(f32::max)?;
+            let motion = [predicted, stayed, inside(track, &seen.box_px)]
+                .into_iter()
+                .flatten()
+                .reduce(f32::max)?;
             let motion = motion * (1.0 - 0.1 * (age_s / hold_s).min(1.0));
-            let cos = seen.embedding.as_ref().and_then(|e| unit(e).ok()).and_then(|e| self.gallery.cos_to(track.person, &e));
+            let cos = seen
+                .embedding
+                .as_ref()
+                .and_then(|e| unit(e).ok())
+                .and_then(|e| self.gallery.cos_to(track.person, &e));
             Some(cos.map_or(motion, |cos| with_cos(motion, cos)))
         });
         for (r, c) in pairs {
@@ -304,7 +304,11 @@ impl Tracker {
         let fits = check_box(&mesh_px, w, h).and_then(|()| {
             let inside = mesh_px.share_inside(&track.region_px) >= 0.5;
             let ratio = mesh_px.area() / track.box_px.area();
-            if inside && (0.16..=6.25).contains(&ratio) { Ok(()) } else { Err(RejectReason::Elsewhere) }
+            if inside && (0.16..=6.25).contains(&ratio) {
+                Ok(())
+            } else {
+                Err(RejectReason::Elsewhere)
+            }
         });
         if sure && fits.is_ok() {
             track.face_prob = Some(face_prob.min(1.0));
@@ -349,7 +353,11 @@ impl Tracker {
 fn usable<'a>(observations: &'a [Observation], w: u32, h: u32, rejected: &mut Vec<Rejected>) -> Vec<&'a Observation> {
     let mut usable: Vec<&Observation> = Vec::with_capacity(observations.len());
     for (index, seen) in observations.iter().enumerate() {
-        let score = if seen.score.is_finite() { Ok(()) } else { Err(RejectReason::BadScore) };
+        let score = if seen.score.is_finite() {
+            Ok(())
+        } else {
+            Err(RejectReason::BadScore)
+        };
         match check_box(&seen.box_px, w, h).and(score) {
             Ok(()) => usable.push(seen),
             Err(reason) => rejected.push(Rejected { index, reason }),
@@ -376,8 +384,12 @@ fn inside(track: &Track, seen: &BoxPx) -> Option<f32> {
 /// Whether a lost face went out over the border.
 fn has_left(track: &Track, w: u32, h: u32) -> bool {
     let (last, margin) = (track.inner.seen_hull, AT_BORDER * track.inner.seen_hull.side());
-    let at_border =
-        last.x0 < margin || last.y0 < margin || last.x1 > w as f32 - margin || last.y1 > h as f32 - margin;
-    let frame = BoxPx { x0: 0.0, y0: 0.0, x1: w as f32, y1: h as f32 };
+    let at_border = last.x0 < margin || last.y0 < margin || last.x1 > w as f32 - margin || last.y1 > h as f32 - margin;
+    let frame = BoxPx {
+        x0: 0.0,
+        y0: 0.0,
+        x1: w as f32,
+        y1: h as f32,
+    };
     at_border && track.box_px.share_inside(&frame) < LEFT_SHARE
 }

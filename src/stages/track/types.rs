@@ -39,7 +39,13 @@ impl Observation {
     /// A detector's box without points and embedding.
     #[must_use]
     pub fn detected(box_px: BoxPx, score: f32) -> Self {
-        Self { box_px, score, landmarks: None, source: ObservationSource::Detector, embedding: None }
+        Self {
+            box_px,
+            score,
+            landmarks: None,
+            source: ObservationSource::Detector,
+            embedding: None,
+        }
     }
 }
 
@@ -186,16 +192,24 @@ impl TrackerConfig {
     /// # Errors
     /// [`TrackError::Setting`] names the first value outside its range.
     pub fn check(&self) -> Result<(), TrackError> {
-        let wrong = |name, expected, got: &dyn std::fmt::Display| Err(TrackError::Setting { name, expected, got: got.to_string() });
+        let wrong = |name, expected, got: &dyn std::fmt::Display| {
+            Err(TrackError::Setting {
+                name,
+                expected,
+                got: got.to_string(),
+            })
+        };
         if !(0.0..=1.0).contains(&self.high) {
             return wrong("high", "0–1", &self.high);
         }
         if !(0.0..=self.high).contains(&self.low) {
             return wrong("low", "0–high", &self.low);
         }
-        for (name, value, expected, most) in
-            [("hold", self.hold, "0–60 s", 60.0), ("coast", self.coast, "0–2 s", 2.0), ("gap", self.gap, "0–60 s", 60.0)]
-        {
+        for (name, value, expected, most) in [
+            ("hold", self.hold, "0–60 s", 60.0),
+            ("coast", self.coast, "0–2 s", 2.0),
+            ("gap", self.gap, "0–60 s", 60.0),
+        ] {
             if value.as_secs_f64() > most {
                 return wrong(name, expected, &format!("{value:?}"));
             }
