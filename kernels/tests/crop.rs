@@ -106,11 +106,9 @@ fn the_fast_path_is_the_reference_for_all_formats_sizes_and_maps() {
 
 #[test]
 fn large_crops_in_parallel_equal_the_reference() {
-    for format in [
-        PixelFormat::Nv12,
-        PixelFormat::P010Le,
-        PixelFormat::Yuy2,
-        PixelFormat::Bgra,
+    for (format, layout) in [
+        (PixelFormat::P010Le, Layout::Nchw),
+        (PixelFormat::Yuy2, Layout::Nhwc),
     ] {
         // More than one and a half million pixels read, few written: split, and quick to check.
         let frame = Frame::noise(format, 1603, 1001, 5, 2);
@@ -120,27 +118,25 @@ fn large_crops_in_parallel_equal_the_reference() {
                 m: [7.1, 3.3, 5.0, -3.3, 7.1, 390.0],
             },
         ] {
-            {
-                let spec = CropSpec {
-                    width: 197,
-                    height: 127,
-                    layout,
-                    ..PLAIN
-                };
-                assert!(map.det() * 197.0 * 127.0 > 1_500_000.0);
-                let (mut fast, mut slow) = (vec![0.0; 3 * 197 * 127], vec![0.0; 3 * 197 * 127]);
-                crop_affine(&frame.view(), &map, &spec, &mut fast).expect("arguments are valid");
-                reference::crop_affine(&frame.view(), &map, &spec, &mut slow);
-                let worst = fast
-                    .iter()
-                    .zip(&slow)
-                    .map(|(a, b)| (a - b).abs())
-                    .fold(0.0, f32::max);
-                assert!(
-                    worst <= SUM_TOLERANCE,
-                    "{format:?} {map:?} {layout:?}: {worst}"
-                );
-            }
+            let spec = CropSpec {
+                width: 197,
+                height: 127,
+                layout,
+                ..PLAIN
+            };
+            assert!(map.det() * 197.0 * 127.0 > 1_500_000.0);
+            let (mut fast, mut slow) = (vec![0.0; 3 * 197 * 127], vec![0.0; 3 * 197 * 127]);
+            crop_affine(&frame.view(), &map, &spec, &mut fast).expect("arguments are valid");
+            reference::crop_affine(&frame.view(), &map, &spec, &mut slow);
+            let worst = fast
+                .iter()
+                .zip(&slow)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
+            assert!(
+                worst <= SUM_TOLERANCE,
+                "{format:?} {map:?} {layout:?}: {worst}"
+            );
         }
     }
 }

@@ -95,7 +95,7 @@ fn render(mask: &RegionMask, tile: &Tile, map: &Affine, out: &mut [i16]) {
             return;
         };
         let px = (mask.x + first as i32) as f32 + 0.5;
-        sample_row(tile, &footprint, map, px, py, a, b, c);
+        sample_row(tile, &footprint, map, [px, py], a, b, c);
     };
     if mask.alpha.len() * footprint.offsets.len() >= PARALLEL_TAPS {
         a.par_chunks_exact_mut(width)
@@ -116,13 +116,13 @@ fn render(mask: &RegionMask, tile: &Tile, map: &Affine, out: &mut [i16]) {
 }
 
 vectorised! {
-/// Samples of one row of frame pixels from `px` on.
+/// Samples of one row of frame pixels, the first at `start`.
 fn sample_row(
-    tile: &Tile, footprint: &Footprint, map: &Affine, px: f32, py: f32, a: &mut [i16], b: &mut [i16], c: &mut [i16],
+    tile: &Tile, footprint: &Footprint, map: &Affine, start: [f32; 2], a: &mut [i16], b: &mut [i16], c: &mut [i16],
 ) {
     let one = f32x4::splat((1 << DELTA_BITS) as f32);
     for (x, ((a, b), c)) in a.iter_mut().zip(b).zip(c).enumerate() {
-        let value = tile.mean(map.apply([px + x as f32, py]), footprint) * one;
+        let value = tile.mean(map.apply([start[0] + x as f32, start[1]]), footprint) * one;
         // Finite and within ±1023·16: the quick conversion is exact.
         let [u, v, w, _] = value.fast_round_int().to_array();
         (*a, *b, *c) = (u as i16, v as i16, w as i16);

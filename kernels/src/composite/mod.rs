@@ -9,7 +9,7 @@
 //! | blend | [`blend_crop`]: `(old·(255 − a) + new·a + 127) / 255`, so 255 replaces; [`blend_delta`]: `old + delta·a/255`, clamped to the codes; a difference of 0 changes nothing |
 //! | untouched | every sample of weight 0 bit for bit; alpha and x bytes; row padding; spare bits of ten-bit samples |
 //! | errors | mask or crop of the wrong length, mask outside the frame, degenerate map, difference not finite: [`KernelError::Argument`], nothing written |
-//! | tolerance | fast path against [`reference`]: 1 code (two roundings instead of one) |
+//! | tolerance | fast path against [`mod@reference`]: 1 code (two roundings instead of one) |
 
 mod fast;
 pub mod reference;

@@ -8,7 +8,7 @@
 //! | mean | `(sum + n/2) / n`, integer, over cell `i` = samples `⌊iW/n⌋..⌊(i+1)W/n⌋` of the component's own grid |
 //! | blend | [`crate::composite`]'s: weight 0 untouched bit for bit, 255 replaces |
 //! | [`fill_frame`] | every sample of every plane, alpha and x bytes set to 255, row padding untouched; cannot fail |
-//! | tolerance | exact: integer arithmetic, fast path = [`reference`] bit for bit |
+//! | tolerance | exact: integer arithmetic, fast path = [`mod@reference`] bit for bit |
 //! | errors | a mask that is inconsistent or leaves the frame: [`KernelError::Argument`], nothing written |
 //!
 //! Irreversible by construction: wherever the weight is 255 the output is a function of the cell

@@ -53,12 +53,12 @@ fn run(image: &Image<'_>, map: &Affine, width: usize, height: usize, out: Out<'_
     let plan = if is_separable(map) {
         let [a, _, c, _, e, f] = map.m;
         let (w, h) = (image.width() as usize, image.height() as usize);
-        Plan::Separable(Separable::new(
+        Plan::Separable(Box::new(Separable::new(
             image,
             width,
             |shift| Taps::affine(width, a, c, w, shift),
             |shift| Taps::affine(height, e, f, h, shift),
-        ))
+        )))
     } else {
         turned(image, map, width, height)
     };
@@ -130,7 +130,7 @@ fn turned<'a>(image: &'a Image<'a>, map: &Affine, width: usize, height: usize) -
 }
 
 enum Plan<'a> {
-    Separable(Separable<'a>),
+    Separable(Box<Separable<'a>>),
     Turned {
         tile: Tile,
         footprint: Footprint,

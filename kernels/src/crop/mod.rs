@@ -10,7 +10,7 @@
 //! | border | replicated |
 //! | order | filter in the frame's own components, convert once, clamp last |
 //! | errors | sizes of 0 or above 32768, `out` of the wrong length, map not finite, above 1e6 or of determinant under 1e-9: [`KernelError::Argument`], nothing written |
-//! | tolerance | fast path against [`reference`]: 0.05 of 255 (order of summation in `f32`) |
+//! | tolerance | fast path against [`mod@reference`]: 0.05 of 255 (order of summation in `f32`) |
 //!
 //! Maps without turn or shear are separable, which is the path of the detector's downscaled view.
 

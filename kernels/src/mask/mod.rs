@@ -8,7 +8,7 @@
 //! | outside | `255·s(1 − d/f)`, `s(t) = t²(3 − 2t)`, `d` = distance of the pixel's centre to the outline, `f = max(feather, 1)`: the ramp lies wholly outside, so that feathering never uncovers a face |
 //! | 0 | "not touched, ever": operators keep such pixels bit for bit |
 //! | errors | points or feather not finite, feather negative or above [`MAX_FEATHER_PX`], frame of no size: [`KernelError::Argument`] from the `_into` forms, `None` from the short forms |
-//! | tolerance | the fast path equals [`reference`] within 1 of 255 (rounding of the ramp) |
+//! | tolerance | the fast path equals [`mod@reference`] within 1 of 255 (rounding of the ramp) |
 //!
 //! `None` of a short form means "no pixel of the frame" *or* "refused"; who must tell the two
 //! apart, to fail closed on a refusal, uses the `_into` forms.

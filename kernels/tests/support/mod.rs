@@ -1,7 +1,12 @@
 //! Frames for tests: every format, odd sizes, padded strides, noise everywhere, and a second,
 //! independent statement of where samples lie.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    reason = "each test binary uses its part, and a broken frame is a broken test"
+)]
 
 use nullface_kernels::image::{
     Image, ImageInfo, ImageMut, Matrix, PixelFormat, Plane, PlaneMut, Range,
@@ -268,7 +273,12 @@ pub fn assert_untouched(
     let mut kept = 0;
     for s in &samples {
         let (lo, ..) = s.alphas(before, mask);
-        for b in s.offset..s.offset + s.bytes {
+        for (b, owned) in owned[s.plane]
+            .iter_mut()
+            .enumerate()
+            .skip(s.offset)
+            .take(s.bytes)
+        {
             if lo == 0 {
                 assert_eq!(
                     before.planes[s.plane][b], after.planes[s.plane][b],
@@ -276,7 +286,7 @@ pub fn assert_untouched(
                 );
                 kept += 1;
             }
-            owned[s.plane][b] = true;
+            *owned = true;
         }
     }
     for (plane, owned) in owned.iter().enumerate() {
