@@ -166,11 +166,9 @@ fn join(folders: &[PathBuf]) -> String {
 
 /// The version in a library's bytes: its exported symbols carry the version name `VERS_1.24.4`.
 fn version_in(bytes: &[u8]) -> Option<String> {
-    let mark = b"VERS_";
-    bytes.windows(mark.len()).enumerate().filter(|(_, w)| w == mark).find_map(|(at, _)| {
-        let rest = &bytes[at + mark.len()..bytes.len().min(at + mark.len() + 16)];
-        let text: String = rest.iter().take_while(|b| b.is_ascii_digit() || **b == b'.').map(|b| char::from(*b)).collect();
-        (text.split('.').count() == 3 && text.split('.').all(|part| !part.is_empty())).then_some(text)
+    bytes.split(|b| *b == b'V').find_map(|part| {
+        let text: String = part.strip_prefix(b"ERS_")?.iter().take(16).take_while(|b| b.is_ascii_digit() || **b == b'.').map(|b| char::from(*b)).collect();
+        (text.split('.').count() == 3 && text.split('.').all(|number| !number.is_empty())).then_some(text)
     })
 }
 
