@@ -1,0 +1,177 @@
+//! Properties, metas, hints, messages: what the element shows and takes.
+
+mod support;
+
+use std::sync::Arc;
+
+use gst::prelude::*;
+use gstnullface::filter::{FilterMode, FilterOnFailure};
+use support::{Script, assert_no_source_block, caps, element, frame, harness};
+
+fn nv12() -> String {
+    caps("NV12", 32, 16)
+}
+
+#[test]
+fn properties_begin_with_the_defaults_they_show() {
+    support::init();
+    let element = gst::ElementFactory::make("nullfacefilter").build().expect("element");
+    let mut seen = 0;
+    for spec in element.list_properties() {
+        let own = spec.owner_type().name() == "GstNullfaceFilter";
+        if !own || !spec.flags().contains(gst::glib::ParamFlags::READABLE) || spec.name() == "stats" {
+            continue;
+        }
+        let value = element.property_value(spec.name());
+        assert_eq!(value.compare(spec.default_value()), Some(std::cmp::Ordering::Equal), "{}", spec.name());
+        assert!(spec.blurb().is_some_and(|b| b.len() > 15), "{} says what it does", spec.name());
+        seen += 1;
+    }
+    assert_eq!(seen, 18);
+}
+
+#[test]
+fn properties_keep_what_they_are_given() {
+    support::init();
+    let element = gst::ElementFactory::make("nullfacefilter").build().expect("element");
+    for (name, word) in [
+        ("mode", "pixelate"),
+        ("threshold", "0.25"),
+        ("min-face", "33"),
+        ("detect-interval", "7"),
+        ("mask-scale", "1.5"),
+        ("feather", "0.5"),
+        ("fill-color", "66051"),
+        ("hold-time", "2000000000"),
+        ("verify-threshold", "0.5"),
+        ("on-failure", "drop"),
+        ("processing-deadline", "40000000"),
+        ("lookahead", "5"),
+        ("device", "cpu"),
+        ("detector", "yunet"),
+        ("detector-model", "a.onnx"),
+        ("models-dir", "b"),
+        ("runtime-library", "c.so"),
+        ("threads", "3"),
+    ] {
+        let before = element.property_value(name);
+        element.set_property_from_str(name, word);
+        let after = element.property_value(name);
+        assert_ne!(before.compare(&after), Some(std::cmp::Ordering::Equal), "{name}");
+        let shown = after.serialize().expect("a word");
+        assert_eq!(shown.trim_start_matches("(string)").trim_matches('"'), word, "{name}");
+    }
+    assert_eq!(element.property::<FilterMode>("mode"), FilterMode::Pixelate);
+    assert_eq!(element.property::<FilterOnFailure>("on-failure"), FilterOnFailure::Drop);
+}
+
+#[test]
+fn the_seed_cannot_be_read_back() {
+    support::init();
+    let element = gst::ElementFactory::make("nullfacefilter").property("seed", 42_u64).build().expect("element");
+    let spec = element.find_property("seed").expect("seed");
+    assert!(!spec.flags().contains(gst::glib::ParamFlags::READABLE));
+}
+
+#[test]
+fn there_is_no_bypass() {
+    support::init();
+    let element = gst::ElementFactory::make("nullfacefilter").build().expect("element");
+    for name in ["bypass", "passthrough", "enabled", "disable", "active"] {
+        assert!(!element.has_property(name), "{name}");
+    }
+}
+
+#[test]
+fn settings_reach_the_engine_between_two_frames() {
+    let script: Arc<Script> = Arc::default();
+    let element = element(&script);
+    element.set_property("lookahead", 0_u32);
+    let (mut h, _bus) = harness(&element, &nv12());
+    h.push(frame(&nv12(), 0)).expect("flow goes on");
+    element.set_property_from_str("mode", "solid");
+    element.set_property("threshold", 0.75_f32);
+    h.push(frame(&nv12(), 1)).expect("flow goes on");
+    let log = script.log();
+    let told = log.iter().position(|l| l == "settings solid 0.75").expect("told once, together");
+    assert_eq!(log.get(told + 1).map(String::as_str), Some("analyse 40ms"), "{log:?}");
+}
+
+#[test]
+fn the_stats_count_frames() {
+    let element = element(&Arc::default());
+    element.set_property("lookahead", 2_u32);
+    let (mut h, _bus) = harness(&element, &nv12());
+    for n in 0..5 {
+        h.push(frame(&nv12(), n)).expect("flow goes on");
+    }
+    let stats: gst::Structure = element.property("stats");
+    assert_eq!((stats.get::<u64>("frames-in"), stats.get::<u64>("frames-out")), (Ok(5), Ok(3)));
+}
+
+#[test]
+fn metas_that_may_carry_the_source_do_not_leave() {
+    let element = element(&Arc::default());
+    element.set_property("lookahead", 0_u32);
+    let (mut h, _bus) = harness(&element, &nv12());
+    gst::meta::CustomMeta::register_simple("nullface-test-picture");
+    let mut source = frame(&nv12(), 0);
+    let raw = source.copy_deep().expect("copy");
+    {
+        let inner = source.get_mut().expect("only reference");
+        gst::meta::ParentBufferMeta::add(inner, &raw);
+        gst::meta::CustomMeta::add(inner, "nullface-test-picture").expect("meta");
+        gst_video::VideoRegionOfInterestMeta::add(inner, "face", (2, 2, 8, 8));
+        gst_video::VideoCaptionMeta::add(inner, gst_video::VideoCaptionType::Cea608Raw, &[0x80, 0x80]);
+    }
+    h.push(source).expect("flow goes on");
+    let out = h.try_pull().expect("out");
+    assert!(out.meta::<gst::meta::ParentBufferMeta>().is_none());
+    assert!(gst::meta::CustomMeta::from_buffer(&out, "nullface-test-picture").is_err());
+    assert!(out.meta::<gst_video::VideoRegionOfInterestMeta>().is_none());
+    assert!(out.meta::<gst_video::VideoCaptionMeta>().is_some());
+}
+
+#[test]
+fn faces_found_upstream_are_hints() {
+    let script: Arc<Script> = Arc::default();
+    let element = element(&script);
+    element.set_property("lookahead", 0_u32);
+    let (mut h, _bus) = harness(&element, &nv12());
+    let mut source = frame(&nv12(), 0);
+    gst_video::VideoRegionOfInterestMeta::add(source.get_mut().expect("only"), "face", (3, 4, 8, 8));
+    h.push(source).expect("flow goes on");
+    assert!(script.log().contains(&"hint 3 4".to_owned()), "{:?}", script.log());
+}
+
+#[test]
+fn a_buffer_that_others_hold_is_copied_and_stays_as_it_was() {
+    let script = Arc::new(Script { analyse: Box::new(|_| support::Act::Fault), ..Script::default() });
+    let element = element(&script);
+    element.set_property("lookahead", 0_u32);
+    let (mut h, _bus) = harness(&element, &nv12());
+    let source = frame(&nv12(), 0);
+    let before = source.copy_deep().expect("copy");
+    h.push(source.clone()).expect("flow goes on");
+    let out = h.try_pull().expect("out");
+    assert_no_source_block(&nv12(), &before, &out);
+    let (a, b) = (source.map_readable().expect("map"), before.map_readable().expect("map"));
+    assert_eq!(a.as_slice(), b.as_slice(), "the other holder's pixels changed");
+}
+
+#[test]
+fn what_can_be_animated_says_so() {
+    support::init();
+    let element = gst::ElementFactory::make("nullfacefilter").build().expect("element");
+    let controllable = gst::glib::ParamFlags::from_bits_retain(gst::ffi::GST_PARAM_CONTROLLABLE);
+    let names: Vec<String> = element
+        .list_properties()
+        .iter()
+        .filter(|spec| spec.flags().contains(controllable))
+        .map(|spec| spec.name().to_owned())
+        .collect();
+    let expected = [
+        "mode", "threshold", "min-face", "detect-interval", "mask-scale", "feather", "fill-color", "hold-time", "verify-threshold",
+    ];
+    assert_eq!(names, expected);
+}
