@@ -53,7 +53,7 @@ fn run(command: &Command) -> Result<Exit> {
         return doctor::run(args);
     }
     gst::init().context("GStreamer cannot be started")?;
-    //gstnullface::plugin_register_static().context("the element nullfacefilter cannot be registered")?;
+    gstnullface::plugin_register_static().context("the element nullfacefilter cannot be registered")?;
     match command {
         Command::Anonymize(args) => anonymize::run(args),
         Command::Sheet(args) => sheet::run(args),
