@@ -6,6 +6,7 @@
 
 use std::sync::LazyLock;
 
+use gst::prelude::*;
 use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoInfo, VideoInterlaceMode};
 use nullface::frame::{FrameInfo, Matrix, PixelFormat, Range};
 
@@ -109,7 +110,6 @@ pub(super) fn progressive_only(caps: &gst::CapsRef) -> gst::Caps {
         for (structure, features) in caps.iter_with_features() {
             let mut structure = structure.to_owned();
             if let Ok(value) = structure.value(FIELD) {
-                use gst::glib::value::ToValue;
                 if !value.can_intersect(&"progressive".to_value()) {
                     continue;
                 }

@@ -228,7 +228,7 @@ impl NullfaceFilter {
     /// Whether a segment event says something new. A seek without flush shows only here.
     fn segment_changes(&self, event: &gst::Event) -> bool {
         let mut last = lock(&self.segment);
-        let changes = match (last.as_ref().map(gst::Event::view), event.view()) {
+        let changes = match (last.as_ref().map(|event| event.view()), event.view()) {
             (Some(gst::EventView::Segment(old)), gst::EventView::Segment(new)) => old.segment() != new.segment(),
             _ => false,
         };
@@ -270,7 +270,7 @@ impl ObjectImpl for NullfaceFilter {
     fn constructed(&self) {
         self.parent_constructed();
         // Late frames are dropped by the base class before they come here, as in GstVideoFilter.
-        self.obj().set_qos_enabled(true);
+        self.obj().set_property("qos", true);
     }
 }
 

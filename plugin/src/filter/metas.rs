@@ -18,7 +18,6 @@
 use std::ops::ControlFlow;
 
 use gst::meta::MetaTransformCopy;
-use gst::prelude::*;
 use nullface::frame::BoxPx;
 use nullface::stages::detect::Detection;
 

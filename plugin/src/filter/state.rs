@@ -138,7 +138,7 @@ impl Stream {
         let look = frames::own(buffer, &shell, &negotiated).and_then(|buffer| {
             let seq = self.next_seq;
             self.next_seq += 1;
-            let job = self.job(buffer, &negotiated, at, settings, Work::Analyse { seq, hints });
+            let job = self.job(buffer, &negotiated, at, settings, Work::Analyse { hints });
             self.analyse(job, seq, until)
         });
         let look = match look {
@@ -207,7 +207,7 @@ impl Stream {
             Ok(answer) => {
                 self.analysing = None;
                 match answer {
-                    Answer::Analysed { buffer, ticket, fault, .. } => Ok(Look::Ready { buffer, ticket, fault }),
+                    Answer::Analysed { buffer, ticket, fault } => Ok(Look::Ready { buffer, ticket, fault }),
                     Answer::Failed(fault) => Err(fault),
                     Answer::Rendered { .. } => Err(Fault::Orphaned),
                 }
@@ -240,7 +240,7 @@ impl Stream {
         let answer = self.worker.receive(until)?;
         let Some(awaited) = self.analysing.take() else { return Ok(()) };
         let look = match answer {
-            Answer::Analysed { buffer, ticket, fault, .. } => Look::Ready { buffer, ticket, fault },
+            Answer::Analysed { buffer, ticket, fault } => Look::Ready { buffer, ticket, fault },
             Answer::Failed(fault) => Look::Withheld(fault),
             Answer::Rendered { .. } => return Ok(()),
         };

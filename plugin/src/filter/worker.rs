@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, never, after};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, after, bounded, never};
 use crossbeam::select;
 use nullface::frame::FrameTime;
 use nullface::pipeline::{Discontinuity, EngineConfig, EngineError, FrameId, Released, Settings, Stats};
@@ -45,8 +45,6 @@ pub(super) struct Ticket {
 pub(super) enum Work {
     /// Look at it.
     Analyse {
-        /// The streaming thread's number of the frame.
-        seq: u64,
         /// Faces that somebody upstream found.
         hints: Vec<Detection>,
     },
@@ -74,7 +72,6 @@ pub(super) struct Job {
 pub(super) enum Answer {
     /// Looked at.
     Analysed {
-        seq: u64,
         buffer: gst::Buffer,
         ticket: Ticket,
         /// What the engine complained of.
@@ -298,10 +295,9 @@ impl Bench {
             }
         }
         let answer = match work {
-            Work::Analyse { seq, hints } => {
+            Work::Analyse { hints } => {
                 match frames::with_view(&buffer, &negotiated, |view| engine.analyse(view, at, &hints)) {
                     Ok((id, fault)) => Answer::Analysed {
-                        seq,
                         buffer,
                         ticket: Ticket { id, generation: self.generation },
                         fault: fault.map(|error| error.to_string()),
