@@ -29,14 +29,14 @@ pub(crate) struct Film {
     pub(crate) orientation: VideoOrientationMethod,
     /// Frame rate that the container states; 0/1 where it varies or is unknown.
     pub(crate) rate: gst::Fraction,
+    /// Whether frames hold two fields of different times.
+    pub(crate) interlaced: bool,
     /// Coded width.
     pub(crate) width_px: u32,
     /// Coded height.
     pub(crate) height_px: u32,
     /// Pictures that move.
     pub(crate) video_streams: usize,
-    /// Sounds.
-    pub(crate) audio_streams: usize,
     /// Anything else: subtitles, data tracks.
     pub(crate) other_streams: usize,
 }
@@ -97,10 +97,10 @@ impl Film {
             bytes,
             orientation,
             rate: first.framerate(),
+            interlaced: first.is_interlaced(),
             width_px: first.width(),
             height_px: first.height(),
             video_streams: moving.len(),
-            audio_streams,
             other_streams: all.saturating_sub(moving.len() + audio_streams),
         })
     }

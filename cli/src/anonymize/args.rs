@@ -11,6 +11,9 @@ use nullface::pipeline::{DetectorChoice, DeviceChoice, Mode, OnFailure};
 /// Frames held back by default, so that a face is covered before it is first found.
 const LOOKAHEAD_FRAMES: u32 = 2;
 
+/// The element's unit of time is the nanosecond.
+const NS_PER_MS: u64 = 1_000_000;
+
 /// Anonymise the faces of a film.
 ///
 /// Writes .mp4, .mov, .mkv or .webm by the output's name. Sound is passed on without re-encoding
@@ -55,6 +58,9 @@ pub(crate) struct Args {
     /// How long the place of a lost face stays covered, ms.
     #[arg(long, value_name = "MS", default_value_t = hold_ms())]
     pub(crate) hold_time: u32,
+    /// Likeness to the source (cosine) above which a result is covered; the recogniser's own when left out.
+    #[arg(long, value_name = "COS", value_parser = range::<0, 1>)]
+    pub(crate) verify_threshold: Option<f32>,
     /// What becomes of a frame whose faces could not be handled as asked.
     #[arg(long, value_parser = words(OnFailure::ALL, OnFailure::word), default_value_t = OnFailure::default())]
     pub(crate) on_failure: OnFailure,
@@ -98,10 +104,11 @@ impl Args {
             ("detect-interval", self.detect_interval.to_string()),
             ("mask-scale", self.mask_scale.to_string()),
             ("feather", self.feather.to_string()),
-            ("hold-time", self.hold_time.to_string()),
+            ("hold-time", (u64::from(self.hold_time) * NS_PER_MS).to_string()),
             ("on-failure", self.on_failure.to_string()),
             ("lookahead", self.lookahead.to_string()),
         ];
+        list.extend(self.verify_threshold.map(|t| ("verify-threshold", t.to_string())));
         list.extend(self.models_dir.as_ref().map(|d| ("models-dir", d.to_string_lossy().into_owned())));
         list.extend(self.seed.map(|s| ("seed", s.to_string())));
         list

@@ -1,7 +1,7 @@
 //! The pipeline of one film:
 //!
 //! ```text
-//! filesrc ! decodebin ┬ picture: queue ! [videoflip] ! videoconvert ! nullfacefilter ! queue ! videoconvert ! encoder ┐
+//! filesrc ! decodebin ┬ picture: queue ! [deinterlace] ! [videoflip] ! videoconvert ! nullfacefilter ! queue ! videoconvert ! encoder ┐
 //!                     └ sound:   (as it is) parser  |  audioconvert ! audioresample ! encoder                        ┴ muxer ! filesink
 //! ```
 //!
@@ -81,7 +81,7 @@ impl Tally {
 
     /// Share of regions, and of frames covered whole, that were treated otherwise than asked.
     pub(super) fn fallback_share(&self) -> f64 {
-        let withheld = self.count("withheld");
+        let withheld = self.count("frames-withheld");
         let all = self.count("faces") + withheld;
         if all == 0 { 0.0 } else { ((self.count("fallbacks") + withheld) as f64 / all as f64).min(1.0) }
     }
@@ -134,9 +134,9 @@ impl Flow {
         let sink = make("filesink", "sink")?;
         sink.set_property("location", temp.as_os_str().to_string_lossy().as_ref());
 
-        let faces = make("identity", "faces")?;
+        let faces = make("nullfacefilter", "faces")?;
         for (name, value) in args.properties() {
-            if faces.has_property(name) { faces.set_property_from_str(name, &value);}
+            faces.set_property_from_str(name, &value);
         }
         let counters = Arc::<Counters>::default();
         let picture = picture_chain(&faces, film, container)?;
@@ -221,12 +221,19 @@ impl Flow {
                     if let (Some(report), Some(said)) = (report.as_mut(), message.structure())
                         && said.name() == MESSAGE
                     {
-                        report.change(said)?;
+                        report.change(said, self.time_in_film(said))?;
                     }
                 }
                 _ => {}
             }
         }
+    }
+
+    /// The element speaks of timestamps, which begin anywhere; a film's time begins at zero.
+    fn time_in_film(&self, said: &gst::StructureRef) -> Option<gst::ClockTime> {
+        let at = gst::ClockTime::from_nseconds(said.get::<u64>("timestamp").ok()?);
+        let segment = self.faces.static_pad("sink")?.sticky_event::<gst::event::Segment>(0)?;
+        segment.segment().downcast_ref::<gst::ClockTime>()?.to_running_time(at)
     }
 
     /// Decoders warn of each frame that they had to guess; other warnings are passed on.
@@ -248,7 +255,7 @@ impl Flow {
     }
 
     fn stats(&self) -> Map<String, Value> {
-        None::<gst::Structure>.map(|s| json::structure(&s)).unwrap_or_default()
+        self.faces.property::<Option<gst::Structure>>("stats").map(|s| json::structure(&s)).unwrap_or_default()
     }
 
     /// What went through, after [`Self::run`].
@@ -347,6 +354,12 @@ fn picture_chain(faces: &gst::Element, film: &Film, container: Container) -> Res
         Ok(queue)
     };
     let mut chain = vec![queue("decoded")?];
+    if film.interlaced {
+        // One frame for each frame, not for each field, so that the rate stays.
+        let deinterlace = make("deinterlace", "progressive")?;
+        deinterlace.set_property_from_str("fields", "top");
+        chain.push(deinterlace);
+    }
     if film.orientation != VideoOrientationMethod::Identity {
         let flip = make("videoflip", "upright")?;
         flip.set_property("video-direction", film.orientation);

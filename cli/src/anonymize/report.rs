@@ -63,9 +63,10 @@ impl Report {
     }
 
     /// Writes down what the element says.
-    pub(super) fn change(&mut self, message: &gst::StructureRef) -> Result<()> {
+    pub(super) fn change(&mut self, message: &gst::StructureRef, time: Option<gst::ClockTime>) -> Result<()> {
         let mut record = Map::new();
         record.insert("record".to_owned(), "change".into());
+        record.insert("time_s".to_owned(), time.map_or(Value::Null, |t| t.seconds_f64().into()));
         record.extend(json::structure(message));
         self.line(&Value::Object(record))
     }
