@@ -62,19 +62,52 @@ pub struct TensorSpec {
 pub struct CropSpecEntry {
     /// Template's name, such as `arcface-112`.
     pub template: String,
-    /// Ring around the template, px.
-    #[serde(default)]
-    pub margin_px: u32,
+    /// Ring around the template, as a share of its side.
+    pub margin_template: f32,
+    /// Shift of the crop downwards, as a share of the template's side.
+    pub down_template: f32,
 }
 
-/// Cosines above which two embeddings count as one person, at false-accept rates.
+/// A recogniser's threshold at one false-accept rate.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SamePersonCos {
+pub struct Threshold {
+    /// Cosine from which two embeddings count as one person.
+    pub threshold: f32,
+    /// Its 95 % interval.
+    pub interval_95: [f32; 2],
+    /// True accepts between pictures of different films.
+    pub tar_other_film: f32,
+    /// Its 95 % interval.
+    pub tar_other_film_95: [f32; 2],
+    /// True accepts within one film.
+    pub tar_same_film: f32,
+}
+
+/// A recogniser's measured thresholds.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    /// Pictures and script.
+    pub measured_on: String,
+    /// People.
+    pub people: u32,
+    /// Pictures.
+    pub pictures: u32,
+    /// Pairs of different people.
+    pub impostor_pairs: u64,
+    /// Pairs of one person from different films.
+    pub genuine_pairs_other_film: u64,
+    /// Mean cosine of the former.
+    pub mean_impostor: f32,
+    /// Mean cosine of the latter.
+    pub mean_genuine_other_film: f32,
     /// At one false accept in a hundred.
-    pub far_1e_2: f32,
+    #[serde(rename = "far_1e-2")]
+    pub far_1e_2: Threshold,
     /// At one in a thousand.
-    pub far_1e_3: f32,
+    #[serde(rename = "far_1e-3")]
+    pub far_1e_3: Threshold,
 }
 
 /// One model of the manifest.
@@ -133,9 +166,12 @@ pub struct ModelEntry {
     /// Kept apart for evaluation.
     #[serde(default)]
     pub held_out: Option<bool>,
+    /// Output that holds the embedding.
+    #[serde(default)]
+    pub embedding: Option<String>,
     /// Thresholds of a recogniser.
     #[serde(default)]
-    pub same_person_cos: Option<SamePersonCos>,
+    pub thresholds: Option<Thresholds>,
     /// How faces are cropped for it.
     #[serde(default)]
     pub crop: Option<CropSpecEntry>,
@@ -259,6 +295,13 @@ fn check(entry: &ModelEntry) -> Result<(), String> {
     }
     if entry.bytes == 0 || entry.bytes > MAX_MODEL_BYTES {
         return Err(format!("bytes: expected 1 to {MAX_MODEL_BYTES}, got {}", entry.bytes));
+    }
+    if let Some(t) = &entry.thresholds {
+        for (name, at) in [("far_1e-2", t.far_1e_2), ("far_1e-3", t.far_1e_3)] {
+            if !(at.threshold > 0.0 && at.threshold < 1.0) {
+                return Err(format!("thresholds.{name}: expected a cosine between 0 and 1, got {}", at.threshold));
+            }
+        }
     }
     for (kind, specs) in [("input", &entry.input), ("output", &entry.output)] {
         if specs.is_empty() || specs.len() > MAX_ENTRIES {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use describe::{Description, Finding, describe};
 pub use device::{Device, DeviceRequest, GpuParts, ResolvedDevice};
-pub use manifest::{CropSpecEntry, ModelEntry, Models, SamePersonCos, TensorSpec};
+pub use manifest::{CropSpecEntry, ModelEntry, Models, TensorSpec, Threshold, Thresholds};
 pub use opencv_yn::FaceDetectorYn;
 pub use runtime::{Runtime, find_library, find_models_dir};
 pub use session::{Session, first_not_finite};

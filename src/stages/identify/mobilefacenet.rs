@@ -6,7 +6,7 @@
 //! | input | n×112×112×3, RGB `(v − 127.5)/128` |
 //! | output | n×192, divided by its L2 norm here |
 //! | batch | all faces of a frame, at most 8 a run |
-//! | threshold | cosine .457 at one false accept in a thousand, .356 in a hundred (held-out TV frames: true accepts .87, .93) |
+//! | threshold | the manifest's, at one false accept in a thousand; a manifest without it is refused |
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
 
@@ -19,8 +19,6 @@ const SIDE_PX: usize = 112;
 const DIMENSION: usize = 192;
 /// Faces a run.
 const BATCH: usize = 8;
-/// Cosine at a false-accept rate of 1e-3, where the manifest does not say; see the table above.
-const SAME_PERSON_COS: f32 = 0.457;
 /// Norms below mean that the network saw nothing; real ones are about 10.
 const MIN_NORM: f32 = 1e-3;
 
@@ -37,7 +35,13 @@ impl MobileFaceNet {
     /// # Errors
     /// [`BackendError`]: model missing or altered, device that does not start.
     pub fn open(backend: &Backend) -> Result<Self, BackendError> {
-        let same_person_cos = backend.models().entry(NAME)?.same_person_cos.map_or(SAME_PERSON_COS, |c| c.far_1e_3);
+        let thresholds = backend.models().entry(NAME)?.thresholds.as_ref().ok_or_else(|| BackendError::Model {
+            name: NAME.to_owned(),
+            path: backend.models().folder().join("manifest.toml").display().to_string(),
+            why: "no thresholds".to_owned(),
+            remedy: "restore the manifest from the release or the repository".to_owned(),
+        })?;
+        let same_person_cos = thresholds.far_1e_3.threshold;
         Ok(Self { session: backend.session(NAME)?, same_person_cos })
     }
 
