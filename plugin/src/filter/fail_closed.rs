@@ -177,10 +177,10 @@ pub(super) fn start_error(error: &EngineError) -> gst::ErrorMessage {
     use nullface::backend::BackendError;
     match error {
         EngineError::Backend(BackendError::RuntimeMissing { .. } | BackendError::Model { .. }) => {
-            gst::error_msg!(gst::ResourceError::NotFound, ["{error}"])
+            gst::error_msg!(gst::ResourceError::NotFound, ("{error}"))
         }
-        EngineError::Backend(_) => gst::error_msg!(gst::ResourceError::OpenReadWrite, ["{error}"]),
-        EngineError::Setting { .. } => gst::error_msg!(gst::LibraryError::Settings, ["{error}"]),
-        EngineError::Stage { .. } => gst::error_msg!(gst::LibraryError::Init, ["{error}"]),
+        EngineError::Backend(_) => gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")),
+        EngineError::Setting { .. } => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
+        EngineError::Stage { .. } => gst::error_msg!(gst::LibraryError::Init, ("{error}")),
     }
 }
