@@ -163,7 +163,7 @@ fn a_buffer_that_others_hold_is_copied_and_stays_as_it_was() {
 fn what_can_be_animated_says_so() {
     support::init();
     let element = gst::ElementFactory::make("nullfacefilter").build().expect("element");
-    let controllable = gst::glib::ParamFlags::from_bits_retain(gst::ffi::GST_PARAM_CONTROLLABLE);
+    let controllable = gst::glib::ParamFlags::from_bits_retain(gst::ffi::GST_PARAM_CONTROLLABLE.cast_unsigned());
     let names: Vec<String> = element
         .list_properties()
         .iter()

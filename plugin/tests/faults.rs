@@ -190,10 +190,10 @@ fn an_engine_that_cannot_be_opened_fails_the_start_with_file_and_remedy() {
     let bus = gst::Bus::new();
     element.set_bus(Some(&bus));
     assert!(element.set_state(gst::State::Paused).is_err());
+    element.set_state(gst::State::Null).expect("back");
     let words = errors(&bus);
     assert_eq!(words.len(), 1, "{words:?}");
     assert!(words[0].contains("models/centerface.onnx") && words[0].contains("scripts/setup.sh"), "{words:?}");
-    element.set_state(gst::State::Null).expect("back");
 }
 
 #[test]

@@ -5,7 +5,6 @@ mod support;
 use std::sync::Arc;
 
 use gst::prelude::*;
-use gst_video::prelude::*;
 use support::{Act, FORMATS, Script, assert_no_source_block, assert_one_colour, caps, element, frame, harness, info};
 
 fn failing() -> Arc<Script> {
@@ -15,9 +14,9 @@ fn failing() -> Arc<Script> {
 #[test]
 fn every_format_and_odd_size_is_covered_whole() {
     for format in FORMATS {
-        let element = element(&failing());
-        element.set_property("lookahead", 0_u32);
         for (width, height) in [(1, 1), (2, 2), (1, 9), (3, 5), (17, 13), (64, 48)] {
+            let element = element(&failing());
+            element.set_property("lookahead", 0_u32);
             let caps = caps(format, width, height);
             let (mut h, _bus) = harness(&element, &caps);
             let source = frame(&caps, 1);
@@ -61,7 +60,11 @@ fn black_is_black_in_every_format() {
         let info = info(&caps);
         let map = gst_video::VideoFrameRef::from_buffer_ref_readable(&out, &info).expect("frame");
         for component in 0..3 {
-            let data = map.comp_data(component).expect("component");
+            // GStreamer 1.22 says that P010's V begins one byte, not two, behind its U.
+            let data = match (format, component) {
+                ("P010_10LE", 2) => &map.plane_data(1).expect("plane")[2..],
+                _ => map.comp_data(component).expect("component"),
+            };
             let got = if info.comp_depth(0) > 8 { u16::from_le_bytes([data[0], data[1]]) } else { u16::from(data[0]) };
             assert_eq!(got, if component == 0 { luma } else { chroma }, "{format} {colorimetry} component {component}");
         }

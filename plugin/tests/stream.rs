@@ -178,14 +178,16 @@ fn stopping_forgets_the_stream_and_starting_opens_anew() {
     let script: Arc<Script> = Arc::default();
     let element = element(&script);
     element.set_property("lookahead", 4_u32);
+    let (mut h, _bus) = harness(&element, &nv12());
     for round in 1..=3 {
-        let (mut h, _bus) = harness(&element, &nv12());
+        assert_eq!(script.opened.load(std::sync::atomic::Ordering::SeqCst), round);
         h.push(frame(&nv12(), 0)).expect("flow goes on");
         assert_eq!(h.buffers_received(), 0, "nothing of the round before");
-        drop(h);
         element.set_state(gst::State::Null).expect("stops");
-        assert_eq!(script.opened.load(std::sync::atomic::Ordering::SeqCst), round);
+        h.play();
+        h.set_src_caps(nv12().parse().expect("caps"));
     }
+    assert!(script.log().iter().all(|l| !l.starts_with("render")), "{:?}", script.log());
 }
 
 #[test]

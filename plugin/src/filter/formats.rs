@@ -110,7 +110,7 @@ pub(super) fn progressive_only(caps: &gst::CapsRef) -> gst::Caps {
         for (structure, features) in caps.iter_with_features() {
             let mut structure = structure.to_owned();
             if let Ok(value) = structure.value(FIELD) {
-                if !value.can_intersect(&"progressive".to_value()) {
+                if value.intersect(&"progressive".to_value()).is_none() {
                     continue;
                 }
                 structure.set(FIELD, "progressive");

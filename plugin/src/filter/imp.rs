@@ -157,7 +157,7 @@ impl NullfaceFilter {
                 drop(counters);
                 let time = gst::ClockTime::from_nseconds(at.pts.0);
                 let why = settled.fault.unwrap_or_else(|| "its faces could not be treated as asked".to_owned());
-                gst::element_imp_error!(self, gst::StreamError::Failed, ["frame at {time} was not released: {why}"]);
+                gst::element_imp_error!(self, gst::StreamError::Failed, ("frame at {time} was not released: {why}"));
                 Err(gst::FlowError::Error)
             }
         }
