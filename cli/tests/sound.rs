@@ -78,7 +78,7 @@ fn sound_that_the_container_does_not_take_is_encoded_anew() {
     for (input, codec, output, becomes) in [("a.mkv", "libvorbis", "out.mp4", "aac"), ("b.mp4", "aac", "out.webm", "opus"), ("c.avi", "pcm_s16le", "out.mp4", "aac")] {
         let video = if input.ends_with("avi") { "mpeg4" } else { "libx264" };
         let film = bench.film(input, &format!("{PATTERN_AND_TONE} -c:v {video} -c:a {codec}"));
-        let out = bench.anonymized(&film, output, &[]);
+        let out = bench.anonymized(&film, output, &["--force"]);
         let track = stream(&out, "a:0");
         assert_eq!(track["codec_name"], becomes);
         let packets = sound(&out, "a:0");

@@ -93,6 +93,7 @@ struct Counters {
     frames_in: AtomicU64,
     frames_out: AtomicU64,
     corrupted: AtomicU64,
+    fed: AtomicU64,
     end_ns: AtomicU64,
 }
 
@@ -161,6 +162,9 @@ impl Flow {
             keep_metadata: args.keep_metadata,
             counters: Arc::clone(&counters),
         };
+        if !film.interlaced {
+            count_frames_fed(&pipeline, &counters);
+        }
         let linked = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&linked);
         decode.connect_pad_added(move |decode, pad| {
@@ -258,13 +262,19 @@ impl Flow {
         self.faces.property::<Option<gst::Structure>>("stats").map(|s| json::structure(&s)).unwrap_or_default()
     }
 
+    /// Decoders flag a damaged frame, warn of it, or keep silent and leave it out, as their makers like.
+    fn damaged(&self) -> u64 {
+        let left_out = self.counters.fed.load(Ordering::Relaxed).saturating_sub(self.counters.frames_in.load(Ordering::Relaxed));
+        self.counters.corrupted.load(Ordering::Relaxed).max(self.warnings.load(Ordering::Relaxed)).max(left_out)
+    }
+
     /// What went through, after [`Self::run`].
     pub(super) fn tally(&self) -> Tally {
         let (stats, wall) = self.last.lock().map(|l| l.clone()).unwrap_or_default();
         Tally {
             frames_in: self.counters.frames_in.load(Ordering::Relaxed),
             frames_out: self.counters.frames_out.load(Ordering::Relaxed),
-            damaged: self.counters.corrupted.load(Ordering::Relaxed).max(self.warnings.load(Ordering::Relaxed)),
+            damaged: self.damaged(),
             end: gst::ClockTime::from_nseconds(self.counters.end_ns.load(Ordering::Relaxed)),
             stats,
             wall,
@@ -447,6 +457,25 @@ fn count_frames_in(faces: &gst::Element, counters: &Arc<Counters>) {
             counters.corrupted.fetch_add(1, Ordering::Relaxed);
         }
         gst::PadProbeReturn::Ok
+    });
+}
+
+/// Counts what goes into the first decoder of a kind of which one packet is one frame. (Not so: fields,
+/// and the invisible frames of VP8 and VP9.)
+fn count_frames_fed(pipeline: &gst::Pipeline, counters: &Arc<Counters>) {
+    let counters = Arc::clone(counters);
+    let first = AtomicBool::new(true);
+    pipeline.connect_deep_element_added(move |_, _, element| {
+        let decodes = element.factory().is_some_and(|f| f.has_type(gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_VIDEO));
+        let Some(pad) = element.static_pad("sink").filter(|_| decodes) else { return };
+        let one_for_one = pad.pad_template_caps().iter().any(|s| ["video/x-h264", "video/x-h265"].contains(&s.name().as_str()));
+        if one_for_one && first.swap(false, Ordering::AcqRel) {
+            let counters = Arc::clone(&counters);
+            pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+                counters.fed.fetch_add(1, Ordering::Relaxed);
+                gst::PadProbeReturn::Ok
+            });
+        }
     });
 }
 

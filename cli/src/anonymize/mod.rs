@@ -34,6 +34,9 @@ const MISSING_SHARE: f64 = 0.02;
 const MISSING_ALWAYS: gst::ClockTime = gst::ClockTime::from_seconds(1);
 /// Share of damaged frames from which a film is refused: below it, it is said and counted.
 const DAMAGED_SHARE: f64 = 0.01;
+/// Damaged frames that are always let pass: a film cut between key frames begins with some that
+/// refer to what was cut off.
+const DAMAGED_ALWAYS: f64 = 8.0;
 
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args) -> Result<Exit> {
@@ -96,8 +99,8 @@ fn whole(args: &Args, film: &Film, tally: &Tally) -> Result<()> {
     if tally.frames_out == 0 {
         return Err(refuse(input, "not one frame could be decoded", REPAIR));
     }
-    if tally.damaged as f64 > DAMAGED_SHARE * tally.frames_in as f64 {
-        return Err(refuse(input, format!("it is damaged: {} of {} frames could not be decoded properly", tally.damaged, tally.frames_in), REPAIR));
+    if tally.damaged as f64 > DAMAGED_ALWAYS.max(DAMAGED_SHARE * tally.frames_in as f64) {
+        return Err(refuse(input, format!("it is damaged: {} frames could not be decoded properly, {} could", tally.damaged, tally.frames_in), REPAIR));
     }
     if let Some(stated) = film.duration {
         let missing = stated.saturating_sub(tally.end);

@@ -13,7 +13,8 @@ const NEVER: [&str; 6] = ["image", "preview-image", "attachment", "private-qt-ta
 const CODING: [&str; 9] =
     ["video-codec", "codec", "container-format", "container-specific-track-id", "bitrate", "minimum-bitrate", "maximum-bitrate", "nominal-bitrate", "encoder-version"];
 
-/// Lets pass through `pad` only what may.
+/// Lets pass through `pad` only what may. What may not is `Handled` and not `Drop`ped: the latter makes
+/// GStreamer 1.22 release an event that the binding has released already, and complain.
 pub(super) fn guard(pad: &gst::Pad, keep_metadata: bool) {
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
         let Some(event) = info.event() else { return gst::PadProbeReturn::Ok };
@@ -24,9 +25,9 @@ pub(super) fn guard(pad: &gst::Pad, keep_metadata: bool) {
                     info.data = Some(gst::PadProbeData::Event(gst::event::Tag::builder(list).seqnum(seqnum).build()));
                     gst::PadProbeReturn::Ok
                 }
-                None => gst::PadProbeReturn::Drop,
+                None => gst::PadProbeReturn::Handled,
             },
-            gst::EventView::Toc(_) if !keep_metadata => gst::PadProbeReturn::Drop,
+            gst::EventView::Toc(_) if !keep_metadata => gst::PadProbeReturn::Handled,
             _ => gst::PadProbeReturn::Ok,
         }
     });
