@@ -388,6 +388,8 @@ fn x264() -> Result<gst::Element> {
     encoder.set_property_from_str("pass", "qual");
     encoder.set_property("quantizer", X264_QUALITY);
     encoder.set_property_from_str("speed-preset", "veryfast");
+    // Frames in the order in which they are shown: no edit list, and times that every player reads alike.
+    encoder.set_property("bframes", 0u32);
     Ok(encoder)
 }
 
