@@ -26,7 +26,10 @@ impl Container {
     /// # Errors
     /// The ending is none of those known.
     pub(crate) fn of(path: &Path) -> Result<Self> {
-        let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        let ending = path
+            .extension()
+            .map(|e| e.to_string_lossy().to_ascii_lowercase())
+            .unwrap_or_default();
         match ending.as_str() {
             "mp4" | "m4v" => Ok(Self::Mp4),
             "mov" => Ok(Self::Mov),
@@ -78,6 +81,9 @@ mod tests {
     #[test]
     fn an_unknown_ending_names_the_known_ones() {
         let sentence = Container::of(Path::new("a.avi")).expect_err("unknown").to_string();
-        assert_eq!(sentence, "a.avi: nothing can be written as .avi; end the output's name in .mp4, .mov, .mkv or .webm");
+        assert_eq!(
+            sentence,
+            "a.avi: nothing can be written as .avi; end the output's name in .mp4, .mov, .mkv or .webm"
+        );
     }
 }

@@ -49,7 +49,12 @@ impl std::error::Error for Refusal {}
 
 /// Makes a [`Refusal`].
 pub(crate) fn refuse(file: &Path, cause: impl Into<String>, remedy: impl Into<String>) -> anyhow::Error {
-    Refusal { file: file.to_owned(), cause: cause.into(), remedy: remedy.into() }.into()
+    Refusal {
+        file: file.to_owned(),
+        cause: cause.into(),
+        remedy: remedy.into(),
+    }
+    .into()
 }
 
 /// Causes come from libraries, some of which write paragraphs.

@@ -64,7 +64,10 @@ impl Film {
                 if info.video_streams().is_empty() || names.is_empty() {
                     return Err(refuse(
                         path,
-                        format!("GStreamer has no {} for it", if names.is_empty() { "decoder".into() } else { names.join(", ") }),
+                        format!(
+                            "GStreamer has no {} for it",
+                            if names.is_empty() { "decoder".into() } else { names.join(", ") }
+                        ),
                         "install gstreamer1.0-libav and gstreamer1.0-plugins-{good,bad,ugly}, or check with `nullface doctor`",
                     ));
                 }
@@ -90,7 +93,11 @@ impl Film {
             .or_else(|| info.stream_info().and_then(|s| s.tags()))
             .and_then(|tags| VideoOrientationMethod::from_tag(&tags))
             .unwrap_or(VideoOrientationMethod::Identity);
-        let all = info.stream_list().iter().filter(|s| !s.is::<gst_pbutils::DiscovererContainerInfo>()).count();
+        let all = info
+            .stream_list()
+            .iter()
+            .filter(|s| !s.is::<gst_pbutils::DiscovererContainerInfo>())
+            .count();
         Ok(Self {
             path: path.to_owned(),
             duration: info.duration().filter(|d| !d.is_zero()),
@@ -145,6 +152,9 @@ mod tests {
     #[test]
     fn an_unreadable_file_is_named_with_its_remedy() {
         let sentence = open_refusal(Path::new("x.mp4"), &Error::from(ErrorKind::PermissionDenied)).to_string();
-        assert_eq!(sentence, "x.mp4: it may not be read; give yourself the right to read it (`chmod u+r`)");
+        assert_eq!(
+            sentence,
+            "x.mp4: it may not be read; give yourself the right to read it (`chmod u+r`)"
+        );
     }
 }

@@ -34,9 +34,13 @@ impl Reader {
     /// Opens a film.
     pub(crate) fn open(film: &Film) -> Result<Self> {
         let element = |name: &str| {
-            gst::ElementFactory::make(name)
-                .build()
-                .map_err(|_| refuse(Path::new(name), "GStreamer does not have this element", "run `nullface doctor`, which names the package"))
+            gst::ElementFactory::make(name).build().map_err(|_| {
+                refuse(
+                    Path::new(name),
+                    "GStreamer does not have this element",
+                    "run `nullface doctor`, which names the package",
+                )
+            })
         };
         let source = element("filesrc")?;
         source.set_property("location", film.path.as_os_str().to_string_lossy().as_ref());
@@ -56,14 +60,24 @@ impl Reader {
         let first = flip.static_pad("sink").context("videoflip has a pad")?;
         let weak = pipeline.downgrade();
         decode.connect_pad_added(move |decode, pad| {
-            let video = pad.current_caps().is_some_and(|c| c.structure(0).is_some_and(|s| s.name() == "video/x-raw"));
-            let linked = if video && !first.is_linked() { pad.link(&first).map(|_| ()).map_err(|e| anyhow!(e)) } else { nowhere(&weak, pad) };
+            let video = pad
+                .current_caps()
+                .is_some_and(|c| c.structure(0).is_some_and(|s| s.name() == "video/x-raw"));
+            let linked = if video && !first.is_linked() {
+                pad.link(&first).map(|_| ()).map_err(|e| anyhow!(e))
+            } else {
+                nowhere(&weak, pad)
+            };
             if let Err(why) = linked {
                 gst::element_error!(decode, gst::CoreError::Negotiation, ("{why:#}"));
             }
         });
         pipeline.set_state(gst::State::Playing)?;
-        Ok(Self { pipeline, sink, path: film.path.clone() })
+        Ok(Self {
+            pipeline,
+            sink,
+            path: film.path.clone(),
+        })
     }
 
     /// The next frame; `None` at the film's end.
@@ -71,7 +85,11 @@ impl Reader {
         let Ok(sample) = self.sink.pull_sample() else {
             let bus = self.pipeline.bus().context("a pipeline has a bus")?;
             return match bus.pop_filtered(&[gst::MessageType::Error]).as_deref().map(gst::MessageRef::view) {
-                Some(gst::MessageView::Error(e)) => Err(refuse(&self.path, format!("it cannot be decoded: {}", e.error().message()), "get another copy")),
+                Some(gst::MessageView::Error(e)) => Err(refuse(
+                    &self.path,
+                    format!("it cannot be decoded: {}", e.error().message()),
+                    "get another copy",
+                )),
                 _ => Ok(None),
             };
         };
@@ -79,7 +97,10 @@ impl Reader {
         let info = gst_video::VideoInfo::from_caps(caps)?;
         let buffer = sample.buffer().context("a sample without a frame")?;
         let pts = buffer.pts().context("a frame without a time")?;
-        let segment = sample.segment().and_then(|s| s.downcast_ref::<gst::ClockTime>()).context("a frame outside of time")?;
+        let segment = sample
+            .segment()
+            .and_then(|s| s.downcast_ref::<gst::ClockTime>())
+            .context("a frame outside of time")?;
         let time = segment.to_running_time(pts).unwrap_or(pts);
         let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|_| anyhow!("a frame cannot be mapped"))?;
         let (width_px, height_px) = (info.width() as usize, info.height() as usize);
@@ -88,7 +109,12 @@ impl Reader {
         for row in frame.plane_data(0)?.chunks(stride).take(height_px) {
             rgb.extend_from_slice(row.get(..width_px * 3).context("a row shorter than its width")?);
         }
-        Ok(Some(Picture { time, width_px, height_px, rgb }))
+        Ok(Some(Picture {
+            time,
+            width_px,
+            height_px,
+            rgb,
+        }))
     }
 }
 
@@ -100,7 +126,10 @@ impl Drop for Reader {
 }
 
 fn nowhere(pipeline: &gst::glib::WeakRef<gst::Pipeline>, pad: &gst::Pad) -> Result<()> {
-    let sink = gst::ElementFactory::make("fakesink").property("sync", false).property("async", false).build()?;
+    let sink = gst::ElementFactory::make("fakesink")
+        .property("sync", false)
+        .property("async", false)
+        .build()?;
     pipeline.upgrade().context("the pipeline is gone")?.add(&sink)?;
     sink.sync_state_with_parent()?;
     pad.link(&sink.static_pad("sink").context("fakesink has a pad")?)?;

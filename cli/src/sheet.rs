@@ -81,13 +81,19 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         if apart > SAME_FRAME {
             return Err(refuse(
                 &args.anonymised,
-                format!("it has no frame at {:.3} s (the nearest is at {:.3} s)", source.time.seconds_f64(), output.time.seconds_f64()),
+                format!(
+                    "it has no frame at {:.3} s (the nearest is at {:.3} s)",
+                    source.time.seconds_f64(),
+                    output.time.seconds_f64()
+                ),
                 "give the film that was made from this input",
             ));
         }
         rows.push(row(source, output, &format!("{:.2} s  {}", source.time.seconds_f64(), wanted.why))?);
     }
-    let first = rows.first().with_context(|| format!("{}: no frame could be shown", args.input.display()))?;
+    let first = rows
+        .first()
+        .with_context(|| format!("{}: no frame could be shown", args.input.display()))?;
     let (width, height) = (first.cols(), first.rows());
     let mut sheet = Mat::new_rows_cols_with_default(height * rows.len() as i32, width, core::CV_8UC3, Scalar::all(255.0))?;
     for (i, row) in rows.iter().enumerate() {
@@ -96,26 +102,41 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     }
     write_png(&mut target, &sheet)?;
     target.finish()?;
-    eprintln!("{}: {} rows (source, output, difference ×{DIFFERENCE_GAIN})", args.output.display(), rows.len());
+    eprintln!(
+        "{}: {} rows (source, output, difference ×{DIFFERENCE_GAIN})",
+        args.output.display(),
+        rows.len()
+    );
     Ok(Exit::Done)
 }
 
 /// What a report marks, most important first.
 fn marked(path: &Path) -> Result<Vec<Wanted>> {
-    let unreadable = |e: &dyn std::fmt::Display| refuse(path, format!("it cannot be read as a report: {e}"), "give the file that `nullface anonymize --report` wrote");
+    let unreadable = |e: &dyn std::fmt::Display| {
+        refuse(
+            path,
+            format!("it cannot be read as a report: {e}"),
+            "give the file that `nullface anonymize --report` wrote",
+        )
+    };
     let file = std::fs::File::open(path).map_err(|e| unreadable(&e))?;
     let mut seen = BTreeSet::new();
     let mut firsts = Vec::new();
     let mut worst: Option<(f64, ClockTime)> = None;
     for line in BufReader::new(file).lines() {
         let record: Value = serde_json::from_str(&line.map_err(|e| unreadable(&e))?).map_err(|e| unreadable(&e))?;
-        let (Some("change"), Some(time_s)) = (record["record"].as_str(), record["time_s"].as_f64()) else { continue };
+        let (Some("change"), Some(time_s)) = (record["record"].as_str(), record["time_s"].as_f64()) else {
+            continue;
+        };
         let at = ClockTime::from_seconds_f64(time_s.max(0.0));
         for face in record["faces"].as_array().into_iter().flatten() {
             if let Some(track) = face["track"].as_u64()
                 && seen.insert(track)
             {
-                firsts.push(Wanted { at, why: format!("track {track} begins") });
+                firsts.push(Wanted {
+                    at,
+                    why: format!("track {track} begins"),
+                });
             }
             if let Some(cos) = face["cos"].as_f64()
                 && worst.is_none_or(|(w, _)| cos > w)
@@ -124,7 +145,10 @@ fn marked(path: &Path) -> Result<Vec<Wanted>> {
             }
         }
     }
-    let worst = worst.map(|(cos, at)| Wanted { at, why: format!("nearest to the source, cos {cos:.2}") });
+    let worst = worst.map(|(cos, at)| Wanted {
+        at,
+        why: format!("nearest to the source, cos {cos:.2}"),
+    });
     Ok(worst.into_iter().chain(firsts).collect())
 }
 
@@ -140,7 +164,10 @@ fn choose(marked: Vec<Wanted>, length: ClockTime, rows: usize) -> Vec<Wanted> {
     let spaced = rows - wanted.len();
     for i in 0..spaced {
         let share = (i as f64 + 0.5) / spaced as f64;
-        wanted.push(Wanted { at: ClockTime::from_seconds_f64(length.seconds_f64() * share), why: String::new() });
+        wanted.push(Wanted {
+            at: ClockTime::from_seconds_f64(length.seconds_f64() * share),
+            why: String::new(),
+        });
     }
     wanted.sort_by_key(|w| w.at);
     wanted
@@ -157,7 +184,11 @@ fn pick(reader: &Reader, times: &[ClockTime]) -> Result<Vec<Picture>> {
             next = reader.next()?;
         }
         let nearest = match (&last, &next) {
-            (Some(a), Some(b)) => Some(if time.saturating_sub(a.time) < b.time.saturating_sub(time) { a } else { b }),
+            (Some(a), Some(b)) => Some(if time.saturating_sub(a.time) < b.time.saturating_sub(time) {
+                a
+            } else {
+                b
+            }),
             (a, b) => a.as_ref().or(b.as_ref()),
         };
         picked.extend(nearest.cloned());
@@ -181,7 +212,17 @@ fn row(source: &Picture, output: &Picture, caption: &str) -> Result<Mat> {
         picture.copy_to(&mut Mat::roi_mut(&mut row, place)?)?;
     }
     let foot = Point::new(GAP_PX, cell.height + CAPTION_PX - 8);
-    imgproc::put_text(&mut row, caption, foot, imgproc::FONT_HERSHEY_SIMPLEX, 0.45, Scalar::all(0.0), 1, imgproc::LINE_AA, false)?;
+    imgproc::put_text(
+        &mut row,
+        caption,
+        foot,
+        imgproc::FONT_HERSHEY_SIMPLEX,
+        0.45,
+        Scalar::all(0.0),
+        1,
+        imgproc::LINE_AA,
+        false,
+    )?;
     Ok(row)
 }
 
@@ -226,7 +267,13 @@ mod tests {
 
     #[test]
     fn marks_take_at_most_half_of_the_rows_and_all_is_in_order_of_time() {
-        let marks = (0..10).rev().map(|i| Wanted { at: ClockTime::from_seconds(i), why: format!("track {i} begins") }).collect();
+        let marks = (0..10)
+            .rev()
+            .map(|i| Wanted {
+                at: ClockTime::from_seconds(i),
+                why: format!("track {i} begins"),
+            })
+            .collect();
         let wanted = choose(marks, ClockTime::from_seconds(10), 6);
         assert_eq!(wanted.len(), 6);
         assert_eq!(wanted.iter().filter(|w| !w.why.is_empty()).count(), 3);
@@ -244,6 +291,13 @@ mod tests {
         file.write_all(lines.as_bytes()).expect("written");
         let marks = marked(file.path()).expect("a report");
         let said: Vec<(u64, &str)> = marks.iter().map(|m| (m.at.mseconds(), m.why.as_str())).collect();
-        assert_eq!(said, [(2500, "nearest to the source, cos 0.30"), (1000, "track 7 begins"), (2500, "track 8 begins")]);
+        assert_eq!(
+            said,
+            [
+                (2500, "nearest to the source, cos 0.30"),
+                (1000, "track 7 begins"),
+                (2500, "track 8 begins")
+            ]
+        );
     }
 }

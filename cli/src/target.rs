@@ -32,7 +32,11 @@ impl Target {
         match fs::metadata(path) {
             Ok(meta) if meta.is_dir() => return Err(refuse(path, "it is a folder", "give a file name for the result")),
             Ok(meta) if !meta.is_file() => {
-                return Err(refuse(path, "it is not a regular file", "give the name of a file that may be replaced"));
+                return Err(refuse(
+                    path,
+                    "it is not a regular file",
+                    "give the name of a file that may be replaced",
+                ));
             }
             Ok(meta) => {
                 for source in sources {
@@ -41,7 +45,11 @@ impl Target {
                     }
                 }
                 if !force {
-                    return Err(refuse(path, "it exists already", "choose another name, or give --force to replace it"));
+                    return Err(refuse(
+                        path,
+                        "it exists already",
+                        "choose another name, or give --force to replace it",
+                    ));
                 }
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
@@ -60,12 +68,16 @@ impl Target {
                 let cause = if e.kind() == ErrorKind::NotFound {
                     format!("its folder {} does not exist", folder.display())
                 } else {
-                    let why = e.get_ref().map_or_else(|| e.to_string(), |inner| innermost(inner));
+                    let why = e.get_ref().map_or_else(|| e.to_string(), innermost);
                     format!("its folder {} cannot be written: {why}", folder.display())
                 };
                 refuse(path, cause, WRITABLE)
             })?;
-        Ok(Self { path: path.to_owned(), temp, force })
+        Ok(Self {
+            path: path.to_owned(),
+            temp,
+            force,
+        })
     }
 
     /// Final name.
@@ -92,10 +104,18 @@ impl Target {
         // The data was written through the temporary name, maybe by another descriptor.
         let sync = temp.as_file().sync_all();
         sync.map_err(|e| refuse(&path, format!("it cannot be written to the disk: {e}"), ROOM))?;
-        let renamed = if force { temp.persist(&path) } else { temp.persist_noclobber(&path) };
+        let renamed = if force {
+            temp.persist(&path)
+        } else {
+            temp.persist_noclobber(&path)
+        };
         renamed.map(|_| ()).map_err(|e| {
             if e.error.kind() == ErrorKind::AlreadyExists {
-                refuse(&path, "it was made by somebody else meanwhile", "choose another name, or give --force to replace it")
+                refuse(
+                    &path,
+                    "it was made by somebody else meanwhile",
+                    "choose another name, or give --force to replace it",
+                )
             } else {
                 refuse(&path, format!("the finished file cannot be renamed to it: {}", e.error), WRITABLE)
             }

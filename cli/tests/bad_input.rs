@@ -1,6 +1,8 @@
 //! Bad input ends in one sentence that names file, cause and remedy, exit code 1, and nothing under
 //! the final name or beside it.
 
+#![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+
 mod support;
 
 use std::path::Path;
@@ -57,7 +59,7 @@ fn a_device() {
 fn a_text() {
     let bench = Bench::new();
     std::fs::write(bench.path("words.mp4"), "no film, only words\n".repeat(500)).expect("written");
-    refused(&bench, &bench.path("words.mp4"), &["video"]);
+    refused(&bench, &bench.path("words.mp4"), &["text file"]);
 }
 
 #[test]
@@ -106,7 +108,10 @@ fn a_film_whose_index_is_cut_off() {
 fn films_that_end_before_their_time() {
     let bench = Bench::new();
     for (name, options) in [("in.mp4", "-movflags +faststart"), ("in.mkv", "")] {
-        let film = bench.film(name, &format!("-f lavfi -i testsrc2=size=160x120:rate=25:duration=6 -c:v libx264 {options}"));
+        let film = bench.film(
+            name,
+            &format!("-f lavfi -i testsrc2=size=160x120:rate=25:duration=6 -c:v libx264 {options}"),
+        );
         let bytes = std::fs::read(&film).expect("film");
         let cut = bench.path(&format!("cut-{name}"));
         std::fs::write(&cut, &bytes[..bytes.len() / 2]).expect("written");
@@ -117,7 +122,10 @@ fn films_that_end_before_their_time() {
 #[test]
 fn a_film_with_holes_in_its_data() {
     let bench = Bench::new();
-    let film = bench.film("in.mp4", "-f lavfi -i testsrc2=size=320x240:rate=25:duration=4 -c:v libx264 -movflags +faststart");
+    let film = bench.film(
+        "in.mp4",
+        "-f lavfi -i testsrc2=size=320x240:rate=25:duration=4 -c:v libx264 -movflags +faststart",
+    );
     let mut bytes = std::fs::read(&film).expect("film");
     let from = bytes.windows(4).position(|w| w == b"mdat").expect("data") + 200;
     for at in (from..bytes.len() - 64).step_by(97) {
@@ -171,9 +179,16 @@ fn a_target_in_no_folder_or_one_that_takes_no_files() {
 fn a_disk_that_is_full() {
     let bench = Bench::new();
     let film = bench.film("in.mp4", "-f lavfi -i testsrc2=size=640x480:rate=25:duration=3 -c:v libx264");
-    // The shell's limit on file size, 16 blocks of 512 bytes or 1 KiB, stands for the disk's end.
-    let command = format!("ulimit -f 16; exec \"$0\" anonymize {} -o {} --quiet", text(&film), text(&bench.path("out.mp4")));
-    let output = Command::new("bash").args(["-c", &command, env!("CARGO_BIN_EXE_nullface")]).output().expect("bash starts");
+    // The shell's limit on file size, one block, stands for the disk's end.
+    let command = format!(
+        "ulimit -f 1; exec \"$0\" anonymize {} -o {} --quiet",
+        text(&film),
+        text(&bench.path("out.mp4"))
+    );
+    let output = Command::new("bash")
+        .args(["-c", &command, env!("CARGO_BIN_EXE_nullface")])
+        .output()
+        .expect("bash starts");
     assert_refused(&bench, &ran(&output), "out.mp4", &["out.mp4: the disk is full", "make room"]);
 }
 

@@ -13,16 +13,31 @@ fn film_with_secrets(bench: &Bench, name: &str) -> std::path::PathBuf {
 #[test]
 fn titles_places_dates_and_names_are_left_out() {
     let bench = Bench::new();
-    for (input, output) in [("a.mp4", "out.mp4"), ("b.mkv", "out.mkv"), ("c.mp4", "out.mkv"), ("d.mov", "out.mov"), ("e.mkv", "out.webm")] {
+    for (input, output) in [
+        ("a.mp4", "out.mp4"),
+        ("b.mkv", "out.mkv"),
+        ("c.mp4", "out.mkv"),
+        ("d.mov", "out.mov"),
+        ("e.mkv", "out.webm"),
+    ] {
         let film = film_with_secrets(&bench, input);
-        assert!(std::fs::read(&film).expect("film").windows(10).any(|w| w == b"AnnaAtHome"), "{input} has no title");
+        assert!(
+            std::fs::read(&film).expect("film").windows(10).any(|w| w == b"AnnaAtHome"),
+            "{input} has no title"
+        );
         let out = bench.anonymized(&film, output, &["--force"]);
         let bytes = std::fs::read(&out).expect("output");
         for secret in ["Anna", "48.1234", "secret", "2021-03"] {
-            assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()), "{output} holds `{secret}`");
+            assert!(
+                !bytes.windows(secret.len()).any(|w| w == secret.as_bytes()),
+                "{output} holds `{secret}`"
+            );
         }
         let shown = probe(&out, &["-show_format", "-show_streams"]).to_string();
-        assert!(!shown.contains("creation_time") || output.ends_with("mkv") || output.ends_with("webm"), "{output} is dated: {shown}");
+        assert!(
+            !shown.contains("creation_time") || output.ends_with("mkv") || output.ends_with("webm"),
+            "{output} is dated: {shown}"
+        );
     }
 }
 
@@ -49,7 +64,10 @@ fn a_cover_picture_is_left_out_even_on_demand() {
     let bench = Bench::new();
     bench.film("cover.png", "-f lavfi -i testsrc2=size=64x64:duration=1 -frames:v 1");
     bench.film("plain.mp4", &format!("{PATTERN_AND_TONE} -c:v libx264 -c:a aac"));
-    let film = bench.film("in.mp4", "-i plain.mp4 -i cover.png -map 0 -map 1 -c copy -c:v:1 png -disposition:v:1 attached_pic");
+    let film = bench.film(
+        "in.mp4",
+        "-i plain.mp4 -i cover.png -map 0 -map 1 -c copy -c:v:1 png -disposition:v:1 attached_pic",
+    );
     assert_eq!(streams(&film, "v"), 2, "the film made for this test has no cover");
     let out = bench.anonymized(&film, "out.mp4", &["--keep-metadata"]);
     assert_eq!(streams(&out, "v"), 1);
@@ -61,7 +79,10 @@ fn a_cover_picture_is_left_out_even_on_demand() {
 fn subtitles_are_left_out_and_said_to_be() {
     let bench = Bench::new();
     std::fs::write(bench.path("words.srt"), "1\n00:00:00,000 --> 00:00:01,000\nAnna speaks\n\n").expect("subtitles");
-    let film = bench.film("in.mkv", &format!("{PATTERN_AND_TONE} -i words.srt -map 0 -map 1 -map 2 -c:v libx264 -c:a aac -c:s srt"));
+    let film = bench.film(
+        "in.mkv",
+        &format!("{PATTERN_AND_TONE} -i words.srt -map 0 -map 1 -map 2 -c:v libx264 -c:a aac -c:s srt"),
+    );
     let run = bench.anonymize(&film, "out.mkv", &[]);
     assert_eq!(run.code, 0, "{}", run.said);
     assert!(run.said.contains("subtitles") && run.said.contains("left out"), "{}", run.said);

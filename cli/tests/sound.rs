@@ -15,7 +15,12 @@ const CUT_AT_END: usize = 1;
 /// Every packet of `before` is in `after`, byte for byte, at the same time.
 fn assert_passed_on(before: &Path, after: &Path, track: &str) {
     let (b, a) = (sound(before, track), sound(after, track));
-    assert!(b.len() > 10 && a.len() + CUT_AT_END >= b.len() && a.len() <= b.len(), "{} packets became {}", b.len(), a.len());
+    assert!(
+        b.len() > 10 && a.len() + CUT_AT_END >= b.len() && a.len() <= b.len(),
+        "{} packets became {}",
+        b.len(),
+        a.len()
+    );
     for (i, ((tb, hb), (ta, ha))) in b.iter().zip(&a).enumerate() {
         assert_eq!(hb, ha, "packet {i} of {track} in {}", after.display());
         assert!((tb - ta).abs() <= CLOCK_S, "packet {i} of {track}: {tb} s became {ta} s");
@@ -75,10 +80,14 @@ fn a_silent_film_stays_silent() {
 #[test]
 fn sound_that_the_container_does_not_take_is_encoded_anew() {
     let bench = Bench::new();
-    for (input, codec, output, becomes) in [("a.mkv", "libvorbis", "out.mp4", "aac"), ("b.mp4", "aac", "out.webm", "opus"), ("c.avi", "pcm_s16le", "out.mp4", "aac")] {
+    for (input, codec, output, becomes) in [
+        ("a.mkv", "libvorbis", "out.mp4", "aac"),
+        ("b.mp4", "aac", "out.webm", "opus"),
+        ("c.avi", "pcm_s16le", "out.mp4", "aac"),
+    ] {
         let video = if input.ends_with("avi") { "mpeg4" } else { "libx264" };
         let film = bench.film(input, &format!("{PATTERN_AND_TONE} -c:v {video} -c:a {codec}"));
-        let out = bench.anonymized(&film, output, &[]);
+        let out = bench.anonymized(&film, output, &["--force"]);
         let track = stream(&out, "a:0");
         assert_eq!(track["codec_name"], becomes);
         let packets = sound(&out, "a:0");
@@ -90,7 +99,10 @@ fn sound_that_the_container_does_not_take_is_encoded_anew() {
 #[test]
 fn sound_far_longer_than_the_picture_does_not_lock_up() {
     let bench = Bench::new();
-    let film = bench.film("in.mkv", "-f lavfi -i testsrc2=size=160x120:rate=25:duration=1 -f lavfi -i sine=duration=60 -c:v libx264 -c:a aac");
+    let film = bench.film(
+        "in.mkv",
+        "-f lavfi -i testsrc2=size=160x120:rate=25:duration=1 -f lavfi -i sine=duration=60 -c:v libx264 -c:a aac",
+    );
     let out = bench.anonymized(&film, "out.mp4", &[]);
     assert!(sound(&out, "a:0").last().expect("packets").0 > 59.0);
 }

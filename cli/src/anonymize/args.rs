@@ -131,7 +131,11 @@ where
 /// A number between two whole ones.
 fn range<const LOW: i16, const HIGH: i16>(text: &str) -> Result<f32, String> {
     let number: f32 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
-    if (f32::from(LOW)..=f32::from(HIGH)).contains(&number) { Ok(number) } else { Err(format!("{number} is not between {LOW} and {HIGH}")) }
+    if (f32::from(LOW)..=f32::from(HIGH)).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("{number} is not between {LOW} and {HIGH}"))
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {

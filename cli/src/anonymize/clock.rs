@@ -8,7 +8,9 @@ const FINEST_HZ: u32 = 360_000;
 
 /// Units per second in which both any MPEG time and every frame of `rate` are whole.
 pub(super) fn track_timescale(rate: gst::Fraction) -> u32 {
-    let Ok(numerator) = u32::try_from(rate.numer()) else { return MPEG_CLOCK_HZ };
+    let Ok(numerator) = u32::try_from(rate.numer()) else {
+        return MPEG_CLOCK_HZ;
+    };
     if numerator == 0 {
         return MPEG_CLOCK_HZ;
     }
@@ -26,7 +28,16 @@ mod tests {
 
     #[test]
     fn every_frame_of_the_usual_rates_is_a_whole_number_of_units() {
-        for (n, d) in [(24, 1), (25, 1), (30, 1), (50, 1), (60, 1), (24_000, 1001), (30_000, 1001), (60_000, 1001)] {
+        for (n, d) in [
+            (24, 1),
+            (25, 1),
+            (30, 1),
+            (50, 1),
+            (60, 1),
+            (24_000, 1001),
+            (30_000, 1001),
+            (60_000, 1001),
+        ] {
             let unit = u64::from(track_timescale(gst::Fraction::new(n, d)));
             assert_eq!(unit * d as u64 % n as u64, 0, "{n}/{d} in {unit}");
             assert!(unit <= u64::from(FINEST_HZ));

@@ -17,10 +17,18 @@ pub(super) fn sentence(error: &gst::message::Error, input: &Path, output: &Path)
         return on_output(&problem, &detail, output);
     }
     if source.contains(":faces") {
-        return refuse(input, format!("its faces could not be handled: {}", problem.message()), "run `nullface doctor`");
+        return refuse(
+            input,
+            format!("its faces could not be handled: {}", problem.message()),
+            "run `nullface doctor`",
+        );
     }
     if source.contains(":encoder") || source.contains(":mux") {
-        return refuse(output, format!("it cannot be encoded: {}", problem.message()), "try another container by the output's name, or run `nullface doctor`");
+        return refuse(
+            output,
+            format!("it cannot be encoded: {}", problem.message()),
+            "try another container by the output's name, or run `nullface doctor`",
+        );
     }
     if problem.matches(gst::CoreError::MissingPlugin) || problem.matches(gst::StreamError::CodecNotFound) {
         return refuse(
@@ -29,11 +37,18 @@ pub(super) fn sentence(error: &gst::message::Error, input: &Path, output: &Path)
             "install gstreamer1.0-libav and gstreamer1.0-plugins-{good,bad,ugly}, or check with `nullface doctor`",
         );
     }
-    refuse(input, format!("it cannot be decoded: {}", problem.message()), "repair it (`ffmpeg -i IN -c copy OUT`) or get another copy")
+    refuse(
+        input,
+        format!("it cannot be decoded: {}", problem.message()),
+        "repair it (`ffmpeg -i IN -c copy OUT`) or get another copy",
+    )
 }
 
 fn on_output(problem: &gst::glib::Error, detail: &str, output: &Path) -> anyhow::Error {
-    let full = problem.matches(gst::ResourceError::NoSpaceLeft) || ["No space left", "File too large", "quota exceeded"].iter().any(|w| detail.contains(w));
+    let full = problem.matches(gst::ResourceError::NoSpaceLeft)
+        || ["No space left", "File too large", "quota exceeded"]
+            .iter()
+            .any(|w| detail.contains(w));
     if full {
         return refuse(output, "the disk is full or the file would be larger than allowed", ROOM);
     }
@@ -51,7 +66,9 @@ mod tests {
         let source = gst::ElementFactory::make("identity").name(element).build().expect("identity");
         gst::prelude::GstBinExtManual::add_many(&pipeline, [&source]).expect("adds");
         let message = gst::message::Error::builder(code, text).src(&source).debug(detail).build();
-        let gst::MessageView::Error(error) = message.view() else { panic!("an error message") };
+        let gst::MessageView::Error(error) = message.view() else {
+            panic!("an error message")
+        };
         sentence(error, Path::new("in.mp4"), Path::new("out.mp4")).to_string()
     }
 
@@ -59,7 +76,15 @@ mod tests {
     fn a_full_disk_names_the_output_and_asks_for_room() {
         let expected = "out.mp4: the disk is full or the file would be larger than allowed; make room on that disk or choose another one";
         assert_eq!(said(gst::ResourceError::NoSpaceLeft, "No space", "", "sink"), expected);
-        assert_eq!(said(gst::ResourceError::Write, "Error while writing", "system error: File too large", "sink"), expected);
+        assert_eq!(
+            said(
+                gst::ResourceError::Write,
+                "Error while writing",
+                "system error: File too large",
+                "sink"
+            ),
+            expected
+        );
     }
 
     #[test]

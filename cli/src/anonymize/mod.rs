@@ -6,8 +6,10 @@
 
 mod args;
 mod clock;
+mod counters;
 mod faults;
 mod flow;
+mod links;
 mod mp4_dates;
 mod progress;
 mod report;
@@ -34,6 +36,9 @@ const MISSING_SHARE: f64 = 0.02;
 const MISSING_ALWAYS: gst::ClockTime = gst::ClockTime::from_seconds(1);
 /// Share of damaged frames from which a film is refused: below it, it is said and counted.
 const DAMAGED_SHARE: f64 = 0.01;
+/// Damaged frames that are always let pass: a film cut between key frames begins with some that
+/// refer to what was cut off.
+const DAMAGED_ALWAYS: f64 = 8.0;
 
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args) -> Result<Exit> {
@@ -68,7 +73,11 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     if container.has_track_timescale() && !args.keep_metadata {
         mp4_dates::clear(output.temp_path()).with_context(|| format!("{}: the dates cannot be cleared", args.output.display()))?;
     }
-    let exit = if tally.fallback_share() > args.max_fallback_share { Exit::CoveredBeyondLimit } else { Exit::Done };
+    let exit = if tally.fallback_share() > args.max_fallback_share {
+        Exit::CoveredBeyondLimit
+    } else {
+        Exit::Done
+    };
     if let Some(report) = report {
         report.finish(&tally, output.temp_path(), exit)?;
     }
@@ -82,10 +91,16 @@ fn notices(args: &Args, film: &Film) -> Vec<String> {
     let name = args.input.display();
     let mut lines = Vec::new();
     if film.video_streams > 1 {
-        lines.push(format!("{name}: has {} video streams; the first is anonymised, the others are left out", film.video_streams));
+        lines.push(format!(
+            "{name}: has {} video streams; the first is anonymised, the others are left out",
+            film.video_streams
+        ));
     }
     if film.other_streams > 0 {
-        lines.push(format!("{name}: subtitles, pictures and data tracks ({}) are left out", film.other_streams));
+        lines.push(format!(
+            "{name}: subtitles, pictures and data tracks ({}) are left out",
+            film.other_streams
+        ));
     }
     lines
 }
@@ -96,8 +111,15 @@ fn whole(args: &Args, film: &Film, tally: &Tally) -> Result<()> {
     if tally.frames_out == 0 {
         return Err(refuse(input, "not one frame could be decoded", REPAIR));
     }
-    if tally.damaged as f64 > DAMAGED_SHARE * tally.frames_in as f64 {
-        return Err(refuse(input, format!("it is damaged: {} of {} frames could not be decoded properly", tally.damaged, tally.frames_in), REPAIR));
+    if tally.damaged as f64 > DAMAGED_ALWAYS.max(DAMAGED_SHARE * tally.frames_in as f64) {
+        return Err(refuse(
+            input,
+            format!(
+                "it is damaged: {} frames could not be decoded properly, {} could",
+                tally.damaged, tally.frames_in
+            ),
+            REPAIR,
+        ));
     }
     if let Some(stated) = film.duration {
         let missing = stated.saturating_sub(tally.end);
@@ -105,7 +127,11 @@ fn whole(args: &Args, film: &Film, tally: &Tally) -> Result<()> {
         if missing > allowed {
             return Err(refuse(
                 input,
-                format!("it is cut off: it says to be {:.1} s long and ends after {:.1} s", stated.seconds_f64(), tally.end.seconds_f64()),
+                format!(
+                    "it is cut off: it says to be {:.1} s long and ends after {:.1} s",
+                    stated.seconds_f64(),
+                    tally.end.seconds_f64()
+                ),
                 "get a whole copy, or keep what there is of it (`ffmpeg -i IN -c copy OUT`) and give that",
             ));
         }
@@ -135,7 +161,10 @@ fn summary(args: &Args, tally: &Tally, exit: Exit) -> String {
         line += &format!("; {} damaged frames in the input", tally.damaged);
     }
     if exit == Exit::CoveredBeyondLimit {
-        line += &format!("; {:.1} % of the regions were covered otherwise than asked", 100.0 * tally.fallback_share());
+        line += &format!(
+            "; {:.1} % of the regions were covered otherwise than asked",
+            100.0 * tally.fallback_share()
+        );
     }
     line
 }
@@ -147,7 +176,8 @@ fn stop_signals() -> Result<Arc<AtomicBool>> {
     use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, Exit::Interrupted as i32, Arc::clone(&stop)).context("signals cannot be handled")?;
+        signal_hook::flag::register_conditional_shutdown(signal, Exit::Interrupted as i32, Arc::clone(&stop))
+            .context("signals cannot be handled")?;
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals cannot be handled")?;
     }
     signal_hook::flag::register(SIGXFSZ, Arc::default()).context("signals cannot be handled")?;

@@ -18,7 +18,11 @@ const DATED: [&[u8; 4]; 3] = [b"mvhd", b"tkhd", b"mdhd"];
 pub(super) fn clear(path: &Path) -> Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let end = file.seek(SeekFrom::End(0))?;
-    if walk(&mut file, 0, end)? == 0 { Err(Error::new(ErrorKind::InvalidData, "no dated box in it")) } else { Ok(()) }
+    if walk(&mut file, 0, end)? == 0 {
+        Err(Error::new(ErrorKind::InvalidData, "no dated box in it"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Clears the dates between two offsets; returns how many boxes had some.
@@ -35,7 +39,10 @@ fn walk<F: Read + Write + Seek>(file: &mut F, from: u64, to: u64) -> Result<usiz
             0 => (to - at, 8),
             1 => {
                 file.read_exact(&mut head[8..])?;
-                (u64::from_be_bytes([head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15]]), 16)
+                (
+                    u64::from_be_bytes([head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15]]),
+                    16,
+                )
             }
             n => (u64::from(n), 8),
         };
@@ -48,7 +55,10 @@ fn walk<F: Read + Write + Seek>(file: &mut F, from: u64, to: u64) -> Result<usiz
             file.read_exact(&mut version)?;
             let dates = if version[0] == 1 { 16 } else { 8 };
             if size < header + 4 + dates {
-                return Err(Error::new(ErrorKind::InvalidData, format!("box at byte {at}: too short for its dates")));
+                return Err(Error::new(
+                    ErrorKind::InvalidData,
+                    format!("box at byte {at}: too short for its dates"),
+                ));
             }
             file.seek(SeekFrom::Start(at + header + 4))?;
             file.write_all(&[0u8; 16][..dates as usize])?;
@@ -73,7 +83,11 @@ mod tests {
     fn dates_of_both_versions_are_cleared_and_nothing_else() {
         let old = boxed(b"mvhd", &[[0, 0, 0, 0].as_slice(), &[7; 8], &[9; 4]].concat());
         let new = boxed(b"mdhd", &[[1, 0, 0, 0].as_slice(), &[7; 16], &[9; 4]].concat());
-        let film = [boxed(b"mdat", b"mvhd7777"), boxed(b"moov", &[old, boxed(b"trak", &boxed(b"mdia", &new))].concat())].concat();
+        let film = [
+            boxed(b"mdat", b"mvhd7777"),
+            boxed(b"moov", &[old, boxed(b"trak", &boxed(b"mdia", &new))].concat()),
+        ]
+        .concat();
         let mut file = Cursor::new(film.clone());
         assert_eq!(walk(&mut file, 0, film.len() as u64).expect("well formed"), 2);
         let after = file.into_inner();

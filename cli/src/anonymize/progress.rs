@@ -19,16 +19,27 @@ pub(super) struct Progress {
 impl Progress {
     /// A bar over the film's length, a spinner where that is unknown.
     pub(super) fn new(quiet: bool, length: Option<gst::ClockTime>) -> Self {
-        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(REDRAW_HZ) };
+        let target = if quiet {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr_with_hz(REDRAW_HZ)
+        };
         let (bar, template) = match length {
-            Some(length) => (ProgressBar::new(length.mseconds()), "{bar:32} {percent:>3} %  {eta_precise} left  {msg}"),
+            Some(length) => (
+                ProgressBar::new(length.mseconds()),
+                "{bar:32} {percent:>3} %  {eta_precise} left  {msg}",
+            ),
             None => (ProgressBar::new_spinner(), "{spinner} {elapsed_precise}  {msg}"),
         };
         bar.set_draw_target(target);
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Self { bar, quiet, start: Instant::now() }
+        Self {
+            bar,
+            quiet,
+            start: Instant::now(),
+        }
     }
 
     /// Shows how far the film has come.

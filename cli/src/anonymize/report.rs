@@ -43,7 +43,12 @@ impl Report {
             .properties()
             .into_iter()
             .filter(|(name, _)| !matches!(*name, "seed" | "models-dir"))
-            .map(|(name, value)| (name.to_owned(), value.parse::<f64>().map_or_else(|_| Value::from(value.clone()), |_| number(&value))))
+            .map(|(name, value)| {
+                (
+                    name.to_owned(),
+                    value.parse::<f64>().map_or_else(|_| Value::from(value.clone()), |_| number(&value)),
+                )
+            })
             .collect();
         report.line(&json!({
             "record": "header",

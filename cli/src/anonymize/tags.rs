@@ -8,15 +8,34 @@ use gst::prelude::*;
 const ALWAYS: [&str; 2] = ["language-code", "language-name"];
 /// Tags that never pass: pictures, files and raw atoms that may hold pictures, and the turn that has
 /// been baked into the frames.
-const NEVER: [&str; 6] = ["image", "preview-image", "attachment", "private-qt-tag", "private-data", "image-orientation"];
+const NEVER: [&str; 6] = [
+    "image",
+    "preview-image",
+    "attachment",
+    "private-qt-tag",
+    "private-data",
+    "image-orientation",
+];
 /// Tags that describe the input's coding and would be wrong on the output.
-const CODING: [&str; 9] =
-    ["video-codec", "codec", "container-format", "container-specific-track-id", "bitrate", "minimum-bitrate", "maximum-bitrate", "nominal-bitrate", "encoder-version"];
+const CODING: [&str; 9] = [
+    "video-codec",
+    "codec",
+    "container-format",
+    "container-specific-track-id",
+    "bitrate",
+    "minimum-bitrate",
+    "maximum-bitrate",
+    "nominal-bitrate",
+    "encoder-version",
+];
 
-/// Lets pass through `pad` only what may.
+/// Lets pass through `pad` only what may. What may not is `Handled` and not `Drop`ped: the latter makes
+/// GStreamer 1.22 release an event that the binding has released already, and complain.
 pub(super) fn guard(pad: &gst::Pad, keep_metadata: bool) {
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-        let Some(event) = info.event() else { return gst::PadProbeReturn::Ok };
+        let Some(event) = info.event() else {
+            return gst::PadProbeReturn::Ok;
+        };
         match event.view() {
             gst::EventView::Tag(tag) => match allowed(tag.tag(), keep_metadata) {
                 Some(list) => {
@@ -24,9 +43,9 @@ pub(super) fn guard(pad: &gst::Pad, keep_metadata: bool) {
                     info.data = Some(gst::PadProbeData::Event(gst::event::Tag::builder(list).seqnum(seqnum).build()));
                     gst::PadProbeReturn::Ok
                 }
-                None => gst::PadProbeReturn::Drop,
+                None => gst::PadProbeReturn::Handled,
             },
-            gst::EventView::Toc(_) if !keep_metadata => gst::PadProbeReturn::Drop,
+            gst::EventView::Toc(_) if !keep_metadata => gst::PadProbeReturn::Handled,
             _ => gst::PadProbeReturn::Ok,
         }
     });

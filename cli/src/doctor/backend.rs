@@ -6,5 +6,8 @@ use super::Finding;
 
 /// Looks for the models' folder that was named.
 pub(super) fn findings(models_dir: Option<&Path>) -> Vec<Finding> {
-    models_dir.map(|d| Finding::good("models-dir", d.display().to_string())).into_iter().collect()
+    models_dir
+        .map(|d| Finding::good("models-dir", d.display().to_string()))
+        .into_iter()
+        .collect()
 }

@@ -57,7 +57,11 @@ pub(crate) struct Finding {
 
 impl Finding {
     pub(crate) fn good(what: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { what: what.into(), state: State::Good, detail: detail.into() }
+        Self {
+            what: what.into(),
+            state: State::Good,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -70,11 +74,21 @@ struct Needed {
 }
 
 const fn required(element: &'static str, package: &'static str, purpose: &'static str) -> Needed {
-    Needed { element, package, required: true, purpose }
+    Needed {
+        element,
+        package,
+        required: true,
+        purpose,
+    }
 }
 
 const fn useful(element: &'static str, package: &'static str, purpose: &'static str) -> Needed {
-    Needed { element, package, required: false, purpose }
+    Needed {
+        element,
+        package,
+        required: false,
+        purpose,
+    }
 }
 
 const BASE: &str = "gstreamer1.0-plugins-base";
@@ -114,7 +128,11 @@ const NEEDED: [Needed; 24] = [
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     let mut findings = vec![Finding::good("nullface", env!("CARGO_PKG_VERSION"))];
-    findings.extend(std::env::current_exe().ok().map(|p| Finding::good("program", p.display().to_string())));
+    findings.extend(
+        std::env::current_exe()
+            .ok()
+            .map(|p| Finding::good("program", p.display().to_string())),
+    );
     findings.extend(gstreamer());
     findings.extend(backend::findings(args.models_dir.as_deref()));
     let missing = findings.iter().any(|f| f.state == State::Missing);
@@ -134,11 +152,26 @@ fn gstreamer() -> Vec<Finding> {
     let mut findings = vec![Finding::good("GStreamer", gst::version_string().to_string())];
     findings.push(match gstnullface::plugin_register_static() {
         Ok(()) => Finding::good("element nullfacefilter", "built in"),
-        Err(e) => Finding { what: "element nullfacefilter".to_owned(), state: State::Missing, detail: format!("cannot be registered: {e}; build again") },
+        Err(e) => Finding {
+            what: "element nullfacefilter".to_owned(),
+            state: State::Missing,
+            detail: format!("cannot be registered: {e}; build again"),
+        },
     });
     let path = std::env::var("GST_PLUGIN_PATH").unwrap_or_default();
-    findings.push(Finding::good("GST_PLUGIN_PATH", if path.is_empty() { "not set; only gst-launch-1.0 and other programs need it".to_owned() } else { path }));
-    findings.extend(NEEDED.iter().map(|needed| look_for(needed, gst::ElementFactory::find(needed.element).as_ref())));
+    findings.push(Finding::good(
+        "GST_PLUGIN_PATH",
+        if path.is_empty() {
+            "not set; only gst-launch-1.0 and other programs need it".to_owned()
+        } else {
+            path
+        },
+    ));
+    findings.extend(
+        NEEDED
+            .iter()
+            .map(|needed| look_for(needed, gst::ElementFactory::find(needed.element).as_ref())),
+    );
     findings
 }
 
@@ -147,7 +180,10 @@ fn look_for(needed: &Needed, factory: Option<&gst::ElementFactory>) -> Finding {
     let what = format!("element {}", needed.element);
     match factory {
         Some(factory) => {
-            let version = factory.plugin().map(|p| format!("{} {}", p.plugin_name(), p.version())).unwrap_or_default();
+            let version = factory
+                .plugin()
+                .map(|p| format!("{} {}", p.plugin_name(), p.version()))
+                .unwrap_or_default();
             Finding::good(what, version)
         }
         None => Finding {
@@ -163,7 +199,11 @@ fn print(findings: &[Finding], as_json: bool) -> Result<()> {
     let width = findings.iter().map(|f| f.what.len()).max().unwrap_or(0);
     for finding in findings {
         if as_json {
-            writeln!(out, "{}", json!({"what": finding.what, "state": finding.state.word(), "detail": finding.detail}))?;
+            writeln!(
+                out,
+                "{}",
+                json!({"what": finding.what, "state": finding.state.word(), "detail": finding.detail})
+            )?;
         } else {
             writeln!(out, "{:7}  {:width$}  {}", finding.state.word(), finding.what, finding.detail)?;
         }
@@ -179,11 +219,18 @@ mod tests {
     fn a_missing_element_names_its_package() {
         let finding = look_for(&required("x264enc", "gstreamer1.0-plugins-ugly", "encoding"), None);
         assert_eq!(finding.state, State::Missing);
-        assert!(finding.detail.ends_with("install the package gstreamer1.0-plugins-ugly"), "{}", finding.detail);
+        assert!(
+            finding.detail.ends_with("install the package gstreamer1.0-plugins-ugly"),
+            "{}",
+            finding.detail
+        );
     }
 
     #[test]
     fn what_most_films_do_not_need_is_absent_and_not_missing() {
-        assert_eq!(look_for(&useful("opusenc", "gstreamer1.0-plugins-base", "sound"), None).state, State::Absent);
+        assert_eq!(
+            look_for(&useful("opusenc", "gstreamer1.0-plugins-base", "sound"), None).state,
+            State::Absent
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests share: films made by ffmpeg at test time, the command as a process, and the eyes
 //! of ffprobe, so that no claim rests on the libraries that made the film.
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -23,7 +24,9 @@ pub struct Run {
 
 impl Bench {
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("temporary folder") }
+        Self {
+            folder: tempfile::tempdir().expect("temporary folder"),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -34,9 +37,16 @@ impl Bench {
     pub fn film(&self, name: &str, args: &str) -> PathBuf {
         let path = self.path(name);
         let mut command = Command::new("ffmpeg");
-        command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"]).args(args.split_whitespace()).arg(&path);
+        command
+            .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"])
+            .args(args.split_whitespace())
+            .arg(&path);
         let output = command.current_dir(self.folder.path()).output().expect("ffmpeg starts");
-        assert!(output.status.success(), "ffmpeg {args}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "ffmpeg {args}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         path
     }
 
@@ -58,8 +68,10 @@ impl Bench {
 
     /// Names in the folder.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            std::fs::read_dir(self.folder.path()).expect("folder").map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> = std::fs::read_dir(self.folder.path())
+            .expect("folder")
+            .map(|e| e.expect("entry").file_name().to_string_lossy().into_owned())
+            .collect();
         names.sort();
         names
     }
@@ -68,7 +80,8 @@ impl Bench {
 /// Two seconds of a moving pattern.
 pub const PATTERN: &str = "-f lavfi -i testsrc2=size=160x120:rate=25:duration=2";
 /// The same with a tone.
-pub const PATTERN_AND_TONE: &str = "-f lavfi -i testsrc2=size=160x120:rate=25:duration=2 -f lavfi -i sine=frequency=440:sample_rate=48000:duration=2";
+pub const PATTERN_AND_TONE: &str =
+    "-f lavfi -i testsrc2=size=160x120:rate=25:duration=2 -f lavfi -i sine=frequency=440:sample_rate=48000:duration=2";
 
 pub fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
@@ -76,17 +89,33 @@ pub fn text(path: &Path) -> &str {
 
 /// Runs the command.
 pub fn nullface(args: &[&str]) -> Run {
-    ran(&Command::new(env!("CARGO_BIN_EXE_nullface")).args(args).output().expect("nullface starts"))
+    ran(&Command::new(env!("CARGO_BIN_EXE_nullface"))
+        .args(args)
+        .output()
+        .expect("nullface starts"))
 }
 
 pub fn ran(output: &Output) -> Run {
-    Run { code: output.status.code().unwrap_or(-1), said: String::from_utf8_lossy(&output.stderr).into_owned() }
+    Run {
+        code: output.status.code().unwrap_or(-1),
+        said: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
 }
 
 /// What ffprobe shows of a film.
 pub fn probe(path: &Path, show: &[&str]) -> Value {
-    let output = Command::new("ffprobe").args(["-v", "error", "-of", "json"]).args(show).arg(path).output().expect("ffprobe starts");
-    assert!(output.status.success(), "ffprobe {}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-of", "json"])
+        .args(show)
+        .arg(path)
+        .output()
+        .expect("ffprobe starts");
+    assert!(
+        output.status.success(),
+        "ffprobe {}: {}",
+        path.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("ffprobe writes JSON")
 }
 
@@ -97,13 +126,20 @@ pub fn stream(path: &Path, which: &str) -> Value {
 
 /// How many streams of a kind there are.
 pub fn streams(path: &Path, kind: &str) -> usize {
-    probe(path, &["-show_streams", "-select_streams", kind])["streams"].as_array().map_or(0, Vec::len)
+    probe(path, &["-show_streams", "-select_streams", kind])["streams"]
+        .as_array()
+        .map_or(0, Vec::len)
 }
 
 /// Presentation times of the pictures in seconds, in order.
 pub fn times(path: &Path) -> Vec<f64> {
     let packets = probe(path, &["-show_packets", "-select_streams", "v:0"]);
-    let mut times: Vec<f64> = packets["packets"].as_array().expect("packets").iter().map(|p| seconds(&p["pts_time"])).collect();
+    let mut times: Vec<f64> = packets["packets"]
+        .as_array()
+        .expect("packets")
+        .iter()
+        .map(|p| seconds(&p["pts_time"]))
+        .collect();
     times.sort_by(f64::total_cmp);
     times
 }
@@ -112,11 +148,16 @@ pub fn times(path: &Path) -> Vec<f64> {
 pub fn sound(path: &Path, which: &str) -> Vec<(f64, String)> {
     let packets = probe(path, &["-show_packets", "-show_data_hash", "md5", "-select_streams", which]);
     let all = packets["packets"].as_array().expect("packets").iter();
-    all.map(|p| (seconds(&p["pts_time"]), p["data_hash"].as_str().expect("hash").to_owned())).filter(|(t, _)| *t >= 0.0).collect()
+    all.map(|p| (seconds(&p["pts_time"]), p["data_hash"].as_str().expect("hash").to_owned()))
+        .filter(|(t, _)| *t >= 0.0)
+        .collect()
 }
 
 fn seconds(value: &Value) -> f64 {
-    value.as_str().and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("{value} is no time"))
+    value
+        .as_str()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(|| panic!("{value} is no time"))
 }
 
 /// The records of a report.

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change is taken: layout, lints, tests, documentation. Sets up
+# what is missing first. Exits at the first failure.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+[ $# = 0 ] || fail "takes no arguments; run one test with: cargo nextest run -p CRATE NAME"
+"$root/scripts/setup.sh"
+cd "$root"
+
+step() { say "$1"; shift; "$@"; }
+
+if have shellcheck; then
+  mapfile -t shell_files < <(git ls-files -z '*.sh' .ci/run | tr '\0' '\n')
+  step "shellcheck: ${#shell_files[@]} files" shellcheck -x -P SCRIPTDIR "${shell_files[@]}"
+fi
+step "documents: links, commands, words" python3 scripts/check_docs.py
+step "rustfmt" cargo fmt --all --check
+step "clippy" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+step "tests" cargo nextest run --locked --workspace --no-fail-fast
+step "documentation's examples" cargo test --locked --workspace --doc --quiet
+say "all good"
