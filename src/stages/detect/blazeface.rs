@@ -1,7 +1,8 @@
 //! BlazeFace short range (Bazarevsky et al. 2019): 128² in, 896 anchors out, in about a twelfth of
 //! the time of a regular CenterFace look at 512×512. It finds faces that take up at least about a
-//! tenth of what it is shown: all of the talking heads (136 to 300 px in 480×908 and 512×512), none of
-//! a crowd montage at 1280×720.
+//! tenth of what it is shown. By CenterFace at full resolution: all of the talking heads and of two
+//! full-body films; where the face was 0.09 of the frame (101 px in 720×1080), 0.85, with boxes that fit
+//! badly (mean IoU .19; .71 with the squares of a thorough look); none of a crowd at 1280×720.
 //!
 //! | output | shape | meaning |
 //! |---|---|---|

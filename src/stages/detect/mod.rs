@@ -163,7 +163,7 @@ fn all_finite(detector: &'static str, what: &str, data: &[f32]) -> Result<(), De
 
 #[cfg(test)]
 mod tests {
-    use super::{Detector, DetectorKind, Effort, open};
+    use super::{DetectorKind, Effort, open};
     use crate::backend::testing::{Picture, backend};
     use crate::frame::BoxPx;
 

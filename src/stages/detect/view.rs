@@ -23,7 +23,8 @@ impl View {
     /// A region at a scale, padded to the right and below to a multiple of `multiple`. What lies
     /// outside the frame is its border repeated.
     pub(super) fn of_region(region: &BoxPx, scale: f32, multiple: usize) -> Self {
-        let side = |length: f32| ((length * scale).ceil().max(1.0) as usize).div_ceil(multiple) * multiple;
+        // The hundredth keeps a product that rounds up by a bit from costing a whole multiple.
+        let side = |length: f32| ((length * scale - 0.01).ceil().max(1.0) as usize).div_ceil(multiple) * multiple;
         Self { origin_px: [region.x0, region.y0], scale, width: side(region.width()), height: side(region.height()) }
     }
 
@@ -82,5 +83,9 @@ mod tests {
         assert_eq!((view.width, view.height), (384, 288));
         let view = View::of_region(&BoxPx { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, 0.5, 32);
         assert_eq!((view.width, view.height), (32, 32));
+        for side in [33.3_f32, 107.1, 160.0, 333.3] {
+            let view = View::of_region(&BoxPx { x0: 7.7, y0: 0.3, x1: 7.7 + side, y1: 0.3 + side }, 320.0 / side, 32);
+            assert_eq!((view.width, view.height), (320, 320), "{side}");
+        }
     }
 }
