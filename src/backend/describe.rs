@@ -23,11 +23,19 @@ pub struct Description {
 
 impl Description {
     fn add(&mut self, what: &'static str, good: bool, detail: impl Into<String>) {
-        self.findings.push(Finding { what, good, detail: detail.into() });
+        self.findings.push(Finding {
+            what,
+            good,
+            detail: detail.into(),
+        });
     }
 
     fn part(&mut self, what: &'static str, found: Option<&std::path::PathBuf>) {
-        self.add(what, found.is_some(), found.map_or_else(|| "not found".to_owned(), |p| p.display().to_string()));
+        self.add(
+            what,
+            found.is_some(),
+            found.map_or_else(|| "not found".to_owned(), |p| p.display().to_string()),
+        );
     }
 }
 
@@ -37,12 +45,25 @@ pub fn describe(config: &BackendConfig) -> Description {
     let mut told = Description::default();
     match Runtime::get(config.runtime_library.as_deref(), config.threads) {
         Ok(runtime) => {
-            told.add("ONNX Runtime", true, format!("{} ({}), {} threads", runtime.version(), runtime.library().display(), runtime.threads()));
+            told.add(
+                "ONNX Runtime",
+                true,
+                format!(
+                    "{} ({}), {} threads",
+                    runtime.version(),
+                    runtime.library().display(),
+                    runtime.threads()
+                ),
+            );
             let parts = GpuParts::look(runtime, 0);
             let has = |yes: bool| if yes { "compiled in" } else { "not compiled in" };
             told.add("provider CPU", true, "compiled in");
             told.add("provider CUDA", parts.missing_for_cuda(0).is_empty(), has(parts.runtime_has_cuda));
-            told.add("provider TensorRT", parts.missing_for_tensorrt(0).is_empty(), has(parts.runtime_has_tensorrt));
+            told.add(
+                "provider TensorRT",
+                parts.missing_for_tensorrt(0).is_empty(),
+                has(parts.runtime_has_tensorrt),
+            );
             told.part("GPU device", parts.device_file.as_ref());
             told.part("CUDA driver", parts.driver.as_ref());
             told.part("NVRTC", parts.nvrtc.as_ref());

@@ -97,7 +97,11 @@ impl GpuParts {
     pub fn look(runtime: &Runtime, ordinal: u32) -> Self {
         let folders = search::library_folders();
         let beside = runtime.library().parent().map(Path::to_path_buf);
-        let anywhere = |names: &[&str]| names.iter().find_map(|n| beside.iter().chain(&folders).map(|d| d.join(n)).find(|p| p.is_file()));
+        let anywhere = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|n| beside.iter().chain(&folders).map(|d| d.join(n)).find(|p| p.is_file()))
+        };
         let device_file = PathBuf::from(format!("/dev/nvidia{ordinal}"));
         Self {
             device_file: device_file.exists().then_some(device_file),
@@ -122,8 +126,14 @@ impl GpuParts {
         };
         need(self.device_file.is_some(), format!("no GPU device /dev/nvidia{ordinal}"));
         need(self.driver.is_some(), "no driver library libcuda.so.1".to_owned());
-        need(self.runtime_has_cuda, "ONNX Runtime is a build without CUDA (onnxruntime-gpu has it)".to_owned());
-        need(self.cuda_provider.is_some(), "no libonnxruntime_providers_cuda.so beside the runtime".to_owned());
+        need(
+            self.runtime_has_cuda,
+            "ONNX Runtime is a build without CUDA (onnxruntime-gpu has it)".to_owned(),
+        );
+        need(
+            self.cuda_provider.is_some(),
+            "no libonnxruntime_providers_cuda.so beside the runtime".to_owned(),
+        );
         missing
     }
 
@@ -159,9 +169,16 @@ pub(super) fn resolve(request: DeviceRequest, runtime: &Runtime) -> Result<Resol
 fn resolve_with(request: DeviceRequest, parts: &GpuParts) -> Result<ResolvedDevice, BackendError> {
     let strict = |device: Device, missing: Vec<String>| {
         if missing.is_empty() {
-            Ok(ResolvedDevice { device, reason: "asked for".to_owned(), strict: true })
+            Ok(ResolvedDevice {
+                device,
+                reason: "asked for".to_owned(),
+                strict: true,
+            })
         } else {
-            Err(BackendError::Device { device: device.to_string(), why: missing.join("; ") })
+            Err(BackendError::Device {
+                device: device.to_string(),
+                why: missing.join("; "),
+            })
         }
     };
     match request {
@@ -175,7 +192,11 @@ fn resolve_with(request: DeviceRequest, parts: &GpuParts) -> Result<ResolvedDevi
             } else {
                 (Device::Cpu, missing.join("; "))
             };
-            Ok(ResolvedDevice { device, reason, strict: false })
+            Ok(ResolvedDevice {
+                device,
+                reason,
+                strict: false,
+            })
         }
     }
 }
@@ -186,14 +207,26 @@ mod tests {
 
     fn whole() -> GpuParts {
         let some = || Some("/x".into());
-        GpuParts { device_file: some(), driver: some(), nvrtc: some(), cuda_provider: some(), tensorrt_provider: None, tensorrt: None, runtime_has_cuda: true, runtime_has_tensorrt: true }
+        GpuParts {
+            device_file: some(),
+            driver: some(),
+            nvrtc: some(),
+            cuda_provider: some(),
+            tensorrt_provider: None,
+            tensorrt: None,
+            runtime_has_cuda: true,
+            runtime_has_tensorrt: true,
+        }
     }
 
     #[test]
     fn a_gpu_by_name_that_lacks_its_driver_is_an_error_that_says_so() {
         let parts = GpuParts { driver: None, ..whole() };
         let error = resolve_with(DeviceRequest::Cuda { ordinal: 0 }, &parts).expect_err("no driver");
-        assert!(matches!(&error, BackendError::Device { device, why } if device == "cuda:0" && why == "no driver library libcuda.so.1"), "{error}");
+        assert!(
+            matches!(&error, BackendError::Device { device, why } if device == "cuda:0" && why == "no driver library libcuda.so.1"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -208,7 +241,9 @@ mod tests {
     #[test]
     fn tensorrt_needs_more_than_cuda() {
         assert!(resolve_with(DeviceRequest::Cuda { ordinal: 1 }, &whole()).is_ok());
-        let error = resolve_with(DeviceRequest::TensorRt { ordinal: 1 }, &whole()).expect_err("no TensorRT").to_string();
+        let error = resolve_with(DeviceRequest::TensorRt { ordinal: 1 }, &whole())
+            .expect_err("no TensorRT")
+            .to_string();
         assert!(error.contains("libnvinfer.so.10") && error.contains("tensorrt:1"), "{error}");
     }
 }

@@ -209,7 +209,10 @@ impl Models {
         }
         let text = std::fs::read_to_string(&path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
         let entries = parse(&text).map_err(wrong)?;
-        Ok(Self { folder: folder.to_path_buf(), entries })
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            entries,
+        })
     }
 
     /// The folder.
@@ -231,7 +234,11 @@ impl Models {
     pub fn entry(&self, name: &str) -> Result<&ModelEntry, BackendError> {
         self.entries.iter().find(|e| e.name == name).ok_or_else(|| {
             let known: Vec<&str> = self.entries.iter().map(|e| e.name.as_str()).collect();
-            error(name, &self.folder.join("manifest.toml"), format!("no such model in the manifest, which has {}", known.join(", ")))
+            error(
+                name,
+                &self.folder.join("manifest.toml"),
+                format!("no such model in the manifest, which has {}", known.join(", ")),
+            )
         })
     }
 
@@ -248,7 +255,11 @@ impl Models {
             _ => wrong(format!("cannot be read: {e}")),
         })?;
         if bytes.len() as u64 != entry.bytes {
-            let word = if (bytes.len() as u64) < entry.bytes { "truncated" } else { "too long" };
+            let word = if (bytes.len() as u64) < entry.bytes {
+                "truncated"
+            } else {
+                "too long"
+            };
             return Err(wrong(format!("{word}: expected {} bytes, got {}", entry.bytes, bytes.len())));
         }
         let got = hex(&Sha256::digest(&bytes));
@@ -260,7 +271,12 @@ impl Models {
 }
 
 fn error(name: &str, path: &Path, why: String) -> BackendError {
-    BackendError::Model { name: name.to_owned(), path: path.display().to_string(), why, remedy: REMEDY.to_owned() }
+    BackendError::Model {
+        name: name.to_owned(),
+        path: path.display().to_string(),
+        why,
+        remedy: REMEDY.to_owned(),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -299,7 +315,10 @@ fn check(entry: &ModelEntry) -> Result<(), String> {
     if let Some(t) = &entry.thresholds {
         for (name, at) in [("far_1e-2", t.far_1e_2), ("far_1e-3", t.far_1e_3)] {
             if !(at.threshold > 0.0 && at.threshold < 1.0) {
-                return Err(format!("thresholds.{name}: expected a cosine between 0 and 1, got {}", at.threshold));
+                return Err(format!(
+                    "thresholds.{name}: expected a cosine between 0 and 1, got {}",
+                    at.threshold
+                ));
             }
         }
     }
@@ -310,7 +329,10 @@ fn check(entry: &ModelEntry) -> Result<(), String> {
         for spec in specs {
             let fits = |d: &i64| *d == -1 || (1..=MAX_DIM).contains(d);
             if spec.shape.len() > MAX_RANK || !spec.shape.iter().all(fits) {
-                return Err(format!("{kind} {}: shape: expected at most {MAX_RANK} sizes of -1 or 1 to {MAX_DIM}, got {:?}", spec.name, spec.shape));
+                return Err(format!(
+                    "{kind} {}: shape: expected at most {MAX_RANK} sizes of -1 or 1 to {MAX_DIM}, got {:?}",
+                    spec.name, spec.shape
+                ));
             }
             if spec.std.is_some_and(|s| s.iter().any(|v| !(v.is_finite() && *v > 0.0))) {
                 return Err(format!("{kind} {}: std: expected positive numbers, got {:?}", spec.name, spec.std));
@@ -379,6 +401,10 @@ mod tests {
         refused("[-1, 3]", "[-2, 3]", "shape");
         refused("[-1, 3]", "[1, 99999999]", "shape");
         refused("sha256 = \"", "sha256 = \"Z", "sha256");
-        assert!(parse(&format!("{good}{}", good.replacen("schema = 1\n", "", 1))).expect_err("twice").contains("named twice"));
+        assert!(
+            parse(&format!("{good}{}", good.replacen("schema = 1\n", "", 1)))
+                .expect_err("twice")
+                .contains("named twice")
+        );
     }
 }

@@ -53,7 +53,12 @@ impl Backend {
         let models = Models::open(&find_models_dir(config.models_dir.as_deref())?)?;
         let runtime = Runtime::get(config.runtime_library.as_deref(), config.threads)?;
         let device = device::resolve(config.device, runtime)?;
-        Ok(Self { runtime, device, models, threads: config.threads })
+        Ok(Self {
+            runtime,
+            device,
+            models,
+            threads: config.threads,
+        })
     }
 
     /// A network of the manifest.
@@ -77,7 +82,15 @@ impl Backend {
             why: format!("cannot be read: {e}"),
             remedy: "name a readable ONNX file".to_owned(),
         })?;
-        Session::load(self.runtime, name, &path.display().to_string(), &bytes, None, &self.device, self.threads)
+        Session::load(
+            self.runtime,
+            name,
+            &path.display().to_string(),
+            &bytes,
+            None,
+            &self.device,
+            self.threads,
+        )
     }
 
     /// The runtime.
@@ -181,7 +194,11 @@ mod tests {
     }
 
     fn open_in(folder: &Path) -> Result<Backend, BackendError> {
-        Backend::open(&BackendConfig { models_dir: Some(folder.to_path_buf()), device: DeviceRequest::Cpu, ..BackendConfig::default() })
+        Backend::open(&BackendConfig {
+            models_dir: Some(folder.to_path_buf()),
+            device: DeviceRequest::Cpu,
+            ..BackendConfig::default()
+        })
     }
 
     #[test]
@@ -197,20 +214,35 @@ mod tests {
 
     #[test]
     fn a_model_changed_by_one_bit_does_not_load() {
-        let folder = copy_of("blazeface", |t| t, |mut b| {
-            let middle = b.len() / 2;
-            b[middle] ^= 1;
-            b
-        });
-        let error = open_in(folder.path()).expect("manifest is right").session("blazeface").expect_err("altered");
+        let folder = copy_of(
+            "blazeface",
+            |t| t,
+            |mut b| {
+                let middle = b.len() / 2;
+                b[middle] ^= 1;
+                b
+            },
+        );
+        let error = open_in(folder.path())
+            .expect("manifest is right")
+            .session("blazeface")
+            .expect_err("altered");
         assert!(error.to_string().contains("altered"), "{error}");
     }
 
     #[test]
     fn a_model_whose_outputs_differ_from_the_manifest_does_not_load() {
-        for (from, to, what) in [("[-1, 896, 16]", "[-1, 896, 15]", "output regressors"), ("\"classificators\"", "\"other\"", "outputs"), ("[-1, 128, 128, 3]", "[-1, 3, 128, 128]", "input input")] {
+        for (from, to, what) in [
+            ("[-1, 896, 16]", "[-1, 896, 15]", "output regressors"),
+            ("\"classificators\"", "\"other\"", "outputs"),
+            ("[-1, 128, 128, 3]", "[-1, 3, 128, 128]", "input input"),
+        ] {
             let folder = copy_of("blazeface", |t| t.replace(from, to), |b| b);
-            let error = open_in(folder.path()).expect("manifest is right").session("blazeface").expect_err("differs").to_string();
+            let error = open_in(folder.path())
+                .expect("manifest is right")
+                .session("blazeface")
+                .expect_err("differs")
+                .to_string();
             assert!(error.contains(what), "{what} not in {error}");
         }
     }
@@ -227,7 +259,10 @@ mod tests {
     #[test]
     fn another_runtime_in_the_same_process_is_refused() {
         let _loaded = backend();
-        let error = Backend::open(&BackendConfig { runtime_library: Some("/nowhere/libonnxruntime.so".into()), ..BackendConfig::default() });
+        let error = Backend::open(&BackendConfig {
+            runtime_library: Some("/nowhere/libonnxruntime.so".into()),
+            ..BackendConfig::default()
+        });
         assert!(matches!(error, Err(BackendError::Runtime { .. })), "{error:?}");
     }
 
@@ -250,9 +285,19 @@ mod tests {
         let _loaded = backend();
         let told = describe(&BackendConfig::default());
         let good = |what: &str| told.findings.iter().any(|f| f.what == what && f.good);
-        assert!(good("ONNX Runtime") && good("device") && good("models") && good("model"), "{told:?}");
-        let told = describe(&BackendConfig { models_dir: Some("/nowhere".into()), ..BackendConfig::default() });
-        assert!(told.findings.iter().any(|f| f.what == "models" && !f.good && f.detail.contains("NULLFACE_MODELS")));
+        assert!(
+            good("ONNX Runtime") && good("device") && good("models") && good("model"),
+            "{told:?}"
+        );
+        let told = describe(&BackendConfig {
+            models_dir: Some("/nowhere".into()),
+            ..BackendConfig::default()
+        });
+        assert!(
+            told.findings
+                .iter()
+                .any(|f| f.what == "models" && !f.good && f.detail.contains("NULLFACE_MODELS"))
+        );
         assert!(Models::open("/nowhere".as_ref()).is_err());
     }
 }

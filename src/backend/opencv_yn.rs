@@ -37,8 +37,13 @@ impl FaceDetectorYn {
             return Err(wrong("file is missing".to_owned()));
         }
         let path = file.to_str().ok_or_else(|| wrong("OpenCV takes only UTF-8 paths".to_owned()))?;
-        let inner = FaceDetectorYN::create(path, "", Size::new(320, 320), 0.5, NMS_IOU, TOP_K, 0, 0).map_err(|e| wrong(format!("does not load: {}", e.message)))?;
-        Ok(Self { name, inner, size: (320, 320) })
+        let inner = FaceDetectorYN::create(path, "", Size::new(320, 320), 0.5, NMS_IOU, TOP_K, 0, 0)
+            .map_err(|e| wrong(format!("does not load: {}", e.message)))?;
+        Ok(Self {
+            name,
+            inner,
+            size: (320, 320),
+        })
     }
 
     /// Faces of an interleaved BGR picture: rows of 15 numbers.
@@ -47,7 +52,10 @@ impl FaceDetectorYn {
     /// [`BackendError::Run`], [`BackendError::Shape`].
     pub fn detect(&mut self, bgr: &[u8], width: usize, height: usize, threshold: f32) -> Result<Vec<f32>, BackendError> {
         let name = self.name;
-        let failed = |e: opencv::Error| BackendError::Run { model: name.to_owned(), why: e.message };
+        let failed = |e: opencv::Error| BackendError::Run {
+            model: name.to_owned(),
+            why: e.message,
+        };
         let side = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         if self.size != (width, height) {
             self.inner.set_input_size(Size::new(side(width), side(height))).map_err(failed)?;

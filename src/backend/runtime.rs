@@ -56,18 +56,33 @@ impl Runtime {
             return Ok(loaded);
         }
         let library = find_library(explicit)?;
-        let failed = |why: String| BackendError::Runtime { path: library.display().to_string(), why, remedy: LIBRARY_REMEDY.to_owned() };
+        let failed = |why: String| BackendError::Runtime {
+            path: library.display().to_string(),
+            why,
+            remedy: LIBRARY_REMEDY.to_owned(),
+        };
         let threads = effective_threads(threads);
         let builder = ort::init_from(&library).map_err(|e| failed(e.to_string()))?;
         let environment = GlobalThreadPoolOptions::default()
             .with_intra_threads(threads)
             .and_then(|o| o.with_inter_threads(1))
             .and_then(|o| o.with_spin_control(false))
-            .and_then(|o| builder.with_name("nullface").with_telemetry(false).with_global_thread_pool(o).build())
+            .and_then(|o| {
+                builder
+                    .with_name("nullface")
+                    .with_telemetry(false)
+                    .with_global_thread_pool(o)
+                    .build()
+            })
             .map_err(|e| failed(e.to_string()))?;
         environment.set_log_level(ort::logging::LogLevel::Warning);
         tracing::info!(library = %library.display(), threads, "ONNX Runtime loaded");
-        Ok(RUNTIME.get_or_init(|| Self { environment, library, version: OnceLock::new(), threads }))
+        Ok(RUNTIME.get_or_init(|| Self {
+            environment,
+            library,
+            version: OnceLock::new(),
+            threads,
+        }))
     }
 
     /// The library's file.
@@ -80,7 +95,12 @@ impl Runtime {
     /// takes some milliseconds: the C interface tells it only through a symbol that the binding hides.
     #[must_use]
     pub fn version(&self) -> &str {
-        self.version.get_or_init(|| std::fs::read(&self.library).ok().and_then(|bytes| version_in(&bytes)).unwrap_or_else(|| "1.24 or newer".to_owned()))
+        self.version.get_or_init(|| {
+            std::fs::read(&self.library)
+                .ok()
+                .and_then(|bytes| version_in(&bytes))
+                .unwrap_or_else(|| "1.24 or newer".to_owned())
+        })
     }
 
     /// Threads of the common pool.
@@ -92,7 +112,11 @@ impl Runtime {
 
 /// Number of threads meant by a setting: 0 = one a core.
 pub(super) fn effective_threads(setting: usize) -> usize {
-    if setting > 0 { setting } else { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) }
+    if setting > 0 {
+        setting
+    } else {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
 }
 
 /// ONNX Runtime's library, by the order of [`super::search`].
@@ -105,7 +129,10 @@ pub fn find_library(explicit: Option<&Path>) -> Result<PathBuf, BackendError> {
 }
 
 fn find_library_in(named: Option<&Path>, places: &Places) -> Result<PathBuf, BackendError> {
-    let missing = |looked: String| BackendError::RuntimeMissing { looked, remedy: LIBRARY_REMEDY.to_owned() };
+    let missing = |looked: String| BackendError::RuntimeMissing {
+        looked,
+        remedy: LIBRARY_REMEDY.to_owned(),
+    };
     if let Some(named) = named {
         return library_in(named).ok_or_else(|| missing(named.display().to_string()));
     }
@@ -123,13 +150,26 @@ pub fn find_models_dir(explicit: Option<&Path>) -> Result<PathBuf, BackendError>
 }
 
 fn find_models_in(named: Option<&Path>, places: &Places) -> Result<PathBuf, BackendError> {
-    let missing = |path: String| BackendError::Model { name: "manifest".to_owned(), path, why: "no manifest.toml there".to_owned(), remedy: MODELS_REMEDY.to_owned() };
+    let missing = |path: String| BackendError::Model {
+        name: "manifest".to_owned(),
+        path,
+        why: "no manifest.toml there".to_owned(),
+        remedy: MODELS_REMEDY.to_owned(),
+    };
     let holds = |folder: &Path| folder.join("manifest.toml").is_file();
     if let Some(named) = named {
-        return if holds(named) { Ok(absolute(named)) } else { Err(missing(named.display().to_string())) };
+        return if holds(named) {
+            Ok(absolute(named))
+        } else {
+            Err(missing(named.display().to_string()))
+        };
     }
     let folders = places.models_folders();
-    folders.iter().find(|f| holds(f)).map(|f| absolute(f)).ok_or_else(|| missing(join(&folders)))
+    folders
+        .iter()
+        .find(|f| holds(f))
+        .map(|f| absolute(f))
+        .ok_or_else(|| missing(join(&folders)))
 }
 
 fn from_environment(name: &str) -> Option<PathBuf> {
@@ -142,7 +182,11 @@ fn library_in(path: &Path) -> Option<PathBuf> {
     if path.is_file() {
         return Some(absolute(path));
     }
-    LIBRARY_NAMES.iter().map(|n| path.join(n)).find(|p| p.is_file()).map(|p| absolute(&p))
+    LIBRARY_NAMES
+        .iter()
+        .map(|n| path.join(n))
+        .find(|p| p.is_file())
+        .map(|p| absolute(&p))
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -167,7 +211,13 @@ fn join(folders: &[PathBuf]) -> String {
 /// The version in a library's bytes: its exported symbols carry the version name `VERS_1.24.4`.
 fn version_in(bytes: &[u8]) -> Option<String> {
     bytes.split(|b| *b == b'V').find_map(|part| {
-        let text: String = part.strip_prefix(b"ERS_")?.iter().take(16).take_while(|b| b.is_ascii_digit() || **b == b'.').map(|b| char::from(*b)).collect();
+        let text: String = part
+            .strip_prefix(b"ERS_")?
+            .iter()
+            .take(16)
+            .take_while(|b| b.is_ascii_digit() || **b == b'.')
+            .map(|b| char::from(*b))
+            .collect();
         (text.split('.').count() == 3 && text.split('.').all(|number| !number.is_empty())).then_some(text)
     })
 }
@@ -179,18 +229,27 @@ mod tests {
 
     #[test]
     fn a_missing_library_lists_the_places_and_the_remedy() {
-        let places = Places { data: vec!["/nowhere/data".into()], ..Places::default() };
+        let places = Places {
+            data: vec!["/nowhere/data".into()],
+            ..Places::default()
+        };
         let error = find_library_in(None, &places).expect_err("there is none");
         let text = error.to_string();
         assert!(matches!(error, BackendError::RuntimeMissing { .. }));
-        assert!(text.contains("/nowhere/data/nullface/onnxruntime/lib") && text.contains("scripts/setup.sh"), "{text}");
+        assert!(
+            text.contains("/nowhere/data/nullface/onnxruntime/lib") && text.contains("scripts/setup.sh"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_named_place_is_a_command() {
         let folder = tempfile::tempdir().expect("folder");
         std::fs::write(folder.path().join("libonnxruntime.so"), b"x").expect("file");
-        let places = Places { system: vec![folder.path().to_path_buf()], ..Places::default() };
+        let places = Places {
+            system: vec![folder.path().to_path_buf()],
+            ..Places::default()
+        };
         assert!(find_library_in(None, &places).is_ok());
         assert!(find_library_in(Some(folder.path()), &Places::default()).is_ok());
         assert!(find_library_in(Some("/nowhere/lib.so".as_ref()), &places).is_err());
@@ -201,7 +260,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let small = folder.path().join("models/small");
         std::fs::create_dir_all(&small).expect("folders");
-        let places = Places { working: Some(small.join("deeper")), ..Places::default() };
+        let places = Places {
+            working: Some(small.join("deeper")),
+            ..Places::default()
+        };
         assert!(find_models_in(None, &places).is_err(), "no manifest yet");
         std::fs::write(small.join("manifest.toml"), "").expect("file");
         assert_eq!(find_models_in(None, &places).expect("found"), small.canonicalize().expect("path"));

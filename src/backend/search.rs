@@ -44,17 +44,30 @@ impl Places {
         }
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let mut data: Vec<PathBuf> = Vec::new();
-        data.extend(std::env::var_os("XDG_DATA_HOME").filter(|v| !v.is_empty()).map(PathBuf::from).or(home.map(|h| h.join(".local/share"))));
+        data.extend(
+            std::env::var_os("XDG_DATA_HOME")
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+                .or(home.map(|h| h.join(".local/share"))),
+        );
         match std::env::var_os("XDG_DATA_DIRS").filter(|v| !v.is_empty()) {
             Some(dirs) => data.extend(std::env::split_paths(&dirs)),
             None => data.extend(["/usr/local/share", "/usr/share"].map(PathBuf::from)),
         }
-        Self { beside, working: std::env::current_dir().ok(), data, system: library_folders() }
+        Self {
+            beside,
+            working: std::env::current_dir().ok(),
+            data,
+            system: library_folders(),
+        }
     }
 
     /// Folders in which ONNX Runtime's library is looked for, rules 3 to 6.
     pub(super) fn library_folders(&self) -> Vec<PathBuf> {
-        let near = self.beside.iter().flat_map(|b| [b.clone(), b.join("lib"), b.join("../lib/nullface")]);
+        let near = self
+            .beside
+            .iter()
+            .flat_map(|b| [b.clone(), b.join("lib"), b.join("../lib/nullface")]);
         let up = self.upwards().map(|d| d.join(".deps/onnxruntime/lib"));
         let data = self.data.iter().map(|d| d.join("nullface/onnxruntime/lib"));
         near.chain(up).chain(data).chain(self.system.iter().cloned()).collect()
@@ -69,14 +82,27 @@ impl Places {
     }
 
     fn upwards(&self) -> impl Iterator<Item = PathBuf> {
-        self.beside.iter().chain(&self.working).flat_map(|b| b.ancestors().take(MAX_UP)).map(Path::to_path_buf)
+        self.beside
+            .iter()
+            .chain(&self.working)
+            .flat_map(|b| b.ancestors().take(MAX_UP))
+            .map(Path::to_path_buf)
     }
 }
 
 /// The system's library folders, the user's first.
 pub(super) fn library_folders() -> Vec<PathBuf> {
-    let own: Vec<PathBuf> = std::env::var_os("LD_LIBRARY_PATH").map(|v| std::env::split_paths(&v).filter(|p| !p.as_os_str().is_empty()).collect()).unwrap_or_default();
-    let fixed = ["/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/cuda/lib64"];
+    let own: Vec<PathBuf> = std::env::var_os("LD_LIBRARY_PATH")
+        .map(|v| std::env::split_paths(&v).filter(|p| !p.as_os_str().is_empty()).collect())
+        .unwrap_or_default();
+    let fixed = [
+        "/usr/local/lib",
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+        "/usr/local/cuda/lib64",
+    ];
     own.into_iter().chain(fixed.map(PathBuf::from)).collect()
 }
 
@@ -126,8 +152,21 @@ mod tests {
             system: vec!["/usr/lib".into()],
         };
         let folders = places.library_folders();
-        let at = |p: &str| folders.iter().position(|f| f == Path::new(p)).unwrap_or_else(|| panic!("{p} not in {folders:?}"));
-        let order = ["/opt/x/bin", "/opt/x/bin/lib", "/opt/x/bin/.deps/onnxruntime/lib", "/opt/.deps/onnxruntime/lib", "/home/u/.deps/onnxruntime/lib", "/data/nullface/onnxruntime/lib", "/usr/lib"];
+        let at = |p: &str| {
+            folders
+                .iter()
+                .position(|f| f == Path::new(p))
+                .unwrap_or_else(|| panic!("{p} not in {folders:?}"))
+        };
+        let order = [
+            "/opt/x/bin",
+            "/opt/x/bin/lib",
+            "/opt/x/bin/.deps/onnxruntime/lib",
+            "/opt/.deps/onnxruntime/lib",
+            "/home/u/.deps/onnxruntime/lib",
+            "/data/nullface/onnxruntime/lib",
+            "/usr/lib",
+        ];
         assert!(order.windows(2).all(|w| at(w[0]) < at(w[1])), "{folders:?}");
     }
 }

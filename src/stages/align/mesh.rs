@@ -44,12 +44,22 @@ impl FaceMesh {
     /// [`BackendError`]: model missing or altered, device that does not start.
     pub fn open(backend: &Backend) -> Result<Self, BackendError> {
         let margin = backend.models().entry("face_mesh")?.crop_margin.unwrap_or(MARGIN);
-        Ok(Self { session: backend.session("face_mesh")?, margin })
+        Ok(Self {
+            session: backend.session("face_mesh")?,
+            margin,
+        })
     }
 
     fn run(&mut self, frame: &FrameView<'_>, maps: &[Affine]) -> Result<Vec<Mesh>, AlignError> {
         let n = maps.len();
-        let spec = CropSpec { width: SIDE_PX, height: SIDE_PX, layout: Layout::Nhwc, order: ChannelOrder::Rgb, scale: 1.0 / 255.0, bias: 0.0 };
+        let spec = CropSpec {
+            width: SIDE_PX,
+            height: SIDE_PX,
+            layout: Layout::Nhwc,
+            order: ChannelOrder::Rgb,
+            scale: 1.0 / 255.0,
+            bias: 0.0,
+        };
         let input = self.session.input(&[n, SIDE_PX, SIDE_PX, 3])?;
         for (map, out) in maps.iter().zip(input.chunks_exact_mut(SIDE_PX * SIDE_PX * 3)) {
             crop_affine(frame, map, &spec, out)?;
@@ -61,7 +71,12 @@ impl FaceMesh {
         };
         let points = self.session.output(0, &[n, 1, 1, VALUES]).map_err(as_bad)?;
         let flags = self.session.output(1, &[n, 1, 1, 1]).map_err(as_bad)?;
-        points.chunks_exact(VALUES).zip(flags).zip(maps).map(|((values, flag), map)| decode(values, *flag, map)).collect()
+        points
+            .chunks_exact(VALUES)
+            .zip(flags)
+            .zip(maps)
+            .map(|((values, flag), map)| decode(values, *flag, map))
+            .collect()
     }
 }
 
@@ -79,34 +94,51 @@ impl MeshFitter for FaceMesh {
 /// `frame_from_crop` of a hint.
 fn crop_of(hint: &FaceHint, margin: f32) -> Result<Affine, AlignError> {
     if !hint.box_px.is_valid() || !hint.roll_rad.is_finite() {
-        return Err(AlignError::BadOutput(format!("hint: expected a box with an area and a finite roll, got {:?}, {} rad", hint.box_px, hint.roll_rad)));
+        return Err(AlignError::BadOutput(format!(
+            "hint: expected a box with an area and a finite roll, got {:?}, {} rad",
+            hint.box_px, hint.roll_rad
+        )));
     }
     let scale = hint.box_px.side() * margin / SIDE_PX as f32;
     let (sin, cos) = hint.roll_rad.sin_cos();
     let (center, half) = (hint.box_px.center(), SIDE_PX as f32 / 2.0);
     let (a, b) = (scale * cos, scale * sin);
-    Ok(Affine { m: [a, -b, center[0] - a * half + b * half, b, a, center[1] - b * half - a * half] })
+    Ok(Affine {
+        m: [a, -b, center[0] - a * half + b * half, b, a, center[1] - b * half - a * half],
+    })
 }
 
 /// One face's numbers as a mesh in frame px.
 fn decode(values: &[f32], flag: f32, frame_from_crop: &Affine) -> Result<Mesh, AlignError> {
     if values.len() != VALUES {
-        return Err(AlignError::BadOutput(format!("points: expected {VALUES} values, got {}", values.len())));
+        return Err(AlignError::BadOutput(format!(
+            "points: expected {VALUES} values, got {}",
+            values.len()
+        )));
     }
     if let Some(at) = first_not_finite(values) {
-        return Err(AlignError::BadOutput(format!("points: expected finite numbers, got {} at {at}", values[at])));
+        return Err(AlignError::BadOutput(format!(
+            "points: expected finite numbers, got {} at {at}",
+            values[at]
+        )));
     }
     if !flag.is_finite() {
         return Err(AlignError::BadOutput(format!("flag: expected a finite number, got {flag}")));
     }
     let side = SIDE_PX as f32;
     if let Some(off) = values.iter().find(|v| v.abs() > MAX_OFF_SIDES * side) {
-        return Err(AlignError::BadOutput(format!("points: expected within {MAX_OFF_SIDES} crops of {SIDE_PX} px, got {off} px")));
+        return Err(AlignError::BadOutput(format!(
+            "points: expected within {MAX_OFF_SIDES} crops of {SIDE_PX} px, got {off} px"
+        )));
     }
     let scale = frame_from_crop.det().abs().sqrt();
     let points_px = values.chunks_exact(3).map(|p| frame_from_crop.apply([p[0], p[1]])).collect();
     let depth_px = values.chunks_exact(3).map(|p| p[2] * scale).collect();
-    Ok(Mesh { points_px, depth_px, face_prob: 1.0 / (1.0 + (-flag).exp()) })
+    Ok(Mesh {
+        points_px,
+        depth_px,
+        face_prob: 1.0 / (1.0 + (-flag).exp()),
+    })
 }
 
 #[cfg(test)]
@@ -120,7 +152,16 @@ mod tests {
     const BATCH_TOLERANCE_PX: f32 = 0.02;
 
     fn hint(roll_rad: f32) -> FaceHint {
-        FaceHint { box_px: BoxPx { x0: 100.0, y0: 50.0, x1: 180.0, y1: 178.0 }, roll_rad, landmarks: None }
+        FaceHint {
+            box_px: BoxPx {
+                x0: 100.0,
+                y0: 50.0,
+                x1: 180.0,
+                y1: 178.0,
+            },
+            roll_rad,
+            landmarks: None,
+        }
     }
 
     #[test]
@@ -133,8 +174,26 @@ mod tests {
             let right = map.apply([192.0, 96.0]);
             assert!(((right[1] - middle[1]).atan2(right[0] - middle[0]) - roll).abs() < 1e-4);
         }
-        assert!(crop_of(&FaceHint { roll_rad: f32::NAN, ..hint(0.0) }, 1.5).is_err());
-        assert!(crop_of(&FaceHint { box_px: BoxPx::default(), ..hint(0.0) }, 1.5).is_err());
+        assert!(
+            crop_of(
+                &FaceHint {
+                    roll_rad: f32::NAN,
+                    ..hint(0.0)
+                },
+                1.5
+            )
+            .is_err()
+        );
+        assert!(
+            crop_of(
+                &FaceHint {
+                    box_px: BoxPx::default(),
+                    ..hint(0.0)
+                },
+                1.5
+            )
+            .is_err()
+        );
     }
 
     #[test]
@@ -142,7 +201,10 @@ mod tests {
         let values: Vec<f32> = (0..VALUES).map(|i| (i * 37 % 192) as f32).collect();
         let map = crop_of(&hint(0.3), 1.5).expect("good hint");
         let mesh = decode(&values, 0.0, &map).expect("good numbers");
-        assert_eq!((mesh.points_px.len(), mesh.depth_px.len(), mesh.face_prob), (MESH_POINTS, MESH_POINTS, 0.5));
+        assert_eq!(
+            (mesh.points_px.len(), mesh.depth_px.len(), mesh.face_prob),
+            (MESH_POINTS, MESH_POINTS, 0.5)
+        );
         let back = map.inverse().expect("map has an inverse");
         for (point, value) in mesh.points_px.iter().zip(values.chunks_exact(3)) {
             let got = back.apply(*point);
@@ -154,7 +216,18 @@ mod tests {
     fn a_batch_gives_what_single_runs_give_and_no_face_has_a_low_probability() {
         let picture = Picture::smooth(640, 360);
         let mut fitter = FaceMesh::open(&backend()).expect("opens");
-        let hints: Vec<FaceHint> = (0..9).map(|i| FaceHint { box_px: BoxPx { x0: i as f32 * 60.0, y0: 40.0, x1: i as f32 * 60.0 + 90.0, y1: 150.0 }, roll_rad: i as f32 * 0.1, landmarks: None }).collect();
+        let hints: Vec<FaceHint> = (0..9)
+            .map(|i| FaceHint {
+                box_px: BoxPx {
+                    x0: i as f32 * 60.0,
+                    y0: 40.0,
+                    x1: i as f32 * 60.0 + 90.0,
+                    y1: 150.0,
+                },
+                roll_rad: i as f32 * 0.1,
+                landmarks: None,
+            })
+            .collect();
         let together = fitter.fit(&picture.view(), &hints).expect("meshes");
         assert_eq!(together.len(), hints.len());
         assert_eq!(fitter.fit(&picture.view(), &[]).expect("nothing to do"), vec![]);

@@ -5,15 +5,19 @@ use crate::frame::{Mesh, Point};
 
 /// The face's outline, in order around it from the top of the forehead.
 pub const FACE_OVAL: [usize; 36] = [
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54,
-    103, 67, 109,
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132,
+    93, 234, 127, 162, 21, 54, 103, 67, 109,
 ];
 
 /// Outer rim of the lips, in order from the right corner along the lower lip.
-pub const LIPS_OUTER: [usize; 20] = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185];
+pub const LIPS_OUTER: [usize; 20] = [
+    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185,
+];
 
 /// Inner rim of the lips: the mouth's opening.
-pub const LIPS_INNER: [usize; 20] = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191];
+pub const LIPS_INNER: [usize; 20] = [
+    78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191,
+];
 
 /// Lids of the right eye, in order from the outer corner along the lower lid.
 pub const EYE_RIGHT: [usize; 16] = [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246];
@@ -43,7 +47,12 @@ pub fn oval_polygon(mesh: &Mesh, scale: f32) -> Option<Vec<Point>> {
     }
     let n = points.len() as f32;
     let center = points.iter().fold([0.0, 0.0], |c, p| [c[0] + p[0] / n, c[1] + p[1] / n]);
-    Some(points.iter().map(|p| [center[0] + (p[0] - center[0]) * scale, center[1] + (p[1] - center[1]) * scale]).collect())
+    Some(
+        points
+            .iter()
+            .map(|p| [center[0] + (p[0] - center[0]) * scale, center[1] + (p[1] - center[1]) * scale])
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -53,7 +62,17 @@ mod tests {
 
     #[test]
     fn lists_name_different_points_that_exist() {
-        let lists: [&[usize]; 9] = [&FACE_OVAL, &LIPS_OUTER, &LIPS_INNER, &EYE_RIGHT, &EYE_LEFT, &BROW_RIGHT, &BROW_LEFT, &NOSE_RIDGE, &NOSE_WINGS];
+        let lists: [&[usize]; 9] = [
+            &FACE_OVAL,
+            &LIPS_OUTER,
+            &LIPS_INNER,
+            &EYE_RIGHT,
+            &EYE_LEFT,
+            &BROW_RIGHT,
+            &BROW_LEFT,
+            &NOSE_RIDGE,
+            &NOSE_WINGS,
+        ];
         for list in lists {
             let distinct: std::collections::HashSet<_> = list.iter().collect();
             assert_eq!(distinct.len(), list.len());
@@ -63,8 +82,14 @@ mod tests {
 
     #[test]
     fn the_polygon_grows_about_its_centre() {
-        let points_px = (0..MESH_POINTS).map(|i| [100.0 + (i as f32).sin() * 50.0, 100.0 + (i as f32).cos() * 70.0]).collect();
-        let mut mesh = Mesh { points_px, depth_px: vec![0.0; MESH_POINTS], face_prob: 1.0 };
+        let points_px = (0..MESH_POINTS)
+            .map(|i| [100.0 + (i as f32).sin() * 50.0, 100.0 + (i as f32).cos() * 70.0])
+            .collect();
+        let mut mesh = Mesh {
+            points_px,
+            depth_px: vec![0.0; MESH_POINTS],
+            face_prob: 1.0,
+        };
         let size = |scale| {
             let b = BoxPx::bounding(&oval_polygon(&mesh, scale).expect("points")).expect("box");
             (b.width(), b.height())

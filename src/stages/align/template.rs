@@ -8,7 +8,13 @@ use crate::frame::{Affine, Landmarks5, Point};
 
 /// The template at 112 px, pixel centres at integer + 0.5: eyes, nose tip, mouth corners, image order.
 /// (The published numbers have pixel centres at integers.)
-pub const ARCFACE_TEMPLATE_112: [Point; 5] = [[38.7946, 52.1963], [74.0318, 52.0014], [56.5252, 72.2366], [42.0493, 92.8655], [71.2299, 92.7041]];
+pub const ARCFACE_TEMPLATE_112: [Point; 5] = [
+    [38.7946, 52.1963],
+    [74.0318, 52.0014],
+    [56.5252, 72.2366],
+    [42.0493, 92.8655],
+    [71.2299, 92.7041],
+];
 
 /// `frame_from_crop` of the ArcFace crop at `size_px` (112 for recognisers, 128 for the engine).
 /// `None` where the landmarks are not finite or fall into one point.
@@ -27,7 +33,11 @@ pub fn similarity(from: &[Point], to: &[Point]) -> Option<Affine> {
         return None;
     }
     let n = from.len() as f64;
-    let mean = |points: &[Point]| points.iter().fold([0.0_f64; 2], |m, p| [m[0] + f64::from(p[0]) / n, m[1] + f64::from(p[1]) / n]);
+    let mean = |points: &[Point]| {
+        points
+            .iter()
+            .fold([0.0_f64; 2], |m, p| [m[0] + f64::from(p[0]) / n, m[1] + f64::from(p[1]) / n])
+    };
     let (from_mean, to_mean) = (mean(from), mean(to));
     let (mut dot, mut cross, mut square) = (0.0, 0.0, 0.0);
     for (f, t) in from.iter().zip(to) {
@@ -44,8 +54,13 @@ pub fn similarity(from: &[Point], to: &[Point]) -> Option<Affine> {
     if a.hypot(b) < 1e-6 {
         return None;
     }
-    let shift = [to_mean[0] - a * from_mean[0] + b * from_mean[1], to_mean[1] - b * from_mean[0] - a * from_mean[1]];
-    Some(Affine { m: [a as f32, -b as f32, shift[0] as f32, b as f32, a as f32, shift[1] as f32] })
+    let shift = [
+        to_mean[0] - a * from_mean[0] + b * from_mean[1],
+        to_mean[1] - b * from_mean[0] - a * from_mean[1],
+    ];
+    Some(Affine {
+        m: [a as f32, -b as f32, shift[0] as f32, b as f32, a as f32, shift[1] as f32],
+    })
 }
 
 #[cfg(test)]

@@ -29,7 +29,10 @@ impl Auto {
     /// # Errors
     /// [`BackendError`]: model missing or altered, device that does not start.
     pub fn open(backend: &Backend) -> Result<Self, BackendError> {
-        Ok(Self { blaze: BlazeFace::open(backend)?, center: CenterFace::open(backend)? })
+        Ok(Self {
+            blaze: BlazeFace::open(backend)?,
+            center: CenterFace::open(backend)?,
+        })
     }
 }
 
@@ -76,7 +79,16 @@ mod tests {
 
     #[test]
     fn the_first_detectors_box_stands_and_new_faces_are_added() {
-        let at = |x0: f32, score| Detection { box_px: BoxPx { x0, y0: 0.0, x1: x0 + 10.0, y1: 10.0 }, score, landmarks: None };
+        let at = |x0: f32, score| Detection {
+            box_px: BoxPx {
+                x0,
+                y0: 0.0,
+                x1: x0 + 10.0,
+                y1: 10.0,
+            },
+            score,
+            landmarks: None,
+        };
         let joined = join(vec![at(0.0, 0.6)], vec![at(1.0, 0.9), at(50.0, 0.8)]);
         assert_eq!(joined, vec![at(0.0, 0.6), at(50.0, 0.8)]);
     }

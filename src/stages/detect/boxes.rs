@@ -31,7 +31,12 @@ mod tests {
 
     fn detection() -> impl Strategy<Value = Detection> {
         (0.0_f32..100.0, 0.0_f32..100.0, 1.0_f32..60.0, 1.0_f32..60.0, 0.0_f32..1.0).prop_map(|(x, y, w, h, score)| Detection {
-            box_px: BoxPx { x0: x, y0: y, x1: x + w, y1: y + h },
+            box_px: BoxPx {
+                x0: x,
+                y0: y,
+                x1: x + w,
+                y1: y + h,
+            },
             score,
             landmarks: None,
         })

@@ -19,15 +19,21 @@
 //!
 //! | frames | faces | glance | regular | thorough |
 //! |---|---|---|---|---|
-//! | talking head 512×512 | 14, 300 px | 1.00 at 0.29 | 1.00 at 0.48 | 1.00 at 0.69 (the same pass, warm) |
-//! | talking head 480×908 | 8, 136 px | 1.00 at 0.10 | 1.00 at 0.35 | 1.00 at 0.87 |
-//! | crowd montage 1280×720 | 305, from 20 px | 0.38 at 0.04 | 0.98 at 0.41 | 1.00 at 0.84 |
-//! | crowd montage 1920×1080 | 979, from 20 px | 0.09 at 0.06 | 0.88 at 0.28 | 1.00 at 1.41 |
+//! | five talking heads, 480×480 and 512×512 (14 frames each) | 70, from 238 px | 1.00 at 0.29 to 0.49 | 1.00 at 0.31 to 0.66 | 1.00 |
+//! | talking heads 360×288 and 400×300 (10 frames each) | 20, from 91 px | 1.00 | 1.00 | 1.00 |
+//! | portrait to full body 720×1080 | 13, from 101 px | 1.00 at 0.08 | 1.00 at 0.50 | 1.00 at 1.19 |
+//! | portrait to full body 480×908 | 10, from 148 px | 1.00 at 0.09 | 1.00 at 0.36 | 1.00 at 0.90 |
+//! | portrait to full body 720×1364 | 10, from 233 px | 1.00 at 0.06 | 1.00 at 0.38 | 1.00 at 1.62 |
+//! | crowd montage 1280×720 (4 frames) | 305, from 20 px | 0.38 at 0.04 | 0.98 at 0.41 | 1.00 at 0.84 |
+//! | crowd montage 1920×1080 (4 frames) | 979, from 20 px | 0.09 at 0.06 | 0.88 at 0.28 | 1.00 at 1.41 |
+//!
+//! (Debug build, two threads, a busy machine: shares are good to a third. Fitting the mesh to one face
+//! takes 0.3 to 1 of a glance.)
 //!
 //! So crowds of the smallest faces need a thorough look now and then; below 960 px a regular look
 //! with a smallest face of 16 px or less is the full pass.
 //!
-//! Limits: memory grows with the largest pass, about 0.9 GB for one at 1920×1080, which is why
+//! Limits: memory grows with the largest pass, about 0.5 GB for one at 1920×1080, which is why
 //! thorough looks are tiled at 1280 px.
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
@@ -76,7 +82,10 @@ impl CenterFace {
     /// # Errors
     /// [`BackendError`]: model missing or altered, device that does not start.
     pub fn open(backend: &Backend) -> Result<Self, BackendError> {
-        Ok(Self { session: backend.session(NAME)?, min_face_px: 20.0 })
+        Ok(Self {
+            session: backend.session(NAME)?,
+            min_face_px: 20.0,
+        })
     }
 
     /// One pass over a region at a scale, in network px per frame px; boxes in frame px.
@@ -85,14 +94,29 @@ impl CenterFace {
     /// [`DetectError`].
     pub fn look(&mut self, frame: &FrameView<'_>, region_px: &BoxPx, scale: f32, threshold: f32) -> Result<Vec<Detection>, DetectError> {
         let view = View::of_region(region_px, scale, MULTIPLE_PX);
-        let spec = CropSpec { width: 0, height: 0, layout: Layout::Nchw, order: ChannelOrder::Rgb, scale: 1.0, bias: 0.0 };
+        let spec = CropSpec {
+            width: 0,
+            height: 0,
+            layout: Layout::Nchw,
+            order: ChannelOrder::Rgb,
+            scale: 1.0,
+            bias: 0.0,
+        };
         let backend = of_backend(NAME);
         let input = self.session.input(&[1, 3, view.height, view.width]).map_err(&backend)?;
-        view.fill(frame, &spec, input).map_err(|source| DetectError::Frame { detector: NAME, source })?;
+        view.fill(frame, &spec, input)
+            .map_err(|source| DetectError::Frame { detector: NAME, source })?;
         self.session.run().map_err(&backend)?;
         let (rows, columns) = (view.height / STRIDE_PX, view.width / STRIDE_PX);
         let output = |index, channels| self.session.output(index, &[1, channels, rows, columns]).map_err(&backend);
-        let maps = Maps { rows, columns, heat: output(0, 1)?, scale: output(1, 2)?, offset: output(2, 2)?, landmarks: output(3, 10)? };
+        let maps = Maps {
+            rows,
+            columns,
+            heat: output(0, 1)?,
+            scale: output(1, 2)?,
+            offset: output(2, 2)?,
+            landmarks: output(3, 10)?,
+        };
         let found = maps.decode(threshold)?;
         Ok(suppress(found, NMS_IOU).into_iter().map(|d| view.to_frame(d)).collect())
     }
@@ -101,7 +125,11 @@ impl CenterFace {
         let all = whole(frame);
         let scale = (THOROUGH_FACE_PX / self.min_face_px).clamp(1.0, MAX_ENLARGEMENT);
         let coarse = COARSE_SIDE_PX / all.side();
-        let mut found = if coarse < 0.75 * scale { self.look(frame, &all, coarse, threshold)? } else { Vec::new() };
+        let mut found = if coarse < 0.75 * scale {
+            self.look(frame, &all, coarse, threshold)?
+        } else {
+            Vec::new()
+        };
         let (tile, overlap) = (TILE_PX / scale, OVERLAP_PX / scale);
         for (y0, y1) in spans(all.y1, tile, overlap) {
             for (x0, x1) in spans(all.x1, tile, overlap) {
@@ -131,8 +159,10 @@ impl Detector for CenterFace {
         if !region.is_valid() {
             return Ok(Vec::new());
         }
+        // Always one input size: a new size costs a new buffer and new plans in the runtime.
         let scale = (GLANCE_SIDE_PX / region.side()).min(MAX_ENLARGEMENT);
-        self.look(frame, &region, scale, threshold)
+        let side = GLANCE_SIDE_PX / scale;
+        self.look(frame, &BoxPx::around(region.center(), side, side), scale, threshold)
     }
 
     fn set_min_face_px(&mut self, min_face_px: u32) {
@@ -170,7 +200,12 @@ impl Maps<'_> {
     fn decode(&self, threshold: f32) -> Result<Vec<Detection>, DetectError> {
         let bad = |what: String| DetectError::BadOutput { detector: NAME, what };
         let cells = self.rows * self.columns;
-        for (name, data, channels) in [("heat map", self.heat, 1), ("scale", self.scale, 2), ("offset", self.offset, 2), ("landmarks", self.landmarks, 10)] {
+        for (name, data, channels) in [
+            ("heat map", self.heat, 1),
+            ("scale", self.scale, 2),
+            ("offset", self.offset, 2),
+            ("landmarks", self.landmarks, 10),
+        ] {
             if data.len() != channels * cells {
                 return Err(bad(format!("{name}: expected {} values, got {}", channels * cells, data.len())));
             }
@@ -188,13 +223,25 @@ impl Maps<'_> {
             let (row, column) = ((cell / self.columns) as f32, (cell % self.columns) as f32);
             let at = |map: &[f32], channel: usize| map[channel * cells + cell];
             let (height, width) = (at(self.scale, 0).exp() * stride, at(self.scale, 1).exp() * stride);
-            let center = [(column + 0.5 + at(self.offset, 1)) * stride, (row + 0.5 + at(self.offset, 0)) * stride];
+            let center = [
+                (column + 0.5 + at(self.offset, 1)) * stride,
+                (row + 0.5 + at(self.offset, 0)) * stride,
+            ];
             let box_px = BoxPx::around(center, width, height);
             if !box_px.is_valid() {
                 return Err(bad(format!("box: expected a finite size, got {width} x {height} px")));
             }
-            let point = |i: usize| [at(self.landmarks, 2 * i + 1) * width + box_px.x0, at(self.landmarks, 2 * i) * height + box_px.y0];
-            found.push(Detection { box_px, score: score.min(1.0), landmarks: Some(Landmarks5([point(0), point(1), point(2), point(3), point(4)])) });
+            let point = |i: usize| {
+                [
+                    at(self.landmarks, 2 * i + 1) * width + box_px.x0,
+                    at(self.landmarks, 2 * i) * height + box_px.y0,
+                ]
+            };
+            found.push(Detection {
+                box_px,
+                score: score.min(1.0),
+                landmarks: Some(Landmarks5([point(0), point(1), point(2), point(3), point(4)])),
+            });
         }
         Ok(found)
     }
@@ -221,7 +268,15 @@ mod tests {
     }
 
     fn decode(maps: &[Vec<f32>; 4]) -> Result<Vec<super::Detection>, DetectError> {
-        Maps { rows: 3, columns: 5, heat: &maps[0], scale: &maps[1], offset: &maps[2], landmarks: &maps[3] }.decode(0.5)
+        Maps {
+            rows: 3,
+            columns: 5,
+            heat: &maps[0],
+            scale: &maps[1],
+            offset: &maps[2],
+            landmarks: &maps[3],
+        }
+        .decode(0.5)
     }
 
     #[test]
@@ -230,9 +285,15 @@ mod tests {
         assert_eq!(found.len(), 1);
         let d = found[0];
         let close = |a: f32, b: f32| (a - b).abs() < 1e-3;
-        assert!(close(d.box_px.x0, -6.0) && close(d.box_px.x1, 26.0) && close(d.box_px.y0, -13.0) && close(d.box_px.y1, 27.0), "{d:?}");
+        assert!(
+            close(d.box_px.x0, -6.0) && close(d.box_px.x1, 26.0) && close(d.box_px.y0, -13.0) && close(d.box_px.y1, 27.0),
+            "{d:?}"
+        );
         let points = d.landmarks.expect("landmarks").0;
-        assert!(close(points[0][0], -6.0) && close(points[0][1], 7.0) && close(points[4][0], -6.0 + 0.4 * 32.0), "{points:?}");
+        assert!(
+            close(points[0][0], -6.0) && close(points[0][1], 7.0) && close(points[4][0], -6.0 + 0.4 * 32.0),
+            "{points:?}"
+        );
     }
 
     #[test]

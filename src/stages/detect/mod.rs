@@ -148,7 +148,10 @@ pub trait Detector: Send {
 /// A backend error in a detector's words: outputs of another shape are bad outputs.
 fn of_backend(detector: &'static str) -> impl Fn(BackendError) -> DetectError {
     move |source| match source {
-        BackendError::Shape { .. } => DetectError::BadOutput { detector, what: source.to_string() },
+        BackendError::Shape { .. } => DetectError::BadOutput {
+            detector,
+            what: source.to_string(),
+        },
         source => DetectError::Backend { detector, source },
     }
 }
@@ -157,13 +160,16 @@ fn of_backend(detector: &'static str) -> impl Fn(BackendError) -> DetectError {
 fn all_finite(detector: &'static str, what: &str, data: &[f32]) -> Result<(), DetectError> {
     match crate::backend::first_not_finite(data) {
         None => Ok(()),
-        Some(at) => Err(DetectError::BadOutput { detector, what: format!("{what}: expected finite numbers, got {} at {at} of {}", data[at], data.len()) }),
+        Some(at) => Err(DetectError::BadOutput {
+            detector,
+            what: format!("{what}: expected finite numbers, got {} at {at} of {}", data[at], data.len()),
+        }),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Detector, DetectorKind, Effort, open};
+    use super::{DetectorKind, Effort, open};
     use crate::backend::testing::{Picture, backend};
     use crate::frame::BoxPx;
 
@@ -175,7 +181,11 @@ mod tests {
         for kind in OWN {
             let mut detector = open(kind, &backend(), None).expect("opens");
             for effort in [Effort::Glance, Effort::Regular, Effort::Thorough] {
-                assert_eq!(detector.detect(&picture.view(), 0.5, effort).expect("an answer"), vec![], "{kind:?} {effort:?}");
+                assert_eq!(
+                    detector.detect(&picture.view(), 0.5, effort).expect("an answer"),
+                    vec![],
+                    "{kind:?} {effort:?}"
+                );
             }
         }
     }
@@ -189,10 +199,18 @@ mod tests {
                 for effort in [Effort::Glance, Effort::Regular, Effort::Thorough] {
                     // Nearly every cell counts as a face at this threshold: decoding and suppression under load.
                     let found = detector.detect(&picture.view(), 1e-6, effort).expect("an answer");
-                    assert!(found.iter().all(|d| d.box_px.is_valid() && (0.0..=1.0).contains(&d.score)), "{kind:?} {width}x{height}");
+                    assert!(
+                        found.iter().all(|d| d.box_px.is_valid() && (0.0..=1.0).contains(&d.score)),
+                        "{kind:?} {width}x{height}"
+                    );
                     assert!(found.windows(2).all(|w| kind == DetectorKind::Auto || w[0].score >= w[1].score));
                 }
-                let part = BoxPx { x0: -5.0, y0: -5.0, x1: 40.0, y1: 30.0 };
+                let part = BoxPx {
+                    x0: -5.0,
+                    y0: -5.0,
+                    x1: 40.0,
+                    y1: 30.0,
+                };
                 detector.detect_in(&picture.view(), part, 0.5).expect("an answer about a part");
             }
         }
@@ -205,7 +223,10 @@ mod tests {
             assert!(error.contains("detector-model"), "{error}");
         }
         let mesh = backend().models().folder().join("face_mesh.onnx");
-        let error = open(DetectorKind::Scrfd, &backend(), Some(&mesh)).err().expect("no SCRFD").to_string();
+        let error = open(DetectorKind::Scrfd, &backend(), Some(&mesh))
+            .err()
+            .expect("no SCRFD")
+            .to_string();
         assert!(error.contains("expected 6 or 9 outputs, got 2"), "{error}");
     }
 }

@@ -61,13 +61,27 @@ impl Scrfd {
         Ok(Self { session, fixed })
     }
 
-    fn look(&mut self, frame: &FrameView<'_>, region_px: &BoxPx, threshold: f32, free_side_px: usize) -> Result<Vec<Detection>, DetectError> {
+    fn look(
+        &mut self,
+        frame: &FrameView<'_>,
+        region_px: &BoxPx,
+        threshold: f32,
+        free_side_px: usize,
+    ) -> Result<Vec<Detection>, DetectError> {
         let (width, height) = self.fixed.unwrap_or((free_side_px, free_side_px));
         let view = View::letterbox(region_px, width, height);
-        let spec = CropSpec { width: 0, height: 0, layout: Layout::Nchw, order: ChannelOrder::Rgb, scale: 1.0 / 128.0, bias: -127.5 / 128.0 };
+        let spec = CropSpec {
+            width: 0,
+            height: 0,
+            layout: Layout::Nchw,
+            order: ChannelOrder::Rgb,
+            scale: 1.0 / 128.0,
+            bias: -127.5 / 128.0,
+        };
         let backend = of_backend(NAME);
         let input = self.session.input(&[1, 3, height, width]).map_err(&backend)?;
-        view.fill(frame, &spec, input).map_err(|source| DetectError::Frame { detector: NAME, source })?;
+        view.fill(frame, &spec, input)
+            .map_err(|source| DetectError::Frame { detector: NAME, source })?;
         self.session.run().map_err(&backend)?;
         let mut outputs = Vec::with_capacity(9);
         for index in 0..self.session.output_names().len() {
@@ -92,7 +106,17 @@ impl Detector for Scrfd {
             let (w, h) = (all.x1 / 2.0, all.y1 / 2.0);
             for (column, row) in (0..9).map(|i| (i % 3, i / 3)) {
                 let (x0, y0) = (column as f32 * w / 2.0, row as f32 * h / 2.0);
-                found.extend(self.look(frame, &BoxPx { x0, y0, x1: x0 + w, y1: y0 + h }, threshold, side)?);
+                found.extend(self.look(
+                    frame,
+                    &BoxPx {
+                        x0,
+                        y0,
+                        x1: x0 + w,
+                        y1: y0 + h,
+                    },
+                    threshold,
+                    side,
+                )?);
             }
         }
         Ok(suppress(found, NMS_IOU))
@@ -113,7 +137,9 @@ fn input_size(shape: &[i64]) -> Result<Option<(usize, usize)>, String> {
         [_, 3, h, w] if h < 1 && w < 1 => Ok(None),
         [_, 3, h, w] => match (side(h), side(w)) {
             (Some(h), Some(w)) => Ok(Some((w, h))),
-            _ => Err(format!("input: expected sides of 32 to {MAX_SIDE_PX} px in steps of 32, got {shape:?}")),
+            _ => Err(format!(
+                "input: expected sides of 32 to {MAX_SIDE_PX} px in steps of 32, got {shape:?}"
+            )),
         },
         _ => Err(format!("input: expected [n, 3, height, width], got {shape:?}")),
     }
@@ -123,14 +149,24 @@ fn input_size(shape: &[i64]) -> Result<Option<(usize, usize)>, String> {
 fn decode(outputs: &[(Vec<i64>, &[f32])], width: usize, height: usize, threshold: f32) -> Result<Vec<Detection>, DetectError> {
     let bad = |what: String| DetectError::BadOutput { detector: NAME, what };
     let find = |anchors: usize, values: usize| {
-        outputs.iter().find(|(shape, data)| shape.last() == Some(&(values as i64)) && data.len() == anchors * values).map(|(_, data)| *data)
+        outputs
+            .iter()
+            .find(|(shape, data)| shape.last() == Some(&(values as i64)) && data.len() == anchors * values)
+            .map(|(_, data)| *data)
     };
     let with_points = outputs.len() == 9;
     let mut found = Vec::new();
     for stride in STRIDES_PX {
         let (rows, columns) = (height / stride, width / stride);
         let anchors = rows * columns * ANCHORS_A_CELL;
-        let need = |values: usize, name: &str| find(anchors, values).ok_or_else(|| bad(format!("stride {stride}: expected {name} of shape [{anchors}, {values}], got {:?}", outputs.iter().map(|(s, _)| s).collect::<Vec<_>>())));
+        let need = |values: usize, name: &str| {
+            find(anchors, values).ok_or_else(|| {
+                bad(format!(
+                    "stride {stride}: expected {name} of shape [{anchors}, {values}], got {:?}",
+                    outputs.iter().map(|(s, _)| s).collect::<Vec<_>>()
+                ))
+            })
+        };
         let scores = need(1, "scores")?;
         let boxes = need(4, "boxes")?;
         let points = if with_points { Some(need(10, "points")?) } else { None };
@@ -148,13 +184,26 @@ fn decode(outputs: &[(Vec<i64>, &[f32])], width: usize, height: usize, threshold
             let cell = anchor / ANCHORS_A_CELL;
             let at = [(cell % columns) as f32 * step, (cell / columns) as f32 * step];
             let d = |i: usize| boxes[anchor * 4 + i] * step;
-            let box_px = BoxPx { x0: at[0] - d(0), y0: at[1] - d(1), x1: at[0] + d(2), y1: at[1] + d(3) };
+            let box_px = BoxPx {
+                x0: at[0] - d(0),
+                y0: at[1] - d(1),
+                x1: at[0] + d(2),
+                y1: at[1] + d(3),
+            };
             // Upside-down or empty: two negative distances would otherwise pass as a small box.
             if !box_px.is_valid() || box_px.x1 <= box_px.x0 || box_px.y1 <= box_px.y0 {
                 return Err(bad(format!("box: expected a positive size, got {box_px:?}")));
             }
-            let landmarks = points.map(|p| Landmarks5(std::array::from_fn(|i| [at[0] + p[anchor * 10 + 2 * i] * step, at[1] + p[anchor * 10 + 2 * i + 1] * step])));
-            found.push(Detection { box_px, score: score.min(1.0), landmarks });
+            let landmarks = points.map(|p| {
+                Landmarks5(std::array::from_fn(|i| {
+                    [at[0] + p[anchor * 10 + 2 * i] * step, at[1] + p[anchor * 10 + 2 * i + 1] * step]
+                }))
+            });
+            found.push(Detection {
+                box_px,
+                score: score.min(1.0),
+                landmarks,
+            });
         }
     }
     Ok(found)
@@ -198,7 +247,15 @@ mod tests {
     fn an_anchor_becomes_its_box_and_points() {
         let found = run(&one_face()).expect("good outputs");
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].box_px, BoxPx { x0: 16.0, y0: 8.0, x1: 40.0, y1: 32.0 });
+        assert_eq!(
+            found[0].box_px,
+            BoxPx {
+                x0: 16.0,
+                y0: 8.0,
+                x1: 40.0,
+                y1: 32.0
+            }
+        );
         let points = found[0].landmarks.expect("points").0;
         assert_eq!((points[0], points[1]), ([24.0, 16.0], [32.0, 16.0]));
     }

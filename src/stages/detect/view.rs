@@ -23,15 +23,26 @@ impl View {
     /// A region at a scale, padded to the right and below to a multiple of `multiple`. What lies
     /// outside the frame is its border repeated.
     pub(super) fn of_region(region: &BoxPx, scale: f32, multiple: usize) -> Self {
-        let side = |length: f32| ((length * scale).ceil().max(1.0) as usize).div_ceil(multiple) * multiple;
-        Self { origin_px: [region.x0, region.y0], scale, width: side(region.width()), height: side(region.height()) }
+        // The hundredth keeps a product that rounds up by a bit from costing a whole multiple.
+        let side = |length: f32| ((length * scale - 0.01).ceil().max(1.0) as usize).div_ceil(multiple) * multiple;
+        Self {
+            origin_px: [region.x0, region.y0],
+            scale,
+            width: side(region.width()),
+            height: side(region.height()),
+        }
     }
 
     /// A region letterboxed into a fixed size, centred.
     pub(super) fn letterbox(region: &BoxPx, width: usize, height: usize) -> Self {
         let scale = (width as f32 / region.width()).min(height as f32 / region.height());
         let [cx, cy] = region.center();
-        Self { origin_px: [cx - width as f32 / scale / 2.0, cy - height as f32 / scale / 2.0], scale, width, height }
+        Self {
+            origin_px: [cx - width as f32 / scale / 2.0, cy - height as f32 / scale / 2.0],
+            scale,
+            width,
+            height,
+        }
     }
 
     /// The map from network px to frame px.
@@ -42,7 +53,16 @@ impl View {
 
     /// Fills a network's input.
     pub(super) fn fill(&self, frame: &FrameView<'_>, spec: &CropSpec, out: &mut [f32]) -> Result<(), KernelError> {
-        crop_affine(frame, &self.frame_from_net(), &CropSpec { width: self.width, height: self.height, ..*spec }, out)
+        crop_affine(
+            frame,
+            &self.frame_from_net(),
+            &CropSpec {
+                width: self.width,
+                height: self.height,
+                ..*spec
+            },
+            out,
+        )
     }
 
     /// A detection in network px as one in frame px.
@@ -50,13 +70,22 @@ impl View {
         let map = self.frame_from_net();
         let [x0, y0] = map.apply([d.box_px.x0, d.box_px.y0]);
         let [x1, y1] = map.apply([d.box_px.x1, d.box_px.y1]);
-        Detection { box_px: BoxPx { x0, y0, x1, y1 }, score: d.score, landmarks: d.landmarks.map(|l| Landmarks5(l.0.map(|p| map.apply(p)))) }
+        Detection {
+            box_px: BoxPx { x0, y0, x1, y1 },
+            score: d.score,
+            landmarks: d.landmarks.map(|l| Landmarks5(l.0.map(|p| map.apply(p)))),
+        }
     }
 }
 
 /// The whole frame.
 pub(super) fn whole(frame: &FrameView<'_>) -> BoxPx {
-    BoxPx { x0: 0.0, y0: 0.0, x1: frame.width() as f32, y1: frame.height() as f32 }
+    BoxPx {
+        x0: 0.0,
+        y0: 0.0,
+        x1: frame.width() as f32,
+        y1: frame.height() as f32,
+    }
 }
 
 #[cfg(test)]
@@ -67,20 +96,77 @@ mod tests {
 
     #[test]
     fn a_letterbox_centres_and_comes_back() {
-        let view = View::letterbox(&BoxPx { x0: 0.0, y0: 0.0, x1: 640.0, y1: 320.0 }, 128, 128);
+        let view = View::letterbox(
+            &BoxPx {
+                x0: 0.0,
+                y0: 0.0,
+                x1: 640.0,
+                y1: 320.0,
+            },
+            128,
+            128,
+        );
         assert_eq!(view.scale, 0.2);
-        let net = Detection { box_px: BoxPx { x0: 0.0, y0: 32.0, x1: 128.0, y1: 96.0 }, score: 1.0, landmarks: Some(Landmarks5([[64.0, 64.0]; 5])) };
+        let net = Detection {
+            box_px: BoxPx {
+                x0: 0.0,
+                y0: 32.0,
+                x1: 128.0,
+                y1: 96.0,
+            },
+            score: 1.0,
+            landmarks: Some(Landmarks5([[64.0, 64.0]; 5])),
+        };
         let got = view.to_frame(net);
-        let want = BoxPx { x0: 0.0, y0: 0.0, x1: 640.0, y1: 320.0 };
+        let want = BoxPx {
+            x0: 0.0,
+            y0: 0.0,
+            x1: 640.0,
+            y1: 320.0,
+        };
         assert!((got.box_px.iou(&want) - 1.0).abs() < 1e-5, "{got:?}");
-        assert!(got.landmarks.is_some_and(|l| (l.0[0][0] - 320.0).abs() < 1e-3 && (l.0[0][1] - 160.0).abs() < 1e-3));
+        assert!(
+            got.landmarks
+                .is_some_and(|l| (l.0[0][0] - 320.0).abs() < 1e-3 && (l.0[0][1] - 160.0).abs() < 1e-3)
+        );
     }
 
     #[test]
     fn sizes_are_padded_up_to_the_multiple_and_never_zero() {
-        let view = View::of_region(&BoxPx { x0: 5.0, y0: 0.0, x1: 365.0, y1: 288.0 }, 1.0, 32);
+        let view = View::of_region(
+            &BoxPx {
+                x0: 5.0,
+                y0: 0.0,
+                x1: 365.0,
+                y1: 288.0,
+            },
+            1.0,
+            32,
+        );
         assert_eq!((view.width, view.height), (384, 288));
-        let view = View::of_region(&BoxPx { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, 0.5, 32);
+        let view = View::of_region(
+            &BoxPx {
+                x0: 0.0,
+                y0: 0.0,
+                x1: 1.0,
+                y1: 1.0,
+            },
+            0.5,
+            32,
+        );
         assert_eq!((view.width, view.height), (32, 32));
+        for side in [33.3_f32, 107.1, 160.0, 333.3] {
+            let view = View::of_region(
+                &BoxPx {
+                    x0: 7.7,
+                    y0: 0.3,
+                    x1: 7.7 + side,
+                    y1: 0.3 + side,
+                },
+                320.0 / side,
+                32,
+            );
+            assert_eq!((view.width, view.height), (320, 320), "{side}");
+        }
     }
 }

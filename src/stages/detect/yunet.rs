@@ -33,7 +33,10 @@ impl YuNet {
     /// # Errors
     /// [`BackendError::Model`] where OpenCV cannot read it.
     pub fn open(file: &Path) -> Result<Self, BackendError> {
-        Ok(Self { network: FaceDetectorYn::open(NAME, file)?, picture: Vec::new() })
+        Ok(Self {
+            network: FaceDetectorYn::open(NAME, file)?,
+            picture: Vec::new(),
+        })
     }
 }
 
@@ -51,11 +54,15 @@ impl Detector for YuNet {
         let all = whole(frame);
         let view = View::of_region(&all, (longest / all.side()).min(1.0), MULTIPLE_PX);
         self.picture.resize(3 * view.width * view.height, 0);
-        crop_affine_u8(frame, &view.frame_from_net(), view.width, view.height, &mut self.picture).map_err(|source| DetectError::Frame { detector: NAME, source })?;
+        crop_affine_u8(frame, &view.frame_from_net(), view.width, view.height, &mut self.picture)
+            .map_err(|source| DetectError::Frame { detector: NAME, source })?;
         for pixel in self.picture.chunks_exact_mut(3) {
             pixel.swap(0, 2); // OpenCV wants blue first
         }
-        let rows = self.network.detect(&self.picture, view.width, view.height, threshold).map_err(of_backend(NAME))?;
+        let rows = self
+            .network
+            .detect(&self.picture, view.width, view.height, threshold)
+            .map_err(of_backend(NAME))?;
         Ok(decode(&rows, threshold)?.into_iter().map(|d| view.to_frame(d)).collect())
     }
 }
@@ -69,13 +76,28 @@ fn decode(rows: &[f32], threshold: f32) -> Result<Vec<Detection>, DetectError> {
     all_finite(NAME, "faces", rows)?;
     let mut found = Vec::new();
     for row in rows.chunks_exact(VALUES) {
-        let (box_px, score) = (BoxPx { x0: row[0], y0: row[1], x1: row[0] + row[2], y1: row[1] + row[3] }, row[14]);
+        let (box_px, score) = (
+            BoxPx {
+                x0: row[0],
+                y0: row[1],
+                x1: row[0] + row[2],
+                y1: row[1] + row[3],
+            },
+            row[14],
+        );
         if !box_px.is_valid() || !(-1e-3..=1.001).contains(&score) {
-            return Err(bad(format!("expected a positive size and a probability, got {} x {} px, {score}", row[2], row[3])));
+            return Err(bad(format!(
+                "expected a positive size and a probability, got {} x {} px, {score}",
+                row[2], row[3]
+            )));
         }
         if score >= threshold {
             let landmarks = Some(Landmarks5(std::array::from_fn(|i| [row[4 + 2 * i], row[5 + 2 * i]])));
-            found.push(Detection { box_px, score: score.min(1.0), landmarks });
+            found.push(Detection {
+                box_px,
+                score: score.min(1.0),
+                landmarks,
+            });
         }
     }
     Ok(found)
@@ -87,12 +109,22 @@ mod tests {
     use crate::backend::BackendError;
     use crate::frame::BoxPx;
 
-    const ROW: [f32; 15] = [10.0, 20.0, 30.0, 40.0, 15.0, 30.0, 35.0, 31.0, 25.0, 40.0, 18.0, 50.0, 32.0, 51.0, 0.9];
+    const ROW: [f32; 15] = [
+        10.0, 20.0, 30.0, 40.0, 15.0, 30.0, 35.0, 31.0, 25.0, 40.0, 18.0, 50.0, 32.0, 51.0, 0.9,
+    ];
 
     #[test]
     fn a_row_becomes_its_box_and_points() {
         let found = decode(&ROW, 0.5).expect("good row");
-        assert_eq!(found[0].box_px, BoxPx { x0: 10.0, y0: 20.0, x1: 40.0, y1: 60.0 });
+        assert_eq!(
+            found[0].box_px,
+            BoxPx {
+                x0: 10.0,
+                y0: 20.0,
+                x1: 40.0,
+                y1: 60.0
+            }
+        );
         assert_eq!(found[0].landmarks.expect("points").0[4], [32.0, 51.0]);
         assert!(decode(&ROW, 0.95).expect("good row").is_empty());
         assert!(decode(&[], 0.5).expect("no faces").is_empty());

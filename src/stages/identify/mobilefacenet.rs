@@ -35,19 +35,34 @@ impl MobileFaceNet {
     /// # Errors
     /// [`BackendError`]: model missing or altered, device that does not start.
     pub fn open(backend: &Backend) -> Result<Self, BackendError> {
-        let thresholds = backend.models().entry(NAME)?.thresholds.as_ref().ok_or_else(|| BackendError::Model {
-            name: NAME.to_owned(),
-            path: backend.models().folder().join("manifest.toml").display().to_string(),
-            why: "no thresholds".to_owned(),
-            remedy: "restore the manifest from the release or the repository".to_owned(),
-        })?;
+        let thresholds = backend
+            .models()
+            .entry(NAME)?
+            .thresholds
+            .as_ref()
+            .ok_or_else(|| BackendError::Model {
+                name: NAME.to_owned(),
+                path: backend.models().folder().join("manifest.toml").display().to_string(),
+                why: "no thresholds".to_owned(),
+                remedy: "restore the manifest from the release or the repository".to_owned(),
+            })?;
         let same_person_cos = thresholds.far_1e_3.threshold;
-        Ok(Self { session: backend.session(NAME)?, same_person_cos })
+        Ok(Self {
+            session: backend.session(NAME)?,
+            same_person_cos,
+        })
     }
 
     fn run(&mut self, frame: &FrameView<'_>, maps: &[Affine]) -> Result<Vec<Embedding>, IdentifyError> {
         let n = maps.len();
-        let spec = CropSpec { width: SIDE_PX, height: SIDE_PX, layout: Layout::Nhwc, order: ChannelOrder::Rgb, scale: 1.0 / 128.0, bias: -127.5 / 128.0 };
+        let spec = CropSpec {
+            width: SIDE_PX,
+            height: SIDE_PX,
+            layout: Layout::Nhwc,
+            order: ChannelOrder::Rgb,
+            scale: 1.0 / 128.0,
+            bias: -127.5 / 128.0,
+        };
         let input = self.session.input(&[n, SIDE_PX, SIDE_PX, 3])?;
         for (map, out) in maps.iter().zip(input.chunks_exact_mut(SIDE_PX * SIDE_PX * 3)) {
             crop_affine(frame, map, &spec, out)?;
@@ -71,7 +86,10 @@ impl Recogniser for MobileFaceNet {
     }
 
     fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError> {
-        let map = |l: &Landmarks5| crate::stages::align::arcface_crop(l, SIDE_PX as u32).ok_or_else(|| IdentifyError::BadOutput(format!("landmarks: expected five distinct finite points, got {:?}", l.0)));
+        let map = |l: &Landmarks5| {
+            crate::stages::align::arcface_crop(l, SIDE_PX as u32)
+                .ok_or_else(|| IdentifyError::BadOutput(format!("landmarks: expected five distinct finite points, got {:?}", l.0)))
+        };
         let maps = faces.iter().map(map).collect::<Result<Vec<_>, _>>()?;
         let mut embeddings = Vec::with_capacity(maps.len());
         for batch in maps.chunks(BATCH) {
@@ -84,11 +102,16 @@ impl Recogniser for MobileFaceNet {
 /// One row as a unit vector.
 fn normalise(values: &[f32]) -> Result<Embedding, IdentifyError> {
     if let Some(at) = first_not_finite(values) {
-        return Err(IdentifyError::BadOutput(format!("embedding: expected finite numbers, got {} at {at}", values[at])));
+        return Err(IdentifyError::BadOutput(format!(
+            "embedding: expected finite numbers, got {} at {at}",
+            values[at]
+        )));
     }
     let norm = values.iter().map(|v| v * v).sum::<f32>().sqrt();
     if !(norm.is_finite() && norm >= MIN_NORM) {
-        return Err(IdentifyError::BadOutput(format!("embedding: expected a norm of at least {MIN_NORM}, got {norm}")));
+        return Err(IdentifyError::BadOutput(format!(
+            "embedding: expected a norm of at least {MIN_NORM}, got {norm}"
+        )));
     }
     Ok(Embedding(values.iter().map(|v| v / norm).collect()))
 }
@@ -123,8 +146,14 @@ mod tests {
             assert!((norm - 1.0).abs() < 1e-5 && embedding.0.len() == DIMENSION);
             assert!(embedding.cos(&alone[0]).expect("one length") > 0.9999);
         }
-        assert!(together[0].cos(&together[9]).expect("one length") < 0.9999, "different crops differ");
-        assert!(recogniser.embed(&picture.view(), &[Landmarks5([[1.0, 1.0]; 5])]).is_err(), "no crop");
+        assert!(
+            together[0].cos(&together[9]).expect("one length") < 0.9999,
+            "different crops differ"
+        );
+        assert!(
+            recogniser.embed(&picture.view(), &[Landmarks5([[1.0, 1.0]; 5])]).is_err(),
+            "no crop"
+        );
         assert!((0.3..0.7).contains(&recogniser.same_person_cos()));
     }
 
