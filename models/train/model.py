@@ -93,7 +93,9 @@ class Denoiser(nn.Module):
 
     def forward(self, x, prior, lam, identity, identity_mask, attributes):
         e = self.t(lambda_features(lam)) + self.id(torch.cat([identity * identity_mask * self.scale, identity_mask], 1)) + self.at(attributes)
-        e = F.silu(e)
+        return prior + self.residual(x, prior, F.silu(e))
+
+    def residual(self, x, prior, e):
         h = self.inp(torch.cat([x, prior], 1))
         k1 = self.d1(h, e)
         h = self.x1(k1)
@@ -107,24 +109,44 @@ class Denoiser(nn.Module):
         h = torch.cat([F.interpolate(self.u1c(h), scale_factor=2.0, mode="nearest"), k1], 1)
         for r in self.u1:
             h = r(h, e)
-        return prior + self.out(F.silu(self.n(h)))
+        return self.out(F.silu(self.n(h)))
 
 
 class IdentityVAE(nn.Module):
-    """Unit embedding 192 <-> latent 64. Its latent space is where orthogonal identities are drawn."""
+    """Unit embedding 192 <-> latent 64. Its latent space is where orthogonal identities are drawn.
 
-    def __init__(self, identity=192, latent=64, width=384):
+    Linear maps plus a small correction: the linear part starts as the whitened principal components of the training
+    embeddings (the optimum of a linear VAE), so that training only has to refine it."""
+
+    def __init__(self, identity=192, latent=64, width=128):
         super().__init__()
         self.latent = latent
-        self.enc = nn.Sequential(nn.Linear(identity, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 2 * latent))
-        self.dec = nn.Sequential(nn.Linear(latent, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, identity))
+        self.lin, self.back = nn.Linear(identity, latent), nn.Linear(latent, identity)
+        self.enc = nn.Sequential(nn.Linear(identity, width), nn.SiLU(), nn.Linear(width, 2 * latent))
+        self.dec = nn.Sequential(nn.Linear(latent, width), nn.SiLU(), nn.Linear(width, identity))
+        for m in (self.enc[2], self.dec[2]):
+            nn.init.zeros_(m.weight)
+            nn.init.zeros_(m.bias)
+        self.enc[2].bias.data[latent:] = -3.0
         self.scale = identity ** 0.5
 
+    @torch.no_grad()
+    def start_from(self, e):
+        mean = e.mean(0)
+        _, s, v = torch.linalg.svd(e - mean, full_matrices=False)
+        sd = (s / len(e) ** 0.5)[: self.latent]
+        v = v[: self.latent]
+        self.lin.weight.copy_(v / sd[:, None])
+        self.lin.bias.copy_(-(v / sd[:, None]) @ mean)
+        self.back.weight.copy_((v * sd[:, None]).T)
+        self.back.bias.copy_(mean)
+
     def encode(self, e):
-        return self.enc(e * self.scale).chunk(2, 1)
+        m, ls = self.enc(e * self.scale).chunk(2, 1)
+        return self.lin(e) + m, ls
 
     def decode(self, z):
-        d = self.dec(z)
+        d = self.back(z) + self.dec(z)
         return d / (d.pow(2).sum(1, keepdim=True) + 1e-8).sqrt()
 
 
