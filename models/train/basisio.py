@@ -43,6 +43,7 @@ def write_basis(out, canonical, tri, tri_all, mask, textures, mean, modes, sd, p
     np.concatenate([openings, tri]).astype("<u2").tofile(os.path.join(out, "triangles.u16le"))
     for i, l in enumerate(labels):
         text.append("[[texture]]\n" + "".join(f"{k} = {l[k]}\n" for k in ("sex", "group", "age", "age_min", "age_max", "contributors", "per_texel", "nearest_contributor_cos", "far_1e3_cos")))
+    text.append("# Constants of the composite recipe (models/train/README.md).\n[composite]\n" + "".join(f"{k} = {v}\n" for k, v in cfg["composite"].items()))
     with open(os.path.join(out, "basis.toml"), "w") as f:
         f.write("\n".join(text))
 
