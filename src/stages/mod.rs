@@ -1,6 +1,9 @@
 //! One folder a stage. A stage knows [`crate::frame`] and [`crate::backend`], never a sibling.
 
 pub mod align;
+pub mod denoise;
 pub mod detect;
 pub mod identify;
+pub mod invert;
+pub mod reconstruct;
 pub mod track;
