@@ -257,7 +257,7 @@ mod tests {
             ScheduleSpec::LinearLambda { lambda_min: -4.0, lambda_max: 6.0 },
         ] {
             let schedule = Schedule::new(spec).expect("valid");
-            for i in -30..30 {
+            for i in -26..30 {
                 let asked = f64::from(i) * 0.1;
                 let level = schedule.level_at_lambda(asked);
                 assert!((level.lambda - asked).abs() < 1e-9, "{spec:?} λ {asked}");

@@ -219,7 +219,7 @@ def cases():
         yield f"rescale residual {solver}", {**BASE, **MODES["ksame"], "solver": solver, "rescale": 0.5, "guidance": 2.0}
         yield f"turbo shift {solver}", {**BASE, "solver": solver, "shift": "one-step-lower", "steps": 3, "guidance": 2.0}
         yield f"even in lambda {solver}", {**BASE, "schedule": COSINE, "solver": solver, "spacing": {"rule": "lambda", "start": -0.5, "end": 2.0}, "steps": 5, "prediction": "v"}
-        yield f"residual with a mask {solver}", {**BASE, "solver": solver, "residual_guidance": True, "mask": "plane", "steps": 5}
+        yield f"residual with a mask {solver}", {**BASE, "solver": solver, "residual_guidance": True, "guidance": 0.5, "mask": "plane", "steps": 5}
     paper = {"steps": 100, "pinned": False}
     yield "nullface-paper", {**BASE, **paper, "spacing": {"rule": "ddim", "skip": 0.7}, "guidance": 10.0, "mask": "plane", "mask_delay": 10, "drop_final_residual": True}
     yield "reverse-paper", {**BASE, **MODES["reverse"], **paper, "steps": 50, "solver": "sde-dpmpp-2m", "spacing": {"rule": "linspace", "skip": 0.7}, "guidance": -10.0}
