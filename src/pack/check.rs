@@ -74,7 +74,8 @@ fn crop_and_latent(m: &Manifest) -> Result<(), PackError> {
         }
         LatentKind::Autoencoder => {
             named(m, "latent.encoder", latent.encoder.as_deref().unwrap_or_default())?;
-            named(m, "latent.decoder", latent.decoder.as_deref().unwrap_or_default())
+            named(m, "latent.decoder", latent.decoder.as_deref().unwrap_or_default())?;
+            Ok(())
         }
     }
 }
