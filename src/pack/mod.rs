@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-pub use check::{MAX_CHANNELS, MAX_CROP_PX, MAX_FILE_BYTES, MAX_FILES, MAX_TEXT, MAX_VECTOR, MAX_WORDS};
+pub use check::{MAX_CHANNELS, MAX_CROP_PX, MAX_FILE_BYTES, MAX_FILES, MAX_NAME, MAX_TEXT, MAX_VECTOR, MAX_WORDS};
 pub use error::PackError;
 pub use manifest::{
     AttributeSpec, AttributesSpec, BasisSpec, CropSpec, DenoiserInputs, DenoiserSpec, Dim, Dtype, FileSpec, IdentitySpec, IdentityVaeSpec, Interface, LatentKind, LatentSpec, Manifest, NullIdentity, Precision,

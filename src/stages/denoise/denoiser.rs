@@ -125,6 +125,13 @@ impl Denoiser {
         Self::default()
     }
 
+    /// Bytes held in buffers: grows to the largest frame seen and stays there.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> usize {
+        let own = [&self.first, &self.later, &self.trajectory, &self.delta, &self.history, &self.x_hat];
+        self.rows.capacity_bytes() + own.iter().map(|v| v.capacity() * size_of::<f32>()).sum::<usize>()
+    }
+
     /// Inverts the deterministic solver alone; the chain is `[face][step][latent]`, noisiest first.
     ///
     /// # Errors

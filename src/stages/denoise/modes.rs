@@ -111,7 +111,7 @@ impl ModeSettings {
         drop_final_residual: true,
         timestep_shift: TimestepShift::None,
         from_prior: false,
-        inversion: InversionOptions { iterations: 3, sweeps: 3 },
+        inversion: InversionOptions { iterations: 2, sweeps: 8 },
     };
 
     /// Reverse Personalization as published.

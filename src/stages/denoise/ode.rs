@@ -11,8 +11,11 @@
 //! of the chain in one batched call, then the chain of second-order steps solved again with them. The
 //! sweeps converge to the exact inverse of the multistep solver.
 //!
-//! Limits: converges where the network is smooth against the step (a contraction); what is left over
-//! is the bracket's to carry, so the edit stays exact at w = 0 whatever the number of iterations.
+//! Measured with smooth test denoisers from λ = −.8: the error falls by about .7 a sweep; damping the
+//! sweeps makes them slower, more first-order iterations gain less than sweeps do.
+//!
+//! Limits: converges where the network is smooth against the step (a contraction), and a data-predicting
+//! network may have no exact inverse at all, since it need not be able to return x_0; what is left over is the bracket's to carry, so the edit stays exact at w = 0 whatever the number of iterations.
 
 use super::denoiser::ReferenceFace;
 use super::model::{ModelError, NoiseModel, RowShape};
@@ -32,7 +35,7 @@ pub struct InversionOptions {
 
 impl Default for InversionOptions {
     fn default() -> Self {
-        Self { iterations: 3, sweeps: 3 }
+        Self { iterations: 2, sweeps: 8 }
     }
 }
 

@@ -23,6 +23,11 @@ impl Rows {
         }
     }
 
+    /// Bytes held.
+    pub(super) fn capacity_bytes(&self) -> usize {
+        [&self.x, &self.time, &self.lambda, &self.identity, &self.identity_mask, &self.attributes, &self.text, &self.prior].iter().map(|v| v.capacity() * size_of::<f32>()).sum()
+    }
+
     /// Adds a row. A missing composite is zeros: what training shows where it drops the prior.
     pub(super) fn push(&mut self, shape: &RowShape, x: &[f32], told: Level, condition: &Condition, prior: Option<&[f32]>) {
         self.x.extend_from_slice(x);
