@@ -174,7 +174,6 @@ fn the_deterministic_solver_comes_back_from_its_inversion() {
             }
             errors.push(worst);
         }
-        println!("{steps} steps: naive {}, default {}, many sweeps {}", errors[0], errors[1], errors[2]);
         assert!(errors[1] < bound, "{steps} steps: {errors:?}");
         assert!(errors[1] < errors[0] / 3.0, "{steps} steps: sweeps gained too little, {errors:?}");
         assert!(errors[2] < errors[1] * CONVERGED, "{steps} steps: sweeps do not converge, {errors:?}");

@@ -1,7 +1,7 @@
 //! The analytic denoiser of the golden numbers, and random faces for the properties.
 
 // Each test binary uses its own part of this.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::expect_used)]
 
 use nullface::secret::{Purpose, SessionSecret};
 use nullface::stages::denoise::{Batch, Condition, Denoiser, EditFace, EditOptions, InversionOptions, ModelError, NoiseModel, Prediction, ReferenceFace, RowShape, Schedule, ScheduleSpec, Solver, Spacing, StepPlan, TimestepShift};

@@ -50,6 +50,7 @@ pub struct TargetError {
 ///
 /// # Errors
 /// An embedding that is empty, not finite or not of unit length; a composite's of another length.
+#[allow(clippy::too_many_arguments)]
 pub fn target(
     policy: IdentityPolicy,
     e: &[f32],

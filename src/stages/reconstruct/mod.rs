@@ -84,7 +84,7 @@ impl LatentCodec {
     /// that cannot be undone.
     pub fn new(codec: Codec, size_px: usize, latent_len: usize, scale: f32, shift: f32) -> Result<Self, ReconstructError> {
         if let Codec::SpaceToDepth { factor } = codec {
-            if factor == 0 || size_px % factor != 0 {
+            if factor == 0 || !size_px.is_multiple_of(factor) {
                 return Err(ReconstructError::Size { what: "crop size's remainder by the factor", expected: 0, got: size_px.checked_rem(factor).unwrap_or(size_px) });
             }
             check("latent length", 3 * size_px * size_px, latent_len)?;
