@@ -40,6 +40,11 @@ pub(super) fn check(m: &Manifest) -> Result<Schedule, PackError> {
         field("identity_vae.latent", (2..=MAX_VECTOR).contains(&vae.latent), format!("2 to {MAX_VECTOR}"), vae.latent)?;
         named(m, "identity_vae.encoder", &vae.encoder)?;
         named(m, "identity_vae.decoder", &vae.decoder)?;
+        for (name, file) in [("identity_vae.non_identity", &vae.non_identity), ("identity_vae.gate", &vae.gate)] {
+            if let Some(file) = file {
+                named(m, name, file)?;
+            }
+        }
     }
     if let Some(basis) = &m.basis {
         named(m, "basis.manifest", &basis.manifest)?;

@@ -212,6 +212,10 @@ pub struct IdentityVaeSpec {
     pub decoder: String,
     /// Length of the latent.
     pub latent: u32,
+    /// Crop → non-identity features.
+    pub non_identity: Option<String>,
+    /// Noisy latent, identity and non-identity features → gated condition.
+    pub gate: Option<String>,
 }
 
 /// Attributes.
