@@ -15,7 +15,9 @@
 
 pub mod backend;
 pub mod frame;
+pub mod pack;
 pub mod pipeline;
+pub mod secret;
 pub mod stages;
 
 pub use pipeline::{Engine, EngineConfig, EngineError, Settings};

@@ -2,7 +2,10 @@
 
 pub mod align;
 pub mod blend;
+pub mod denoise;
 pub mod detect;
 pub mod identify;
+pub mod invert;
 pub mod prior;
+pub mod reconstruct;
 pub mod track;
