@@ -66,6 +66,7 @@ impl Analyst {
     }
 
     pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), EngineError> {
+        self.detector.set_min_face_px(settings.min_face_px);
         self.tracker
             .configure(tracker_config(settings))
             .map_err(stage("track"))
