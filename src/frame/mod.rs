@@ -5,9 +5,11 @@
 //! aligned crop; `_norm` is 0–1 of a side. Maps are named `destination_from_source`.
 
 mod geometry;
+mod template;
 mod time;
 
 pub use geometry::{BoxPx, Landmarks5, Mesh, MESH_POINTS, Point};
 pub use nullface_kernels::image::{Plane, PlaneMut};
 pub use nullface_kernels::{Affine, Image as FrameView, ImageInfo as FrameInfo, ImageMut as FrameViewMut, Matrix, PixelFormat, Range};
+pub use template::{ARCFACE_TEMPLATE_112, arcface_crop, similarity};
 pub use time::{FrameTime, Pts};

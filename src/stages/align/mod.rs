@@ -9,11 +9,10 @@
 
 mod mesh;
 mod regions;
-mod template;
 
 pub use mesh::FaceMesh;
 pub use regions::{BROW_LEFT, BROW_RIGHT, EYE_LEFT, EYE_RIGHT, FACE_OVAL, LIPS_INNER, LIPS_OUTER, NOSE_RIDGE, NOSE_WINGS, oval_polygon};
-pub use template::{ARCFACE_TEMPLATE_112, arcface_crop, similarity};
+pub use crate::frame::{ARCFACE_TEMPLATE_112, arcface_crop, similarity};
 
 use crate::frame::{BoxPx, FrameView, Landmarks5, Mesh};
 

@@ -87,7 +87,7 @@ impl Recogniser for MobileFaceNet {
 
     fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError> {
         let map = |l: &Landmarks5| {
-            crate::stages::align::arcface_crop(l, SIDE_PX as u32)
+            crate::frame::arcface_crop(l, SIDE_PX as u32)
                 .ok_or_else(|| IdentifyError::BadOutput(format!("landmarks: expected five distinct finite points, got {:?}", l.0)))
         };
         let maps = faces.iter().map(map).collect::<Result<Vec<_>, _>>()?;
@@ -136,7 +136,7 @@ mod tests {
     fn one_crop_has_one_embedding_alone_and_in_a_batch() {
         let picture = Picture::smooth(400, 300);
         let mut recogniser = MobileFaceNet::open(&backend()).expect("opens");
-        let at = |dx: f32, scale: f32| Landmarks5(crate::stages::align::ARCFACE_TEMPLATE_112.map(|p| [p[0] * scale + dx, p[1] * scale]));
+        let at = |dx: f32, scale: f32| Landmarks5(crate::frame::ARCFACE_TEMPLATE_112.map(|p| [p[0] * scale + dx, p[1] * scale]));
         let faces: Vec<Landmarks5> = (0..10).map(|i| at(i as f32 * 20.0, 0.7 + i as f32 * 0.1)).collect();
         let together = recogniser.embed(&picture.view(), &faces).expect("embeddings");
         assert_eq!(together.len(), faces.len());
