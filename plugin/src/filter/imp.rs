@@ -107,13 +107,11 @@ impl NullfaceFilter {
     }
 
     /// Takes one frame in.
-    fn accept(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
-        self.animate(&buffer);
+    fn accept(&self, buffer: gst::Buffer, settings: &Settings, until: Option<Instant>) -> Result<(), gst::FlowError> {
         lock(&self.counters).taken += 1;
-        let (settings, until) = self.frame_settings();
         let duration = buffer.duration();
         let result = match lock(&self.stream).as_mut() {
-            Some(stream) => stream.accept(buffer, &settings, until),
+            Some(stream) => stream.accept(buffer, settings, until),
             None => Err(gst::FlowError::Flushing),
         };
         let unknown = lock(&self.delay).frame.is_none();
@@ -124,10 +122,9 @@ impl NullfaceFilter {
     }
 
     /// Lets one item out.
-    fn step(&self, draining: bool) -> Result<Step, gst::FlowError> {
-        let (settings, until) = self.frame_settings();
+    fn step(&self, draining: bool, settings: &Settings, until: Option<Instant>) -> Result<Step, gst::FlowError> {
         let out = match lock(&self.stream).as_mut() {
-            Some(stream) => stream.emit(draining, &settings, until),
+            Some(stream) => stream.emit(draining, settings, until),
             None => None,
         };
         match out {
@@ -185,7 +182,8 @@ impl NullfaceFilter {
     /// Lets all frames held out, before something that must not overtake them.
     fn drain(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
         loop {
-            match self.step(true)? {
+            let (settings, until) = self.frame_settings();
+            match self.step(true, &settings, until)? {
                 Step::Nothing => return Ok(gst::FlowSuccess::Ok),
                 Step::Dropped => {}
                 Step::Event(event) => {
@@ -471,11 +469,17 @@ impl BaseTransformImpl for NullfaceFilter {
     }
 
     fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
-        if let Some(buffer) = self.take_queued_buffer() {
-            self.accept(buffer)?;
+        let buffer = self.take_queued_buffer();
+        if let Some(buffer) = &buffer {
+            self.animate(buffer);
+        }
+        // One deadline for what comes in and what leaves for it.
+        let (settings, until) = self.frame_settings();
+        if let Some(buffer) = buffer {
+            self.accept(buffer, &settings, until)?;
         }
         loop {
-            match self.step(false)? {
+            match self.step(false, &settings, until)? {
                 Step::Push(buffer) => return Ok(GenerateOutputSuccess::Buffer(buffer)),
                 Step::Dropped => return Ok(GenerateOutputSuccess::Dropped),
                 Step::Nothing => return Ok(GenerateOutputSuccess::NoOutput),
