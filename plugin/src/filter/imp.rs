@@ -41,7 +41,9 @@ struct Delay {
 
 impl Delay {
     fn total(self) -> gst::ClockTime {
-        self.frame.and_then(|frame| frame.checked_mul(self.lookahead)).unwrap_or(gst::ClockTime::ZERO)
+        self.frame
+            .and_then(|frame| frame.checked_mul(self.lookahead))
+            .unwrap_or(gst::ClockTime::ZERO)
     }
 }
 
@@ -90,7 +92,10 @@ impl NullfaceFilter {
     /// Settings as the engine is told them, and the moment by which this frame must be done.
     fn frame_settings(&self) -> (Settings, Option<Instant>) {
         let properties = lock(&self.properties);
-        let until = properties.settings.deadline.and_then(|deadline| Instant::now().checked_add(deadline));
+        let until = properties
+            .settings
+            .deadline
+            .and_then(|deadline| Instant::now().checked_add(deadline));
         (properties.engine_settings(), until)
     }
 
@@ -98,7 +103,9 @@ impl NullfaceFilter {
     fn animate(&self, buffer: &gst::BufferRef) {
         let obj = self.obj();
         let segment = obj.segment();
-        let time = segment.downcast_ref::<gst::ClockTime>().and_then(|segment| segment.to_stream_time(buffer.pts()));
+        let time = segment
+            .downcast_ref::<gst::ClockTime>()
+            .and_then(|segment| segment.to_stream_time(buffer.pts()));
         if let Some(time) = time
             && obj.sync_values(time).is_err()
         {
@@ -153,7 +160,9 @@ impl NullfaceFilter {
             Verdict::Fail => {
                 drop(counters);
                 let time = gst::ClockTime::from_nseconds(at.pts.0);
-                let why = settled.fault.unwrap_or_else(|| "its faces could not be treated as asked".to_owned());
+                let why = settled
+                    .fault
+                    .unwrap_or_else(|| "its faces could not be treated as asked".to_owned());
                 gst::element_imp_error!(self, gst::StreamError::Failed, ("frame at {time} was not released: {why}"));
                 Err(gst::FlowError::Error)
             }
@@ -173,7 +182,9 @@ impl NullfaceFilter {
         if let Some(fault) = &settled.fault {
             gst::warning!(CAT, imp = self, "frame at {} ns: {fault}", at.pts.0);
         }
-        let message = gst::message::Element::builder(messages::structure(settled, at)).src(&*self.obj()).build();
+        let message = gst::message::Element::builder(messages::structure(settled, at))
+            .src(&*self.obj())
+            .build();
         if self.obj().post_message(message).is_err() {
             gst::debug!(CAT, imp = self, "no bus to tell");
         }
@@ -218,7 +229,12 @@ impl NullfaceFilter {
             change(&mut delay);
             delay.total() != before
         };
-        if changed && self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build()).is_err() {
+        if changed
+            && self
+                .obj()
+                .post_message(gst::message::Latency::builder().src(&*self.obj()).build())
+                .is_err()
+        {
             gst::debug!(CAT, imp = self, "no bus for the latency message");
         }
     }
@@ -262,7 +278,9 @@ impl ObjectImpl for NullfaceFilter {
             let engine = lock(&self.stats).clone();
             return messages::stats_structure(&engine, &lock(&self.counters)).to_value();
         }
-        lock(&self.properties).get(pspec.name()).unwrap_or_else(|| pspec.default_value().clone())
+        lock(&self.properties)
+            .get(pspec.name())
+            .unwrap_or_else(|| pspec.default_value().clone())
     }
 
     fn constructed(&self) {
@@ -291,9 +309,7 @@ impl ElementImpl for NullfaceFilter {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
                 .into_iter()
-                .filter_map(|(name, direction)| {
-                    gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &TEMPLATE_CAPS).ok()
-                })
+                .filter_map(|(name, direction)| gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &TEMPLATE_CAPS).ok())
                 .collect()
         });
         &TEMPLATES
@@ -328,7 +344,12 @@ impl BaseTransformImpl for NullfaceFilter {
         let worker = Worker::start(factory, config, settings, Arc::clone(&self.stats), Arc::clone(&self.interrupt))
             .map_err(|error| start_error(&error))?;
         *lock(&self.stream) = Some(Stream::new(worker, lookahead));
-        self.set_delay(|delay| *delay = Delay { lookahead: lookahead as u64, frame: None });
+        self.set_delay(|delay| {
+            *delay = Delay {
+                lookahead: lookahead as u64,
+                frame: None,
+            }
+        });
         gst::info!(CAT, imp = self, "started, lookahead {lookahead}");
         Ok(())
     }
@@ -366,7 +387,10 @@ impl BaseTransformImpl for NullfaceFilter {
 
     fn set_caps(&self, incaps: &gst::Caps, outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
         if incaps != outcaps {
-            return Err(gst::loggable_error!(CAT, "caps: expected the same on both pads, got {incaps} and {outcaps}"));
+            return Err(gst::loggable_error!(
+                CAT,
+                "caps: expected the same on both pads, got {incaps} and {outcaps}"
+            ));
         }
         let negotiated = Negotiated::from_caps(incaps).map_err(|error| gst::loggable_error!(CAT, "{error}"))?;
         let frame = negotiated.frame_duration();
