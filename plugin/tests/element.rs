@@ -23,7 +23,12 @@ fn properties_begin_with_the_defaults_they_show() {
             continue;
         }
         let value = element.property_value(spec.name());
-        assert_eq!(value.compare(spec.default_value()), Some(std::cmp::Ordering::Equal), "{}", spec.name());
+        assert_eq!(
+            value.compare(spec.default_value()),
+            Some(std::cmp::Ordering::Equal),
+            "{}",
+            spec.name()
+        );
         assert!(spec.blurb().is_some_and(|b| b.len() > 15), "{} says what it does", spec.name());
         seen += 1;
     }
@@ -68,7 +73,10 @@ fn properties_keep_what_they_are_given() {
 #[test]
 fn the_seed_cannot_be_read_back() {
     support::init();
-    let element = gst::ElementFactory::make("nullfacefilter").property("seed", 42_u64).build().expect("element");
+    let element = gst::ElementFactory::make("nullfacefilter")
+        .property("seed", 42_u64)
+        .build()
+        .expect("element");
     let spec = element.find_property("seed").expect("seed");
     assert!(!spec.flags().contains(gst::glib::ParamFlags::READABLE));
 }
@@ -146,7 +154,10 @@ fn faces_found_upstream_are_hints() {
 
 #[test]
 fn a_buffer_that_others_hold_is_copied_and_stays_as_it_was() {
-    let script = Arc::new(Script { analyse: Box::new(|_| support::Act::Fault), ..Script::default() });
+    let script = Arc::new(Script {
+        analyse: Box::new(|_| support::Act::Fault),
+        ..Script::default()
+    });
     let element = element(&script);
     element.set_property("lookahead", 0_u32);
     let (mut h, _bus) = harness(&element, &nv12());
@@ -171,7 +182,15 @@ fn what_can_be_animated_says_so() {
         .map(|spec| spec.name().to_owned())
         .collect();
     let expected = [
-        "mode", "threshold", "min-face", "detect-interval", "mask-scale", "feather", "fill-color", "hold-time", "verify-threshold",
+        "mode",
+        "threshold",
+        "min-face",
+        "detect-interval",
+        "mask-scale",
+        "feather",
+        "fill-color",
+        "hold-time",
+        "verify-threshold",
     ];
     assert_eq!(names, expected);
 }

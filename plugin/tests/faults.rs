@@ -16,7 +16,11 @@ fn nv12() -> String {
 }
 
 fn script(analyse: impl Fn(u64) -> Act + Send + Sync + 'static, render: impl Fn(u64) -> Act + Send + Sync + 'static) -> Arc<Script> {
-    Arc::new(Script { analyse: Box::new(analyse), render: Box::new(render), ..Script::default() })
+    Arc::new(Script {
+        analyse: Box::new(analyse),
+        render: Box::new(render),
+        ..Script::default()
+    })
 }
 
 /// Pushes frames through and asserts that each of `faulty` left as one opaque colour.
@@ -95,7 +99,10 @@ fn a_stage_that_returns_early_without_touching_pixels_releases_no_source_block()
 
 #[test]
 fn refused_settings_release_no_source_block() {
-    let script = Arc::new(Script { refuse_settings: true, ..Script::default() });
+    let script = Arc::new(Script {
+        refuse_settings: true,
+        ..Script::default()
+    });
     let element = element(&script);
     element.set_property("lookahead", 0_u32);
     let (mut h, _bus) = harness(&element, &nv12());
@@ -114,7 +121,11 @@ fn a_stage_that_sleeps_past_its_deadline_releases_no_source_block() {
         let gate = Gate::new();
         let door = gate.clone();
         let sleep = move |n| if n == 0 { Act::Wait(door.clone()) } else { Act::Go };
-        let script = if in_analysis { script(sleep, |_| Act::Go) } else { script(|_| Act::Go, sleep) };
+        let script = if in_analysis {
+            script(sleep, |_| Act::Go)
+        } else {
+            script(|_| Act::Go, sleep)
+        };
         let element = element(&script);
         element.set_property("lookahead", 0_u32);
         element.set_property("processing-deadline", 5_000_000_u64);
@@ -134,7 +145,11 @@ fn a_stage_that_sleeps_past_its_deadline_releases_no_source_block() {
         element.set_property("processing-deadline", 0_u64);
         h.push(frame(&nv12(), 3)).expect("flow goes on");
         assert!(h.try_pull().is_some());
-        assert!(script.log().contains(&"render 120ms".to_owned()), "the engine is back: {:?}", script.log());
+        assert!(
+            script.log().contains(&"render 120ms".to_owned()),
+            "the engine is back: {:?}",
+            script.log()
+        );
         for (source, out) in &left {
             assert_no_source_block(&nv12(), source, out);
             assert_one_colour(&nv12(), out);
@@ -185,7 +200,10 @@ fn a_flush_ends_waiting_for_a_stage_that_hangs() {
 
 #[test]
 fn an_engine_that_cannot_be_opened_fails_the_start_with_file_and_remedy() {
-    let script = Arc::new(Script { refuse_open: Box::new(|_| true), ..Script::default() });
+    let script = Arc::new(Script {
+        refuse_open: Box::new(|_| true),
+        ..Script::default()
+    });
     let element = element(&script);
     let bus = gst::Bus::new();
     element.set_bus(Some(&bus));
@@ -193,7 +211,10 @@ fn an_engine_that_cannot_be_opened_fails_the_start_with_file_and_remedy() {
     element.set_state(gst::State::Null).expect("back");
     let words = errors(&bus);
     assert_eq!(words.len(), 1, "{words:?}");
-    assert!(words[0].contains("models/centerface.onnx") && words[0].contains("scripts/setup.sh"), "{words:?}");
+    assert!(
+        words[0].contains("models/centerface.onnx") && words[0].contains("scripts/setup.sh"),
+        "{words:?}"
+    );
 }
 
 #[test]
@@ -275,7 +296,10 @@ fn error_ends_the_stream_at_a_faulty_frame() {
     let words = errors(&bus);
     assert_eq!(words.len(), 1, "{words:?}");
     assert!(words[0].contains("panicked"), "{words:?}");
-    assert!(!words[0].contains("on cue"), "the panic's own words may quote the picture: {words:?}");
+    assert!(
+        !words[0].contains("on cue"),
+        "the panic's own words may quote the picture: {words:?}"
+    );
 }
 
 #[test]

@@ -8,7 +8,10 @@ use gst::prelude::*;
 use support::{Act, FORMATS, Script, assert_no_source_block, assert_one_colour, caps, element, frame, harness, info};
 
 fn failing() -> Arc<Script> {
-    Arc::new(Script { analyse: Box::new(|_| Act::Fault), ..Script::default() })
+    Arc::new(Script {
+        analyse: Box::new(|_| Act::Fault),
+        ..Script::default()
+    })
 }
 
 #[test]
@@ -65,8 +68,16 @@ fn black_is_black_in_every_format() {
                 ("P010_10LE", 2) => &map.plane_data(1).expect("plane")[2..],
                 _ => map.comp_data(component).expect("component"),
             };
-            let got = if info.comp_depth(0) > 8 { u16::from_le_bytes([data[0], data[1]]) } else { u16::from(data[0]) };
-            assert_eq!(got, if component == 0 { luma } else { chroma }, "{format} {colorimetry} component {component}");
+            let got = if info.comp_depth(0) > 8 {
+                u16::from_le_bytes([data[0], data[1]])
+            } else {
+                u16::from(data[0])
+            };
+            assert_eq!(
+                got,
+                if component == 0 { luma } else { chroma },
+                "{format} {colorimetry} component {component}"
+            );
         }
     }
 }
@@ -103,8 +114,16 @@ fn strides_and_offsets_of_a_video_meta_are_honoured() {
     // The last row ends with its last pixel, without padding.
     let size = offsets[1] + 96 * 10 + 38;
     let mut source = support::stamped(gst::Buffer::from_mut_slice(vec![77_u8; size]), 0);
-    VideoMeta::add_full(source.get_mut().expect("only"), VideoFrameFlags::empty(), VideoFormat::Nv12, 37, 21, &offsets, &strides)
-        .expect("meta");
+    VideoMeta::add_full(
+        source.get_mut().expect("only"),
+        VideoFrameFlags::empty(),
+        VideoFormat::Nv12,
+        37,
+        21,
+        &offsets,
+        &strides,
+    )
+    .expect("meta");
     h.push(source).expect("flow goes on");
     let out = h.try_pull().expect("covered");
     assert!(out.meta::<VideoMeta>().is_some(), "the layout follows its pixels");
@@ -117,7 +136,10 @@ fn strides_and_offsets_of_a_video_meta_are_honoured() {
         let row = &map.as_slice()[offsets[1] + y * 96..][..38];
         assert!(row.iter().all(|v| *v == 128), "chroma row {y}");
     }
-    assert!(map.as_slice()[..128].iter().all(|v| *v == 77), "bytes before the first plane are not the frame's");
+    assert!(
+        map.as_slice()[..128].iter().all(|v| *v == 77),
+        "bytes before the first plane are not the frame's"
+    );
 }
 
 #[test]

@@ -24,7 +24,11 @@ fn buffers_keep_number_order_and_time_at_every_lookahead() {
         let (mut h, _bus) = harness(&element, &nv12());
         for n in 0..12 {
             h.push(frame(&nv12(), n)).expect("flow goes on");
-            assert_eq!(u64::from(h.buffers_received()), (n + 1).saturating_sub(lookahead), "lookahead {lookahead}");
+            assert_eq!(
+                u64::from(h.buffers_received()),
+                (n + 1).saturating_sub(lookahead),
+                "lookahead {lookahead}"
+            );
         }
         assert!(h.push_event(gst::event::Eos::new()));
         assert_eq!(out_ms(&mut h), ms(0..12), "lookahead {lookahead}");
@@ -122,7 +126,10 @@ fn a_new_segment_without_flush_drains_and_ends_tracks() {
     assert_eq!(h.buffers_received(), 1);
     h.push(frame(&nv12(), 30)).expect("flow goes on");
     let log = script.log();
-    assert!(log.iter().position(|l| l == "flush") > log.iter().position(|l| l == "render 0ms"), "{log:?}");
+    assert!(
+        log.iter().position(|l| l == "flush") > log.iter().position(|l| l == "render 0ms"),
+        "{log:?}"
+    );
 }
 
 #[test]
@@ -134,9 +141,8 @@ fn events_keep_their_place_among_held_frames() {
     h.push(frame(&nv12(), 0)).expect("flow goes on");
     let mark = gst::event::CustomDownstream::new(gst::Structure::new_empty("mark"));
     assert!(h.push_event(mark));
-    let is_mark = |h: &mut gst_check::Harness| {
-        std::iter::from_fn(|| h.try_pull_event()).any(|e| e.structure().is_some_and(|s| s.name() == "mark"))
-    };
+    let is_mark =
+        |h: &mut gst_check::Harness| std::iter::from_fn(|| h.try_pull_event()).any(|e| e.structure().is_some_and(|s| s.name() == "mark"));
     h.push(frame(&nv12(), 1)).expect("flow goes on");
     assert!(!is_mark(&mut h), "it overtook the frame before it");
     h.push(frame(&nv12(), 2)).expect("flow goes on");
@@ -152,7 +158,10 @@ fn the_latency_query_holds_the_lookahead() {
     let (mut h, bus) = harness(&element, &nv12());
     h.set_upstream_latency(gst::ClockTime::from_mseconds(7));
     assert_eq!(h.query_latency(), Some(gst::ClockTime::from_mseconds(7 + 3 * 40)));
-    assert!(messages(&bus).iter().any(|m| m.type_() == gst::MessageType::Latency), "the pipeline is told");
+    assert!(
+        messages(&bus).iter().any(|m| m.type_() == gst::MessageType::Latency),
+        "the pipeline is told"
+    );
 }
 
 #[test]
@@ -192,7 +201,10 @@ fn stopping_forgets_the_stream_and_starting_opens_anew() {
 
 #[test]
 fn dropped_frames_mark_the_next_as_discontinuous() {
-    let script = Arc::new(Script { analyse: Box::new(|n| if n == 0 { Act::Fault } else { Act::Go }), ..Script::default() });
+    let script = Arc::new(Script {
+        analyse: Box::new(|n| if n == 0 { Act::Fault } else { Act::Go }),
+        ..Script::default()
+    });
     let element = element(&script);
     element.set_property("lookahead", 0_u32);
     element.set_property_from_str("on-failure", "drop");

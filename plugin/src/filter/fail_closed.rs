@@ -149,14 +149,23 @@ pub(super) fn settle(
         OnFailure::Error => Verdict::Fail,
     };
     match treated {
-        Err(Fault::Interrupted) => Settled { verdict: Verdict::Drop, report: None, withheld: None, fault: None },
+        Err(Fault::Interrupted) => Settled {
+            verdict: Verdict::Drop,
+            report: None,
+            withheld: None,
+            fault: None,
+        },
         Err(fault) => Settled {
             verdict: by_policy(None),
             report: None,
             withheld: Some(fault.reason()),
             fault: Some(fault.to_string()),
         },
-        Ok(Treated { buffer, released, analysis_fault }) => {
+        Ok(Treated {
+            buffer,
+            released,
+            analysis_fault,
+        }) => {
             let report = released.into_report();
             let whole = withheld(&report).or_else(|| analysis_fault.as_ref().map(|_| CoverReason::StageFailed));
             let partial = fell_back(&report).or_else(|| report.fault.as_ref().map(|_| CoverReason::StageFailed));
@@ -167,7 +176,12 @@ pub(super) fn settle(
                 (None, None, _) | (None, Some(_), OnFailure::Cover) => (Verdict::Release(buffer), None),
                 (None, Some(reason), _) => (by_policy(Some(buffer)), Some(reason)),
             };
-            Settled { verdict, report: Some(report), withheld, fault }
+            Settled {
+                verdict,
+                report: Some(report),
+                withheld,
+                fault,
+            }
         }
     }
 }

@@ -88,7 +88,11 @@ impl Negotiated {
                 _ if info.height() > 576 => Matrix::Bt709,
                 _ => Matrix::Bt601,
             },
-            range: if colorimetry.range() == VideoColorRange::Range0_255 { Range::Full } else { Range::Limited },
+            range: if colorimetry.range() == VideoColorRange::Range0_255 {
+                Range::Full
+            } else {
+                Range::Limited
+            },
         };
         Ok(Self { info, shape })
     }
@@ -97,7 +101,9 @@ impl Negotiated {
     pub(super) fn frame_duration(&self) -> Option<gst::ClockTime> {
         let fps = self.info.fps();
         let (numer, denom) = (u64::try_from(fps.numer()).ok()?, u64::try_from(fps.denom()).ok()?);
-        (numer > 0 && denom > 0).then(|| gst::ClockTime::SECOND.mul_div_round(denom, numer)).flatten()
+        (numer > 0 && denom > 0)
+            .then(|| gst::ClockTime::SECOND.mul_div_round(denom, numer))
+            .flatten()
     }
 }
 
@@ -156,7 +162,10 @@ mod tests {
             .expect("caps");
         let kept = progressive_only(&caps);
         assert_eq!(kept.size(), 2);
-        assert_eq!(kept.structure(0).and_then(|s| s.get::<String>("interlace-mode").ok()).as_deref(), Some("progressive"));
+        assert_eq!(
+            kept.structure(0).and_then(|s| s.get::<String>("interlace-mode").ok()).as_deref(),
+            Some("progressive")
+        );
     }
 
     #[test]

@@ -48,21 +48,29 @@ fn layout(buffer: &gst::BufferRef, negotiated: &Negotiated) -> Result<Vec<Span>,
     };
     let planes = shape.format.planes();
     if offsets.len() < planes || strides.len() < planes {
-        return Err(refused(format!("buffer's layout: expected {planes} planes, got {}", offsets.len().min(strides.len()))));
+        return Err(refused(format!(
+            "buffer's layout: expected {planes} planes, got {}",
+            offsets.len().min(strides.len())
+        )));
     }
     let mut spans = Vec::with_capacity(planes);
     for (plane, (&offset, &stride)) in offsets.iter().zip(strides).take(planes).enumerate() {
         let stride = usize::try_from(stride).map_err(|_| refused(format!("stride of plane {plane}: expected > 0, got {stride}")))?;
-        spans.push(Span { plane, offset, len: 0, stride });
+        spans.push(Span {
+            plane,
+            offset,
+            len: 0,
+            stride,
+        });
     }
     spans.sort_by_key(|span| span.offset);
     for i in 0..spans.len() {
         let end = spans.get(i + 1).map_or(size, |next| next.offset).min(size);
         if let Some(span) = spans.get_mut(i) {
             let (_, rows) = shape.format.plane_size(span.plane, shape.width, shape.height);
-            let room = end.checked_sub(span.offset).ok_or_else(|| {
-                refused(format!("offset of plane {}: expected < {end}, got {}", span.plane, span.offset))
-            })?;
+            let room = end
+                .checked_sub(span.offset)
+                .ok_or_else(|| refused(format!("offset of plane {}: expected < {end}, got {}", span.plane, span.offset)))?;
             span.len = room.min(span.stride.saturating_mul(rows));
         }
     }
@@ -108,8 +116,12 @@ pub(super) fn with_view_mut<R>(
     let mut cut: Vec<(usize, PlaneMut<'_>)> = Vec::with_capacity(spans.len());
     for span in &spans {
         let skip = span.offset - at;
-        let (_, tail) = rest.split_at_mut_checked(skip).ok_or_else(|| map_fault("a plane begins past the buffer's end"))?;
-        let (data, tail) = tail.split_at_mut_checked(span.len).ok_or_else(|| map_fault("a plane ends past the buffer's end"))?;
+        let (_, tail) = rest
+            .split_at_mut_checked(skip)
+            .ok_or_else(|| map_fault("a plane begins past the buffer's end"))?;
+        let (data, tail) = tail
+            .split_at_mut_checked(span.len)
+            .ok_or_else(|| map_fault("a plane ends past the buffer's end"))?;
         at = span.offset + span.len;
         rest = tail;
         cut.push((span.plane, PlaneMut { data, stride: span.stride }));
@@ -162,7 +174,10 @@ pub(super) fn opaque(shell: &gst::BufferRef, negotiated: &Negotiated, rgb: [u8; 
 fn blank(shell: &gst::BufferRef, negotiated: &Negotiated) -> Result<gst::Buffer, Fault> {
     let mut frame = metas::shell(shell).map_err(map_fault)?;
     let memory = gst::Memory::from_mut_slice(vec![0_u8; negotiated.info.size()]);
-    frame.get_mut().ok_or_else(|| map_fault("a new buffer is shared"))?.append_memory(memory);
+    frame
+        .get_mut()
+        .ok_or_else(|| map_fault("a new buffer is shared"))?
+        .append_memory(memory);
     Ok(frame)
 }
 
@@ -224,5 +239,9 @@ fn yuv(info: &FrameInfo, rgb: [u8; 3], bits: u32) -> [u16; 3] {
         Range::Full => (0.0, top, top),
     };
     let code = |value: f64| value.round().clamp(0.0, top) as u16;
-    [code(low + luma * luma_span), code(128.0 * step + cb * chroma_span), code(128.0 * step + cr * chroma_span)]
+    [
+        code(low + luma * luma_span),
+        code(128.0 * step + cb * chroma_span),
+        code(128.0 * step + cr * chroma_span),
+    ]
 }

@@ -41,7 +41,9 @@ struct Delay {
 
 impl Delay {
     fn total(self) -> gst::ClockTime {
-        self.frame.and_then(|frame| frame.checked_mul(self.lookahead)).unwrap_or(gst::ClockTime::ZERO)
+        self.frame
+            .and_then(|frame| frame.checked_mul(self.lookahead))
+            .unwrap_or(gst::ClockTime::ZERO)
     }
 }
 
@@ -90,7 +92,10 @@ impl NullfaceFilter {
     /// Settings as the engine is told them, and the moment by which this frame must be done.
     fn frame_settings(&self) -> (Settings, Option<Instant>) {
         let properties = lock(&self.properties);
-        let until = properties.settings.deadline.and_then(|deadline| Instant::now().checked_add(deadline));
+        let until = properties
+            .settings
+            .deadline
+            .and_then(|deadline| Instant::now().checked_add(deadline));
         (properties.engine_settings(), until)
     }
 
@@ -98,7 +103,9 @@ impl NullfaceFilter {
     fn animate(&self, buffer: &gst::BufferRef) {
         let obj = self.obj();
         let segment = obj.segment();
-        let time = segment.downcast_ref::<gst::ClockTime>().and_then(|segment| segment.to_stream_time(buffer.pts()));
+        let time = segment
+            .downcast_ref::<gst::ClockTime>()
+            .and_then(|segment| segment.to_stream_time(buffer.pts()));
         if let Some(time) = time
             && obj.sync_values(time).is_err()
         {
@@ -107,13 +114,11 @@ impl NullfaceFilter {
     }
 
     /// Takes one frame in.
-    fn accept(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
-        self.animate(&buffer);
+    fn accept(&self, buffer: gst::Buffer, settings: &Settings, until: Option<Instant>) -> Result<(), gst::FlowError> {
         lock(&self.counters).taken += 1;
-        let (settings, until) = self.frame_settings();
         let duration = buffer.duration();
         let result = match lock(&self.stream).as_mut() {
-            Some(stream) => stream.accept(buffer, &settings, until),
+            Some(stream) => stream.accept(buffer, settings, until),
             None => Err(gst::FlowError::Flushing),
         };
         let unknown = lock(&self.delay).frame.is_none();
@@ -124,10 +129,9 @@ impl NullfaceFilter {
     }
 
     /// Lets one item out.
-    fn step(&self, draining: bool) -> Result<Step, gst::FlowError> {
-        let (settings, until) = self.frame_settings();
+    fn step(&self, draining: bool, settings: &Settings, until: Option<Instant>) -> Result<Step, gst::FlowError> {
         let out = match lock(&self.stream).as_mut() {
-            Some(stream) => stream.emit(draining, &settings, until),
+            Some(stream) => stream.emit(draining, settings, until),
             None => None,
         };
         match out {
@@ -156,7 +160,9 @@ impl NullfaceFilter {
             Verdict::Fail => {
                 drop(counters);
                 let time = gst::ClockTime::from_nseconds(at.pts.0);
-                let why = settled.fault.unwrap_or_else(|| "its faces could not be treated as asked".to_owned());
+                let why = settled
+                    .fault
+                    .unwrap_or_else(|| "its faces could not be treated as asked".to_owned());
                 gst::element_imp_error!(self, gst::StreamError::Failed, ("frame at {time} was not released: {why}"));
                 Err(gst::FlowError::Error)
             }
@@ -176,7 +182,9 @@ impl NullfaceFilter {
         if let Some(fault) = &settled.fault {
             gst::warning!(CAT, imp = self, "frame at {} ns: {fault}", at.pts.0);
         }
-        let message = gst::message::Element::builder(messages::structure(settled, at)).src(&*self.obj()).build();
+        let message = gst::message::Element::builder(messages::structure(settled, at))
+            .src(&*self.obj())
+            .build();
         if self.obj().post_message(message).is_err() {
             gst::debug!(CAT, imp = self, "no bus to tell");
         }
@@ -185,7 +193,8 @@ impl NullfaceFilter {
     /// Lets all frames held out, before something that must not overtake them.
     fn drain(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
         loop {
-            match self.step(true)? {
+            let (settings, until) = self.frame_settings();
+            match self.step(true, &settings, until)? {
                 Step::Nothing => return Ok(gst::FlowSuccess::Ok),
                 Step::Dropped => {}
                 Step::Event(event) => {
@@ -220,7 +229,12 @@ impl NullfaceFilter {
             change(&mut delay);
             delay.total() != before
         };
-        if changed && self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build()).is_err() {
+        if changed
+            && self
+                .obj()
+                .post_message(gst::message::Latency::builder().src(&*self.obj()).build())
+                .is_err()
+        {
             gst::debug!(CAT, imp = self, "no bus for the latency message");
         }
     }
@@ -264,7 +278,9 @@ impl ObjectImpl for NullfaceFilter {
             let engine = lock(&self.stats).clone();
             return messages::stats_structure(&engine, &lock(&self.counters)).to_value();
         }
-        lock(&self.properties).get(pspec.name()).unwrap_or_else(|| pspec.default_value().clone())
+        lock(&self.properties)
+            .get(pspec.name())
+            .unwrap_or_else(|| pspec.default_value().clone())
     }
 
     fn constructed(&self) {
@@ -293,9 +309,7 @@ impl ElementImpl for NullfaceFilter {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
                 .into_iter()
-                .filter_map(|(name, direction)| {
-                    gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &TEMPLATE_CAPS).ok()
-                })
+                .filter_map(|(name, direction)| gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &TEMPLATE_CAPS).ok())
                 .collect()
         });
         &TEMPLATES
@@ -330,7 +344,12 @@ impl BaseTransformImpl for NullfaceFilter {
         let worker = Worker::start(factory, config, settings, Arc::clone(&self.stats), Arc::clone(&self.interrupt))
             .map_err(|error| start_error(&error))?;
         *lock(&self.stream) = Some(Stream::new(worker, lookahead));
-        self.set_delay(|delay| *delay = Delay { lookahead: lookahead as u64, frame: None });
+        self.set_delay(|delay| {
+            *delay = Delay {
+                lookahead: lookahead as u64,
+                frame: None,
+            }
+        });
         gst::info!(CAT, imp = self, "started, lookahead {lookahead}");
         Ok(())
     }
@@ -368,7 +387,10 @@ impl BaseTransformImpl for NullfaceFilter {
 
     fn set_caps(&self, incaps: &gst::Caps, outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
         if incaps != outcaps {
-            return Err(gst::loggable_error!(CAT, "caps: expected the same on both pads, got {incaps} and {outcaps}"));
+            return Err(gst::loggable_error!(
+                CAT,
+                "caps: expected the same on both pads, got {incaps} and {outcaps}"
+            ));
         }
         let negotiated = Negotiated::from_caps(incaps).map_err(|error| gst::loggable_error!(CAT, "{error}"))?;
         let frame = negotiated.frame_duration();
@@ -471,11 +493,17 @@ impl BaseTransformImpl for NullfaceFilter {
     }
 
     fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
-        if let Some(buffer) = self.take_queued_buffer() {
-            self.accept(buffer)?;
+        let buffer = self.take_queued_buffer();
+        if let Some(buffer) = &buffer {
+            self.animate(buffer);
+        }
+        // One deadline for what comes in and what leaves for it.
+        let (settings, until) = self.frame_settings();
+        if let Some(buffer) = buffer {
+            self.accept(buffer, &settings, until)?;
         }
         loop {
-            match self.step(false)? {
+            match self.step(false, &settings, until)? {
                 Step::Push(buffer) => return Ok(GenerateOutputSuccess::Buffer(buffer)),
                 Step::Dropped => return Ok(GenerateOutputSuccess::Dropped),
                 Step::Nothing => return Ok(GenerateOutputSuccess::NoOutput),

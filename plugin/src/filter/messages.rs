@@ -18,7 +18,11 @@ use nullface::pipeline::{CoverReason, FaceReport, Outcome, Rung, Stats};
 use super::fail_closed::Settled;
 
 /// What a message is posted about: tracks with their outcomes, and whether the frame was withheld.
-pub(super) type Key = (Vec<(u64, &'static str, &'static str, &'static str)>, Option<CoverReason>, Option<String>);
+pub(super) type Key = (
+    Vec<(u64, &'static str, &'static str, &'static str)>,
+    Option<CoverReason>,
+    Option<String>,
+);
 
 /// Counters of the element itself.
 #[derive(Debug, Clone, Default)]
@@ -95,7 +99,11 @@ fn face_structure(face: &FaceReport) -> gst::Structure {
 
 /// The message's structure.
 pub(super) fn structure(settled: &Settled, at: FrameTime) -> gst::Structure {
-    let faces = settled.report.iter().flat_map(|report| &report.faces).map(|face| face_structure(face).to_send_value());
+    let faces = settled
+        .report
+        .iter()
+        .flat_map(|report| &report.faces)
+        .map(|face| face_structure(face).to_send_value());
     gst::Structure::builder("nullface")
         .field("timestamp", at.pts.0)
         .field("detected", settled.report.as_ref().is_some_and(|report| report.detected))

@@ -38,7 +38,11 @@ const LAYOUT: &str = "GstVideoMetaAPI";
 /// Whether every meta may leave.
 pub(super) fn all_allowed(buffer: &gst::BufferRef) -> bool {
     buffer.foreach_meta(|meta| {
-        if ALLOWED.contains(&meta.api().name()) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if ALLOWED.contains(&meta.api().name()) {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     })
 }
 
@@ -76,8 +80,18 @@ pub(super) fn hints(buffer: &gst::BufferRef, width_px: u32, height_px: u32) -> V
         .filter_map(|meta| {
             let (x, y, w, h) = meta.rect();
             let (x, y, w, h) = (x as f32, y as f32, w as f32, h as f32);
-            let box_px = BoxPx { x0: x, y0: y, x1: x + w, y1: y + h }.clipped(width_px, height_px);
-            box_px.is_valid().then_some(Detection { box_px, score: 1.0, landmarks: None })
+            let box_px = BoxPx {
+                x0: x,
+                y0: y,
+                x1: x + w,
+                y1: y + h,
+            }
+            .clipped(width_px, height_px);
+            box_px.is_valid().then_some(Detection {
+                box_px,
+                score: 1.0,
+                landmarks: None,
+            })
         })
         .collect()
 }
@@ -117,8 +131,18 @@ mod tests {
         assert_eq!(
             boxes,
             [
-                BoxPx { x0: 10.0, y0: 20.0, x1: 40.0, y1: 60.0 },
-                BoxPx { x0: 90.0, y0: 90.0, x1: 100.0, y1: 100.0 },
+                BoxPx {
+                    x0: 10.0,
+                    y0: 20.0,
+                    x1: 40.0,
+                    y1: 60.0
+                },
+                BoxPx {
+                    x0: 90.0,
+                    y0: 90.0,
+                    x1: 100.0,
+                    y1: 100.0
+                },
             ]
         );
     }

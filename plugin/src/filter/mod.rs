@@ -133,7 +133,12 @@ impl NullfaceFilter {
 /// GStreamer refused the type.
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     #[cfg(feature = "doc")]
-    for kind in [FilterMode::static_type(), FilterDevice::static_type(), FilterDetector::static_type(), FilterOnFailure::static_type()] {
+    for kind in [
+        FilterMode::static_type(),
+        FilterDevice::static_type(),
+        FilterDetector::static_type(),
+        FilterOnFailure::static_type(),
+    ] {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }
     gst::Element::register(Some(plugin), "nullfacefilter", gst::Rank::NONE, NullfaceFilter::static_type())

@@ -39,7 +39,10 @@ impl Default for Properties {
     fn default() -> Self {
         Self {
             settings: Settings::default(),
-            config: EngineConfig { lookahead: DEFAULT_LOOKAHEAD, ..EngineConfig::default() },
+            config: EngineConfig {
+                lookahead: DEFAULT_LOOKAHEAD,
+                ..EngineConfig::default()
+            },
         }
     }
 }
@@ -53,10 +56,21 @@ impl Properties {
     }
 
     /// Takes a property's new value. `false` where there is no such property.
-    pub(super) fn set(&mut self, name: &str, value: &glib::Value) -> Result<bool, glib::value::ValueTypeMismatchOrNoneError<glib::value::ValueTypeMismatchError>> {
+    pub(super) fn set(
+        &mut self,
+        name: &str,
+        value: &glib::Value,
+    ) -> Result<bool, glib::value::ValueTypeMismatchOrNoneError<glib::value::ValueTypeMismatchError>> {
         let s = &mut self.settings;
         let c = &mut self.config;
-        let path = |value: &glib::Value| value.get::<Option<String>>().ok().flatten().filter(|p| !p.is_empty()).map(PathBuf::from);
+        let path = |value: &glib::Value| {
+            value
+                .get::<Option<String>>()
+                .ok()
+                .flatten()
+                .filter(|p| !p.is_empty())
+                .map(PathBuf::from)
+        };
         match name {
             "mode" => s.mode = take::<FilterMode>(value)?.into(),
             "threshold" => s.threshold = take(value)?,
@@ -301,7 +315,9 @@ fn means() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
-            .blurb("Counters since start: frames, faces, tracks, regions per treatment, fallbacks, times in ms, largest cosine to the source")
+            .blurb(
+                "Counters since start: frames, faces, tracks, regions per treatment, fallbacks, times in ms, largest cosine to the source",
+            )
             .read_only()
             .build(),
     ]

@@ -23,7 +23,11 @@ const FALLBACK_FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 #[derive(Debug)]
 enum Look {
     /// Analysed; waits to be rendered.
-    Ready { buffer: gst::Buffer, ticket: Ticket, fault: Option<String> },
+    Ready {
+        buffer: gst::Buffer,
+        ticket: Ticket,
+        fault: Option<String>,
+    },
     /// Its analysis is under way past its deadline; the worker has its buffer.
     Late { seq: u64 },
     /// It will not be treated.
@@ -150,7 +154,12 @@ impl Stream {
             }
             Ok(look) => look,
         };
-        self.queue.push_back(Item::Frame(Box::new(Entry { shell, at, negotiated, look })));
+        self.queue.push_back(Item::Frame(Box::new(Entry {
+            shell,
+            at,
+            negotiated,
+            look,
+        })));
         Ok(())
     }
 
@@ -173,7 +182,12 @@ impl Stream {
         match self.queue.pop_front()? {
             Item::Event(event) => Some(Out::Event(event)),
             Item::Frame(entry) => {
-                let Entry { shell, at, negotiated, look } = *entry;
+                let Entry {
+                    shell,
+                    at,
+                    negotiated,
+                    look,
+                } = *entry;
                 let treated = match look {
                     Look::Withheld(fault) => Err(fault),
                     Look::Late { .. } => Err(Fault::Deadline),
@@ -183,7 +197,10 @@ impl Stream {
                     }
                 };
                 let settled = settle(treated, &shell, &negotiated, settings.on_failure, settings.fill_rgb);
-                Some(Out::Frame { settled: Box::new(settled), at })
+                Some(Out::Frame {
+                    settled: Box::new(settled),
+                    at,
+                })
             }
         }
     }
@@ -195,7 +212,14 @@ impl Stream {
     }
 
     fn job(&self, buffer: gst::Buffer, negotiated: &Arc<Negotiated>, at: FrameTime, settings: &Settings, work: Work) -> Job {
-        Job { buffer, negotiated: Arc::clone(negotiated), at, settings: settings.clone(), breaks: Vec::new(), work }
+        Job {
+            buffer,
+            negotiated: Arc::clone(negotiated),
+            at,
+            settings: settings.clone(),
+            breaks: Vec::new(),
+            work,
+        }
     }
 
     fn analyse(&mut self, mut job: Job, seq: u64, until: Option<Instant>) -> Result<Look, Fault> {
@@ -222,7 +246,11 @@ impl Stream {
         // Breaks stay for the next analysis: this frame was seen before them.
         self.worker.send(job)?;
         match self.worker.receive(until)? {
-            Answer::Rendered { buffer, released } => Ok(Treated { buffer, released, analysis_fault }),
+            Answer::Rendered { buffer, released } => Ok(Treated {
+                buffer,
+                released,
+                analysis_fault,
+            }),
             Answer::Failed(fault) => {
                 self.note(Discontinuity::Gap);
                 Err(fault)
@@ -260,7 +288,11 @@ impl Stream {
         let pts = buffer.pts().map_or_else(
             || {
                 self.last.map_or(Pts(0), |last| {
-                    let step = if last.duration_ns > 0 { last.duration_ns } else { FALLBACK_FRAME.nseconds() };
+                    let step = if last.duration_ns > 0 {
+                        last.duration_ns
+                    } else {
+                        FALLBACK_FRAME.nseconds()
+                    };
                     Pts(last.pts.0.saturating_add(step))
                 })
             },
@@ -269,7 +301,10 @@ impl Stream {
         if self.last.is_some_and(|last| pts < last.pts) {
             self.note(Discontinuity::Gap);
         }
-        let at = FrameTime { pts, duration_ns: duration.map_or(0, gst::ClockTime::nseconds) };
+        let at = FrameTime {
+            pts,
+            duration_ns: duration.map_or(0, gst::ClockTime::nseconds),
+        };
         self.last = Some(at);
         at
     }

@@ -94,7 +94,11 @@ pub(super) struct Interrupt {
 impl Default for Interrupt {
     fn default() -> Self {
         let (ring, heard) = bounded(1);
-        Self { raised: AtomicBool::new(false), ring, heard }
+        Self {
+            raised: AtomicBool::new(false),
+            ring,
+            heard,
+        }
     }
 }
 
@@ -151,7 +155,15 @@ impl Worker {
             .name("nullface-engine".to_owned())
             .spawn(move || {
                 let _end = end;
-                let mut bench = Bench { factory, config, settings, stats, engine: None, generation: 0, reopens: 0 };
+                let mut bench = Bench {
+                    factory,
+                    config,
+                    settings,
+                    stats,
+                    engine: None,
+                    generation: 0,
+                    reopens: 0,
+                };
                 let result = bench.open();
                 let usable = result.is_ok();
                 if open.send(result).is_ok() && usable {
@@ -165,8 +177,17 @@ impl Worker {
                 bench.lose();
             })
             .map_err(|e| failed(format!("no thread for the engine: {e}")))?;
-        opened.recv().unwrap_or_else(|_| Err(failed("the engine's thread ended".to_owned())))?;
-        Ok(Self { jobs: Some(jobs), answers, interrupt, busy: false, thread: Some(thread), ended })
+        opened
+            .recv()
+            .unwrap_or_else(|_| Err(failed("the engine's thread ended".to_owned())))?;
+        Ok(Self {
+            jobs: Some(jobs),
+            answers,
+            interrupt,
+            busy: false,
+            thread: Some(thread),
+            ended,
+        })
     }
 
     /// Whether a job is under way whose answer nobody has read.
@@ -234,7 +255,9 @@ impl Worker {
 }
 
 fn lost() -> Fault {
-    Fault::Lost { why: "the engine's thread ended".to_owned() }
+    Fault::Lost {
+        why: "the engine's thread ended".to_owned(),
+    }
 }
 
 /// The worker's side.
@@ -250,8 +273,12 @@ struct Bench {
 
 impl Bench {
     fn open(&mut self) -> Result<(), EngineError> {
-        let opened = catch_unwind(AssertUnwindSafe(|| (self.factory)(&self.config, &self.settings)))
-            .unwrap_or_else(|_| Err(EngineError::Stage { stage: "start", why: "opening the engine panicked".to_owned() }))?;
+        let opened = catch_unwind(AssertUnwindSafe(|| (self.factory)(&self.config, &self.settings))).unwrap_or_else(|_| {
+            Err(EngineError::Stage {
+                stage: "start",
+                why: "opening the engine panicked".to_owned(),
+            })
+        })?;
         self.generation += 1;
         self.engine = Some(opened);
         Ok(())
@@ -266,7 +293,9 @@ impl Bench {
     fn handle(&mut self, job: Job) -> Answer {
         if self.engine.is_none() {
             if self.reopens >= MAX_REOPENS {
-                return Answer::Failed(Fault::Lost { why: format!("it failed {MAX_REOPENS} times in a row") });
+                return Answer::Failed(Fault::Lost {
+                    why: format!("it failed {MAX_REOPENS} times in a row"),
+                });
             }
             self.reopens += 1;
             self.settings = job.settings.clone();
@@ -282,8 +311,17 @@ impl Bench {
     }
 
     fn work(&mut self, job: Job) -> Answer {
-        let Job { mut buffer, negotiated, at, settings, breaks, work } = job;
-        let Some(engine) = self.engine.as_mut() else { return Answer::Failed(lost()) };
+        let Job {
+            mut buffer,
+            negotiated,
+            at,
+            settings,
+            breaks,
+            work,
+        } = job;
+        let Some(engine) = self.engine.as_mut() else {
+            return Answer::Failed(lost());
+        };
         for kind in breaks {
             engine.discontinuity(kind);
         }
@@ -295,16 +333,17 @@ impl Bench {
             }
         }
         let answer = match work {
-            Work::Analyse { hints } => {
-                match frames::with_view(&buffer, &negotiated, |view| engine.analyse(view, at, &hints)) {
-                    Ok((id, fault)) => Answer::Analysed {
-                        buffer,
-                        ticket: Ticket { id, generation: self.generation },
-                        fault: fault.map(|error| error.to_string()),
+            Work::Analyse { hints } => match frames::with_view(&buffer, &negotiated, |view| engine.analyse(view, at, &hints)) {
+                Ok((id, fault)) => Answer::Analysed {
+                    buffer,
+                    ticket: Ticket {
+                        id,
+                        generation: self.generation,
                     },
-                    Err(fault) => Answer::Failed(fault),
-                }
-            }
+                    fault: fault.map(|error| error.to_string()),
+                },
+                Err(fault) => Answer::Failed(fault),
+            },
             Work::Render { ticket } if ticket.generation != self.generation => Answer::Failed(Fault::Orphaned),
             Work::Render { ticket } => match render(engine.as_mut(), &mut buffer, &negotiated, ticket, at) {
                 Ok(released) => {
@@ -326,6 +365,8 @@ fn render(
     ticket: Ticket,
     at: FrameTime,
 ) -> Result<Released, Fault> {
-    let inner = buffer.get_mut().ok_or_else(|| Fault::Map { why: "the buffer is shared".to_owned() })?;
+    let inner = buffer.get_mut().ok_or_else(|| Fault::Map {
+        why: "the buffer is shared".to_owned(),
+    })?;
     frames::with_view_mut(inner, negotiated, |view| engine.render(ticket.id, view, at))
 }

@@ -18,8 +18,19 @@ use nullface::pipeline::{Discontinuity, Engine, EngineConfig, EngineError, Frame
 use nullface::stages::detect::Detection;
 
 /// Every format of the element.
-pub(crate) const FORMATS: [&str; 11] =
-    ["NV12", "I420", "P010_10LE", "I420_10LE", "RGBA", "BGRA", "RGBx", "BGRx", "RGB", "BGR", "YUY2"];
+pub(crate) const FORMATS: [&str; 11] = [
+    "NV12",
+    "I420",
+    "P010_10LE",
+    "I420_10LE",
+    "RGBA",
+    "BGRA",
+    "RGBx",
+    "BGRx",
+    "RGB",
+    "BGR",
+    "YUY2",
+];
 
 pub(crate) fn init() {
     static ONCE: Once = Once::new();
@@ -39,7 +50,10 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new() -> Self {
         let (open, shut) = bounded(0);
-        Self { open: Arc::new(Mutex::new(Some(open))), shut }
+        Self {
+            open: Arc::new(Mutex::new(Some(open))),
+            shut,
+        }
     }
 
     pub(crate) fn open(&self) {
@@ -125,7 +139,13 @@ impl Processor for Fake {
             Act::Wait(gate) => gate.wait(),
             Act::Fault => {
                 let (id, _) = self.engine.analyse(frame, at, hints);
-                return (id, Some(EngineError::Stage { stage: "detect", why: "on cue".to_owned() }));
+                return (
+                    id,
+                    Some(EngineError::Stage {
+                        stage: "detect",
+                        why: "on cue".to_owned(),
+                    }),
+                );
             }
             Act::PanicAfter => {
                 let _ = self.engine.analyse(frame, at, hints);
@@ -152,10 +172,16 @@ impl Processor for Fake {
                 self.engine.discontinuity(Discontinuity::Flush);
                 let info = *frame.info();
                 let mut scratch: Vec<(Vec<u8>, usize)> = frame.planes_mut().iter().map(|p| (p.data.to_vec(), p.stride)).collect();
-                let planes = scratch.iter_mut().map(|(data, stride)| PlaneMut { data, stride: *stride }).collect();
+                let planes = scratch
+                    .iter_mut()
+                    .map(|(data, stride)| PlaneMut { data, stride: *stride })
+                    .collect();
                 let mut scratch = FrameViewMut::new(info, planes).expect("same geometry");
                 let released = self.engine.render(id, &mut scratch, at);
-                assert!(released.report().withheld.is_some(), "the fake needs a frame that the engine withholds");
+                assert!(
+                    released.report().withheld.is_some(),
+                    "the fake needs a frame that the engine withholds"
+                );
                 return released;
             }
             Act::Go | Act::Fault => {}
@@ -171,7 +197,11 @@ impl Processor for Fake {
     fn set_settings(&mut self, settings: Settings) -> Result<(), EngineError> {
         self.script.note(format!("settings {} {}", settings.mode, settings.threshold));
         if self.script.refuse_settings {
-            return Err(EngineError::Setting { name: "threshold", expected: "another".to_owned(), got: settings.threshold.to_string() });
+            return Err(EngineError::Setting {
+                name: "threshold",
+                expected: "another".to_owned(),
+                got: settings.threshold.to_string(),
+            });
         }
         self.engine.set_settings(settings)
     }
@@ -197,7 +227,10 @@ pub(crate) fn element(script: &Arc<Script>) -> gst::Element {
                 remedy: "run scripts/setup.sh".to_owned(),
             }));
         }
-        Ok(Box::new(Fake { engine: Engine::open(config, settings.clone())?, script: Arc::clone(&script) }))
+        Ok(Box::new(Fake {
+            engine: Engine::open(config, settings.clone())?,
+            script: Arc::clone(&script),
+        }))
     }));
     element
 }
@@ -269,7 +302,13 @@ fn rows(info: &VideoInfo, buffer: &gst::BufferRef) -> Vec<(usize, Vec<Vec<u8>>)>
             let pstride = comps.iter().map(|c| map.comp_pstride(*c) as usize).max().expect("a component");
             let height = map.plane_height(plane) as usize;
             let data = map.plane_data(plane).expect("plane");
-            (pstride, data.chunks(stride).take(height).map(|row| row[..width.min(row.len())].to_vec()).collect())
+            (
+                pstride,
+                data.chunks(stride)
+                    .take(height)
+                    .map(|row| row[..width.min(row.len())].to_vec())
+                    .collect(),
+            )
         })
         .collect()
 }
@@ -322,5 +361,7 @@ pub(crate) fn errors(bus: &gst::Bus) -> Vec<String> {
 
 /// Presentation times of all buffers waiting at a harness's sink, ms.
 pub(crate) fn out_ms(h: &mut Harness) -> Vec<u64> {
-    std::iter::from_fn(|| h.try_pull()).map(|b| b.pts().expect("stamped").mseconds()).collect()
+    std::iter::from_fn(|| h.try_pull())
+        .map(|b| b.pts().expect("stamped").mseconds())
+        .collect()
 }
