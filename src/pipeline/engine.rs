@@ -221,11 +221,11 @@ impl Engine {
     /// Treats the pixels of a frame analysed before. Never fails open: what cannot be treated is covered.
     pub fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime) -> Released {
         let started = Instant::now();
-        let plan = self
-            .pending
-            .iter()
-            .position(|p| p.id == id)
-            .and_then(|i| self.pending.remove(i));
+        // Frames leave in order: a plan older than this one belongs to a frame that never will.
+        while self.pending.front().is_some_and(|p| p.id < id) {
+            self.pending.pop_front();
+        }
+        let plan = self.pending.pop_front_if(|p| p.id == id);
         let before = plan.as_ref().map_or(std::time::Duration::ZERO, |p| p.took);
         let withheld = |reason, fault: Option<String>| FrameReport {
             pts: at.pts,
@@ -276,12 +276,15 @@ impl Engine {
         self.render(id, frame, at)
     }
 
-    /// Tells of a break. Plans of frames not rendered yet are kept: the host decides whether those
-    /// frames still leave, and a frame without a plan is covered whole.
+    /// Tells of a break. A flush or new caps forget the frames analysed and not rendered yet: should
+    /// one of them be rendered all the same, it is covered whole.
     pub fn discontinuity(&mut self, kind: Discontinuity) {
         match kind {
             Discontinuity::Gap => self.analyst.gap(),
-            Discontinuity::Flush | Discontinuity::Caps => self.analyst.flush(),
+            Discontinuity::Flush | Discontinuity::Caps => {
+                self.pending.clear();
+                self.analyst.flush();
+            }
         }
     }
 

@@ -13,9 +13,12 @@ use gst_check::Harness;
 use gst_video::VideoInfo;
 use gstnullface::NullfaceFilter;
 use gstnullface::filter::Processor;
-use nullface::frame::{FrameTime, FrameView, FrameViewMut, PlaneMut};
-use nullface::pipeline::{Discontinuity, Engine, EngineConfig, EngineError, FrameId, Released, Settings, Stats};
-use nullface::stages::detect::Detection;
+use nullface::backend::{Device, ResolvedDevice};
+use nullface::frame::{BoxPx, FrameTime, FrameView, FrameViewMut, Landmarks5, Mesh, PlaneMut};
+use nullface::pipeline::{Discontinuity, Engine, EngineConfig, EngineError, FrameId, Mode, Parts, Released, Settings, Stats};
+use nullface::stages::align::{AlignError, FaceHint, MeshFitter};
+use nullface::stages::detect::{DetectError, Detection, Detector, Effort};
+use nullface::stages::identify::{Embedding, IdentifyError, Recogniser};
 
 /// Every format of the element.
 pub(crate) const FORMATS: [&str; 11] = [
@@ -199,15 +202,80 @@ impl Processor for Fake {
         if self.script.refuse_settings {
             return Err(EngineError::Setting {
                 name: "threshold",
-                expected: "another".to_owned(),
+                expected: "another",
                 got: settings.threshold.to_string(),
             });
         }
-        self.engine.set_settings(settings)
+        self.engine.set_settings(solid(settings))
     }
 
     fn stats(&self) -> Stats {
         self.engine.stats()
+    }
+}
+
+/// Covered by one colour, so that even a frame of one pixel cannot keep its own.
+fn solid(settings: Settings) -> Settings {
+    Settings {
+        mode: Mode::Solid,
+        ..settings
+    }
+}
+
+/// Networks that see one face as large as any frame: whatever the engine treats, it treats whole.
+fn whole_frame_parts() -> Parts {
+    Parts {
+        detector: Box::new(WholeFrame),
+        mesh: Box::new(WholeFrame),
+        recogniser: Box::new(WholeFrame),
+        device: ResolvedDevice {
+            device: Device::Cpu,
+            reason: "a test".to_owned(),
+            strict: false,
+        },
+    }
+}
+
+struct WholeFrame;
+
+impl Detector for WholeFrame {
+    fn name(&self) -> &'static str {
+        "whole frame"
+    }
+
+    fn detect(&mut self, frame: &FrameView<'_>, _threshold: f32, _effort: Effort) -> Result<Vec<Detection>, DetectError> {
+        let (w, h) = (frame.width() as f32, frame.height() as f32);
+        let box_px = BoxPx::around([w / 2.0, h / 2.0], w * 2.0 + 16.0, h * 2.0 + 16.0);
+        Ok(vec![Detection {
+            box_px,
+            score: 0.9,
+            landmarks: None,
+        }])
+    }
+}
+
+impl MeshFitter for WholeFrame {
+    fn fit(&mut self, _frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError> {
+        let none = Mesh {
+            points_px: vec![[0.0; 2]; 468],
+            depth_px: vec![0.0; 468],
+            face_prob: 0.0,
+        };
+        Ok(vec![none; hints.len()])
+    }
+}
+
+impl Recogniser for WholeFrame {
+    fn name(&self) -> &str {
+        "whole frame"
+    }
+
+    fn same_person_cos(&self) -> f32 {
+        0.5
+    }
+
+    fn embed(&mut self, _frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError> {
+        Ok(vec![Embedding(vec![1.0, 0.0]); faces.len()])
     }
 }
 
@@ -228,7 +296,7 @@ pub(crate) fn element(script: &Arc<Script>) -> gst::Element {
             }));
         }
         Ok(Box::new(Fake {
-            engine: Engine::open(config, settings.clone())?,
+            engine: Engine::from_parts(whole_frame_parts(), config, solid(settings.clone()))?,
             script: Arc::clone(&script),
         }))
     }));
