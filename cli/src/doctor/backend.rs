@@ -2,12 +2,33 @@
 
 use std::path::Path;
 
-use super::Finding;
+use nullface::backend::{BackendConfig, describe};
 
-/// Looks for the models' folder that was named.
+use super::{Finding, State};
+
+/// Things that may be missing: they are needed only by those who ask for a GPU.
+const OPTIONAL: [&str; 5] = ["provider CUDA", "provider TensorRT", "GPU device", "CUDA driver", "NVRTC"];
+
+/// Looks for ONNX Runtime, its providers, a GPU and the models.
 pub(super) fn findings(models_dir: Option<&Path>) -> Vec<Finding> {
-    models_dir
-        .map(|d| Finding::good("models-dir", d.display().to_string()))
+    let config = BackendConfig {
+        models_dir: models_dir.map(Path::to_path_buf),
+        ..BackendConfig::default()
+    };
+    describe(&config)
+        .findings
         .into_iter()
+        .map(|found| {
+            let state = match (found.good, OPTIONAL.contains(&found.what)) {
+                (true, _) => State::Good,
+                (false, true) => State::Absent,
+                (false, false) => State::Missing,
+            };
+            Finding {
+                what: found.what.to_owned(),
+                state,
+                detail: found.detail,
+            }
+        })
         .collect()
 }
