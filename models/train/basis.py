@@ -77,6 +77,17 @@ def canonical_mesh(mean, opened, size):
     return c, tri[~hole].astype(np.int32), tri.astype(np.int32)
 
 
+def keep_openings(modes, c):
+    """Lips and lids move as blocks: a shape that opened or closed them would change the expression. Other points near
+    them follow by distance."""
+    out = modes.copy()
+    for ring, part in ((g.LIPS_OUTER + g.LIPS_INNER, g.LIPS_OUTER), (g.EYE_LEFT, g.EYE_LEFT), (g.EYE_RIGHT, g.EYE_RIGHT)):
+        d = np.min(np.linalg.norm(c[:, None] - c[None, ring], axis=2), 1) / g.iod(c)
+        w = (1 - g.smoothstep(d, 0.0, 0.12))[None, :, None]
+        out = (1 - w) * out + w * modes[:, part].mean(1, keepdims=True)
+    return out
+
+
 def masks(c, size):
     """R: alpha, 0 at the rim, the eyes and the inner lips; G: where hair or a hand may win over the texture."""
     u = g.iod(c)
@@ -184,7 +195,7 @@ def build(work, out, small_folder, cfg, seed):
     project = np.linalg.solve((u * quiet.reshape(-1, 1)).T @ u + np.diag((noise / sd) ** 2), (u * quiet.reshape(-1, 1)).T)
     rim = np.array([cv2.pointPolygonTest(c[g.OVAL].reshape(-1, 1, 2), tuple(map(float, q)), True) for q in c]) / g.iod(c)
     fade = g.smoothstep(rim, 0.0, 0.25)
-    modes = modes * fade[None, :, None]
+    modes = keep_openings(modes * fade[None, :, None], c)
     coef = flat @ project.T
 
     where = {int(row): i for i, row in enumerate(rows)}

@@ -174,6 +174,13 @@ class Placement:
         la, lb = self._low(tex), self.base_low
         gain = np.clip((lb @ LUMA + 4) / (la @ LUMA + 4), cfg["contrast_min"], cfg["contrast_max"])[..., None]
         lit = np.clip(lb + (tex - la) * gain, 0, 255)
+        if cfg["grain_max"] > 1:
+            # the frame's own amount of fine contrast (not its pattern): a soft film gets a soft face, a sharp one a sharp face
+            fine_sigma, area = cfg["grain_fine_iod"] * self.unit, cfg["grain_area_iod"] * self.unit
+            lit_fine, base_fine = lit - blur(lit, fine_sigma), self.base - blur(self.base, fine_sigma)
+            rms = lambda z: np.sqrt(wide_blur((z @ LUMA) ** 2 * self.alpha, area) / (wide_blur(self.alpha, area) + 1e-3))
+            gain = np.clip((rms(base_fine) + 0.5) / (rms(lit_fine) + 0.5), cfg["grain_min"], cfg["grain_max"])
+            lit = np.clip(lit + lit_fine * (gain - 1)[..., None], 0, 255)
         diff = np.abs(blur((lit - self.base) @ LUMA * self.inside, cfg["occlusion_sigma_iod"] * self.unit))
         alpha = self.alpha * (1 - self.may_hide * smoothstep(diff, cfg["occlusion_lo"], cfg["occlusion_hi"]))
         picture = self.base * (1 - alpha[..., None]) + lit * alpha[..., None]

@@ -61,6 +61,13 @@ def low(x):
     return F.avg_pool2d(x, 16, 8)
 
 
+def grain(x):
+    """Log of the local amount of fine contrast of the luma: n x 1 x h x w."""
+    y = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    fine = y - F.avg_pool2d(y, 3, 1, 1)
+    return 0.5 * torch.log(F.avg_pool2d(fine * fine, 17, 4) + 2e-5)
+
+
 class Trainer:
     def __init__(self, a, cfg):
         self.a, self.cfg, self.t = a, cfg, cfg["train"]
@@ -174,19 +181,21 @@ class Trainer:
         back = F.relu((e * d["e"]).sum(1, keepdim=True) - 0.05)
         ident = (to * (0.35 + 0.65 * reachable) + 2.0 * back).mean()
         light = robust(low(out) - low(d["x"])).mean()
-        keep = (robust(o - base) * (1 - d["m"])).mean() + 0.25 * (robust(o - base) * d["m"]).mean()
+        keep = (robust(o - base) * (1 - d["m"])).mean() + 0.15 * (robust(o - base) * d["m"]).mean()
         q = max(1, h // 4)
         pad = lambda z: F.pad(z, (8, 8, 8, 8), mode="reflect")
         with torch.no_grad():
             want = self.mesh(pad(d["x"][:q]))
         land = (self.mesh(pad(out[:q].clamp(-1, 1))) - want).abs().mean() / 56.0
+        mm = F.avg_pool2d(d["m"], 17, 4)
+        fine = (mm * (grain(out) - grain(d["x"])).abs()).sum() / (mm.sum() + 1e-3)
         fool = -self.critic(out).mean()
         same = torch.zeros((), device=self.dev)
         closs = self.critic_loss(d["x"], out.detach())
         self.copt.zero_grad(set_to_none=True)
         closs.backward()
         self.copt.step()
-        loss = rec + 0.5 * sharp + 0.10 * ident + 0.5 * light + 0.3 * keep + 0.5 * land + 0.01 * fool
+        loss = rec + 0.5 * sharp + 0.2 * ident + 0.5 * light + 0.3 * keep + 0.5 * land + 0.05 * fine + 0.005 * fool
         # frames of one person asked for one target must give one face
         if self.steps["edit"] % 4 == 0 and len(d["x"]) % 2 == 0:
             one = c[0::2].repeat_interleave(2, 0)
@@ -194,7 +203,7 @@ class Trainer:
             e2 = self.rec((d["p"] * (1 - d["m"]) + o2 * d["m"]).clamp(-1, 1))
             same = (1 - (e2[0::2] * e2[1::2]).sum(1)).mean()
             loss = loss + 0.05 * same
-        return loss, dict(rec=rec, ident=to.mean(), back=back.mean(), light=light, land=land, critic=closs, same=same)
+        return loss, dict(rec=rec, ident=to.mean(), back=back.mean(), light=light, land=land, fine=fine, critic=closs, same=same)
 
     def step_id2face(self):
         n = self.a.batch or self.t["batch"]

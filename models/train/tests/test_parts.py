@@ -1,0 +1,131 @@
+"""Geometry, modes and data: claims that the engine relies on."""
+import io
+import os
+import tarfile
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from conftest import PACK, drawn_face
+import data
+import geometry as g
+import modes
+import pairs
+from model import to_depth
+
+
+def test_similarity3_recovers_a_known_pose():
+    rng = np.random.default_rng(1)
+    a = rng.normal(size=(30, 3))
+    q, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    q *= np.sign(np.linalg.det(q))
+    s, r, t = g.similarity3(a, 2.5 * a @ q.T + [1, 2, 3])
+    assert abs(s - 2.5) < 1e-9 and np.allclose(r, q) and np.allclose(t, [1, 2, 3])
+
+
+def test_space_to_depth_is_pixel_unshuffle_and_exactly_invertible():
+    x = np.random.default_rng(0).integers(0, 256, (128, 128, 3)).astype(np.float32)
+    z = modes.unshuffle(x)
+    want = to_depth(torch.from_numpy(x).permute(2, 0, 1)[None] / 127.5 - 1).numpy()
+    assert np.array_equal(z, want) and np.abs(modes.shuffle(z) - x).max() < 1e-3
+
+
+def test_composite_leaves_the_frame_alone_outside_and_paints_inside(basis, cfg):
+    rng = np.random.default_rng(2)
+    x, mesh = drawn_face(rng, basis)
+    w = np.zeros(len(basis.labels), np.float32)
+    w[:2] = 0.5
+    tex, shape = g.mix(basis, w)
+    c = g.Placement(x.astype(np.float32), mesh, basis, cfg["composite"], moved=basis.moved_mesh(mesh, shape)).paint(tex)
+    inside = np.zeros((144, 144), np.uint8)
+    cv2.fillPoly(inside, [np.round(mesh[g.OVAL, :2]).astype(np.int32)], 1)
+    outside = cv2.dilate(inside, np.ones((5, 5))) == 0
+    assert outside.sum() > 5000 and np.array_equal(c["picture"][outside], x.astype(np.float32)[outside])
+    assert (c["alpha"] > 0.9).sum() > 1500 and np.abs(c["picture"] - x)[c["alpha"] > 0.9].mean() > 2
+
+
+def test_the_moved_mesh_keeps_rim_and_openings(basis):
+    mesh = (basis.mean_shape * 50).astype(np.float32)
+    moved = basis.moved_mesh(mesh, 2 * basis.mode_sd, strength=1.5)
+    assert np.abs(moved - mesh).max() > 1.0
+    assert np.abs((moved - mesh)[g.OVAL]).max() < 1e-3
+    for a, b in ((13, 14), (159, 145), (386, 374)):
+        assert abs(np.linalg.norm(moved[a] - moved[b]) - np.linalg.norm(mesh[a] - mesh[b])) < 0.35
+
+
+def test_a_degenerate_mesh_is_named(basis, cfg):
+    with pytest.raises(g.Degenerate, match="expected finite points"):
+        g.Placement(np.zeros((144, 144, 3), np.float32), np.full((468, 3), np.nan, np.float32), basis, cfg["composite"])
+
+
+def test_the_basis_is_nobody(basis):
+    assert 32 <= len(basis.labels) <= 64
+    for t in basis.labels:
+        assert t["contributors"] >= 8 and t["per_texel"] >= 8 and t["nearest_contributor_cos"] < t["far_1e3_cos"]
+    assert np.allclose(np.linalg.norm(basis.embeddings, axis=1), 1, atol=1e-4)
+
+
+def test_targets_follow_the_labels_asked_for_and_weights_sum_to_one(basis):
+    rng = np.random.default_rng(3)
+    for sex in (0, 1):
+        for _ in range(20):
+            w = pairs.draw_target(basis, rng, sex, 30, -1, matched=1.0)
+            assert abs(w.sum() - 1) < 1e-5 and (w > 0).sum() <= 3
+            assert sum(float(v) for v, t in zip(w, basis.labels) if t["sex"] == sex) > 0.99
+
+
+@pytest.fixture(scope="module")
+def pack():
+    return modes.Pack(PACK)
+
+
+def test_zero_guidance_returns_the_frame_exactly(pack):
+    rng = np.random.default_rng(4)
+    base = modes.unshuffle(rng.integers(0, 256, (128, 128, 3)))
+    e = modes.unit(rng.normal(size=192))
+    noise = rng.standard_normal((4, 1, 48, 32, 32)).astype(np.float32)
+    for steps in (1, 2, 4):
+        out = pack.edit(base, np.ones_like(base), steps, lambda x, lam: (-e, None), noise, 0.0, residual=False)
+        assert np.abs(out - base).max() * 127.5 <= 1.0
+
+
+def test_the_mask_pins_what_it_does_not_cover(pack):
+    rng = np.random.default_rng(5)
+    base = modes.unshuffle(rng.integers(0, 256, (128, 128, 3)))
+    mask = np.zeros_like(base)
+    mask[..., 8:20, 8:20] = 1
+    out = pack.edit(base, mask, 1, lambda x, lam: (modes.unit(np.ones(192)), None), rng.standard_normal((4, 1, 48, 32, 32)).astype(np.float32), 1.0)
+    assert np.array_equal(out[mask == 0], base[mask == 0]) and np.abs(out - base)[mask == 1].max() > 0
+
+
+def shard(folder, pictures, rows):
+    with tarfile.open(os.path.join(folder, "crops-0.tar"), "w") as t:
+        for name, raw in pictures.items():
+            i = tarfile.TarInfo(name)
+            i.size = len(raw)
+            t.addfile(i, io.BytesIO(raw))
+    with open(os.path.join(folder, "index.csv"), "w") as f:
+        f.write(",".join(data.COLUMNS) + "\n" + "\n".join(rows) + "\n")
+
+
+ROW = "utk/{n}.webp,utk,,{age},0,0,0,0,120,300,1 2 3 4 5 6 7 8 9 10,0 0 144 144"
+
+
+def test_a_folder_without_faces_is_named(tmp_path):
+    with pytest.raises(SystemExit, match="expected an index.csv"):
+        list(data.crops(str(tmp_path)))
+
+
+def test_a_label_out_of_range_is_named_with_its_row(tmp_path):
+    shard(tmp_path, {}, [ROW.format(n=0, age=30), ROW.format(n=1, age=400)])
+    with pytest.raises(SystemExit, match=r"row 3, file utk/1.webp: expected age empty or 0..120, got '400'"):
+        list(data.crops(str(tmp_path)))
+
+
+def test_a_corrupt_picture_is_skipped_by_name_and_the_good_one_read(tmp_path, capsys):
+    good = cv2.imencode(".webp", np.full((144, 144, 3), 90, np.uint8))[1].tobytes()
+    shard(tmp_path, {"utk/0.webp": b"RIFFnonsense", "utk/1.webp": good}, [ROW.format(n=0, age=30), ROW.format(n=1, age=30)])
+    got = list(data.crops(str(tmp_path)))
+    assert len(got) == 1 and got[0][0]["file"] == "utk/1.webp" and "utk/0.webp" in capsys.readouterr().err
