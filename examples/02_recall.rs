@@ -50,13 +50,26 @@ fn main() -> Result<()> {
     if films.is_empty() {
         bail!("usage: 02_recall [--lookahead N] FILM…");
     }
-    println!("{:<24} {:>7} {:>7} {:>7} {:>8} {:>8}", "film", "frames", "faces", "missed", "recall", "regions");
+    println!(
+        "{:<24} {:>7} {:>7} {:>7} {:>8} {:>8}",
+        "film", "frames", "faces", "missed", "recall", "regions"
+    );
     let mut failed = false;
     for film in films {
         let row = measure(&film, lookahead)?;
-        let name = std::path::Path::new(&film).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = std::path::Path::new(&film)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let recall = 1.0 - row.missed.len() as f64 / row.faces.max(1) as f64;
-        println!("{name:<24} {:>7} {:>7} {:>7} {recall:>8.4} {:>8}", row.frames, row.faces, row.missed.len(), row.engine_faces);
+        println!(
+            "{name:<24} {:>7} {:>7} {:>7} {recall:>8.4} {:>8}",
+            row.frames,
+            row.faces,
+            row.missed.len(),
+            row.engine_faces
+        );
         for (frame, share) in row.missed.iter().take(12) {
             println!("    frame {frame}: {share:.3} covered");
         }
@@ -71,10 +84,20 @@ fn main() -> Result<()> {
 fn measure(film: &str, lookahead: usize) -> Result<Row> {
     let backend = Backend::open(&BackendConfig::default())?;
     let mut judge = CenterFace::open(&backend)?;
-    let config = EngineConfig { lookahead, ..EngineConfig::default() };
-    let settings = Settings { mode: Mode::Solid, fill_rgb: FILL, feather: 0.0, ..Settings::default() };
+    let config = EngineConfig {
+        lookahead,
+        ..EngineConfig::default()
+    };
+    let settings = Settings {
+        mode: Mode::Solid,
+        fill_rgb: FILL,
+        feather: 0.0,
+        ..Settings::default()
+    };
     let mut engine = Engine::open(&config, settings)?;
-    let description = format!("filesrc location=\"{film}\" ! decodebin ! videoconvert ! video/x-raw,format=RGB ! appsink name=out sync=false max-buffers=4");
+    let description = format!(
+        "filesrc location=\"{film}\" ! decodebin ! videoconvert ! video/x-raw,format=RGB ! appsink name=out sync=false max-buffers=4"
+    );
     let pipeline = gst::parse::launch(&description)?;
     let bin = pipeline.downcast_ref::<gst::Bin>().context("a pipeline")?;
     let sink = bin.by_name("out").and_downcast::<gst_app::AppSink>().context("an appsink")?;
@@ -85,20 +108,44 @@ fn measure(film: &str, lookahead: usize) -> Result<Row> {
     while let Ok(sample) = sink.pull_sample() {
         let caps = sample.caps().context("caps")?;
         let video = gst_video::VideoInfo::from_caps(caps)?;
-        let info = FrameInfo { format: PixelFormat::Rgb, width: video.width(), height: video.height(), matrix: Matrix::Bt709, range: Range::Full };
+        let info = FrameInfo {
+            format: PixelFormat::Rgb,
+            width: video.width(),
+            height: video.height(),
+            matrix: Matrix::Bt709,
+            range: Range::Full,
+        };
         let stride = usize::try_from(video.stride()[0])?;
         let buffer = sample.buffer().context("a buffer")?;
         let pixels = buffer.map_readable()?.as_slice().to_vec();
-        let time = FrameTime { pts: Pts(buffer.pts().map_or(0, gst::ClockTime::nseconds)), duration_ns: 0 };
+        let time = FrameTime {
+            pts: Pts(buffer.pts().map_or(0, gst::ClockTime::nseconds)),
+            duration_ns: 0,
+        };
         let view = FrameView::new(info, &[Plane { data: &pixels, stride }])?;
-        let whole = BoxPx { x0: 0.0, y0: 0.0, x1: info.width as f32, y1: info.height as f32 };
+        let whole = BoxPx {
+            x0: 0.0,
+            y0: 0.0,
+            x1: info.width as f32,
+            y1: info.height as f32,
+        };
         let found = judge.look(&view, &whole, 1.0, 0.5)?;
-        let faces = found.iter().map(|d| d.box_px.clipped(info.width, info.height)).filter(|b| b.side() >= MIN_FACE_PX).collect();
+        let faces = found
+            .iter()
+            .map(|d| d.box_px.clipped(info.width, info.height))
+            .filter(|b| b.side() >= MIN_FACE_PX)
+            .collect();
         let (id, fault) = engine.analyse(&view, time, &[]);
         if let Some(fault) = fault {
             bail!("{film}: {fault}");
         }
-        waiting.push_back(Waiting { id, time, pixels, faces, number: row.frames });
+        waiting.push_back(Waiting {
+            id,
+            time,
+            pixels,
+            faces,
+            number: row.frames,
+        });
         row.frames += 1;
         if waiting.len() > lookahead {
             judge_oldest(&mut waiting, &mut engine, info, stride, &mut row)?;
@@ -115,7 +162,13 @@ fn measure(film: &str, lookahead: usize) -> Result<Row> {
 
 fn judge_oldest(waiting: &mut VecDeque<Waiting>, engine: &mut Engine, info: FrameInfo, stride: usize, row: &mut Row) -> Result<()> {
     let Some(mut frame) = waiting.pop_front() else { return Ok(()) };
-    let mut view = FrameViewMut::new(info, vec![PlaneMut { data: &mut frame.pixels, stride }])?;
+    let mut view = FrameViewMut::new(
+        info,
+        vec![PlaneMut {
+            data: &mut frame.pixels,
+            stride,
+        }],
+    )?;
     let released = engine.render(frame.id, &mut view, frame.time);
     row.engine_faces += released.report().faces.len();
     for face in &frame.faces {

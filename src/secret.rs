@@ -54,7 +54,13 @@ impl SessionSecret {
         hash.update([purpose as u8]);
         hash.update(subject.to_le_bytes());
         hash.update(index.to_le_bytes());
-        Stream { key: hash.finalize().into(), counter: 0, block: [0; 32], used: 32, spare: None }
+        Stream {
+            key: hash.finalize().into(),
+            counter: 0,
+            block: [0; 32],
+            used: 32,
+            spare: None,
+        }
     }
 }
 
@@ -182,7 +188,12 @@ mod tests {
         let first = |seed: u64, purpose, subject, index| SessionSecret::from_seed(seed).stream(purpose, subject, index).bits();
         let base = first(1, Purpose::Noise, 7, 0);
         assert_eq!(base, first(1, Purpose::Noise, 7, 0));
-        for other in [first(2, Purpose::Noise, 7, 0), first(1, Purpose::Target, 7, 0), first(1, Purpose::Noise, 8, 0), first(1, Purpose::Noise, 7, 1)] {
+        for other in [
+            first(2, Purpose::Noise, 7, 0),
+            first(1, Purpose::Target, 7, 0),
+            first(1, Purpose::Noise, 8, 0),
+            first(1, Purpose::Noise, 7, 1),
+        ] {
             assert_ne!(base, other);
         }
     }

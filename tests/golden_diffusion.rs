@@ -4,7 +4,9 @@ mod golden_support;
 
 use golden_support::{Analytic, Case, golden};
 use nullface::secret::SessionSecret;
-use nullface::stages::denoise::{Condition, Denoiser, EditFace, EditOptions, NoiseModel, ReferenceFace, Schedule, ScheduleSpec, Solver, StepPlan};
+use nullface::stages::denoise::{
+    Condition, Denoiser, EditFace, EditOptions, NoiseModel, ReferenceFace, Schedule, ScheduleSpec, Solver, StepPlan,
+};
 use serde::Deserialize;
 
 const NOISE: &str = include_str!("data/golden/noise.json");
@@ -46,19 +48,31 @@ fn every_golden_case_is_met() {
                 other => panic!("identity {other}"),
             };
             let c = null.clone().with_identity(&identity);
-            conditionals.push(if case.attributes && case.guidance >= 0.0 { c.with_attributes(&w.attributes) } else { c });
+            conditionals.push(if case.attributes && case.guidance >= 0.0 {
+                c.with_attributes(&w.attributes)
+            } else {
+                c
+            });
             let mut xs = Vec::new();
             if case.solver != Solver::Dpmpp2m {
                 let x0 = if case.from_prior { &w.prior[f] } else { &w.x0[f] };
                 for (i, level) in plan.levels().iter().enumerate() {
-                    xs.extend(x0.iter().zip(&w.noise[f][i]).map(|(x, e)| level.alpha as f32 * x + level.sigma as f32 * e));
+                    xs.extend(
+                        x0.iter()
+                            .zip(&w.noise[f][i])
+                            .map(|(x, e)| level.alpha as f32 * x + level.sigma as f32 * e),
+                    );
                 }
             }
             noised.push(xs);
         }
         let faces: Vec<EditFace<'_>> = (0..2)
             .map(|f| EditFace {
-                source: ReferenceFace { x0: if case.from_prior { &w.prior[f] } else { &w.x0[f] }, prior: case.prior.then_some(&w.prior[f][..]), reference: &null },
+                source: ReferenceFace {
+                    x0: if case.from_prior { &w.prior[f] } else { &w.x0[f] },
+                    prior: case.prior.then_some(&w.prior[f][..]),
+                    reference: &null,
+                },
                 noised: &noised[f],
                 mask: match case.mask.as_str() {
                     "none" => None,
@@ -72,7 +86,9 @@ fn every_golden_case_is_met() {
             })
             .collect();
         let mut out = vec![0.0; 2 * n];
-        Denoiser::new().edit(&mut model, &plan, &options(case), &faces, &mut out).expect("edits");
+        Denoiser::new()
+            .edit(&mut model, &plan, &options(case), &faces, &mut out)
+            .expect("edits");
         for (got, expected) in out.iter().zip(case.expected.iter().flatten()) {
             let error = (f64::from(*got) - expected).abs() / expected.abs().max(1.0);
             if error > worst.0 {
@@ -112,7 +128,11 @@ fn the_secret_streams_are_those_of_the_definition() {
     let draws: Vec<Draw> = serde_json::from_str(NOISE).expect("parses");
     assert!(draws.iter().any(|d| d.purpose == 0) && draws.iter().any(|d| d.purpose == 1));
     for d in draws {
-        let purpose = if d.purpose == 0 { nullface::secret::Purpose::Noise } else { nullface::secret::Purpose::Target };
+        let purpose = if d.purpose == 0 {
+            nullface::secret::Purpose::Noise
+        } else {
+            nullface::secret::Purpose::Target
+        };
         let mut stream = SessionSecret::from_seed(d.seed).stream(purpose, d.subject, d.index);
         for v in d.values {
             // Two logarithms differ in the last bits.

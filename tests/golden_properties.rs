@@ -2,8 +2,10 @@
 
 mod golden_support;
 
-use golden_support::{Analytic, SOLVERS, edited, golden, mu, noise_at, plan, same_bits, scene, z_form, Scene};
-use nullface::stages::denoise::{Batch, Denoiser, EditFace, EditOptions, InversionOptions, ModelError, NoiseModel, Prediction, RowShape, Solver};
+use golden_support::{Analytic, SOLVERS, Scene, edited, golden, mu, noise_at, plan, same_bits, scene, z_form};
+use nullface::stages::denoise::{
+    Batch, Denoiser, EditFace, EditOptions, InversionOptions, ModelError, NoiseModel, Prediction, RowShape, Solver,
+};
 use proptest::prelude::*;
 
 fn any_solver() -> impl Strategy<Value = Solver> {
@@ -90,7 +92,9 @@ fn static_input_gives_static_output_and_buffers_carry_nothing_over() {
         let mut denoiser = Denoiser::new();
         let mut run = |scene: &Scene| {
             let mut out = vec![0.0; scene.x0.len() * scene.n];
-            denoiser.edit(&mut model, &plan, &EditOptions::default(), &scene.faces(3.0, true, true), &mut out).expect("edits");
+            denoiser
+                .edit(&mut model, &plan, &EditOptions::default(), &scene.faces(3.0, true, true), &mut out)
+                .expect("edits");
             out
         };
         let first = run(&scene);
@@ -107,7 +111,10 @@ fn calls_and_evaluations_are_as_few_as_the_formulas_allow() {
         let mut model = Analytic::new(&golden, Prediction::Eps, false);
         let plan = plan(Solver::SdeDpmpp2m, steps);
         let scene = scene(&model, &plan, 3, 1);
-        let options = EditOptions { residual_guidance: residual, ..EditOptions::default() };
+        let options = EditOptions {
+            residual_guidance: residual,
+            ..EditOptions::default()
+        };
         let _ = edited(&mut model, &plan, &options, &scene.faces(2.0, false, false));
         assert_eq!((model.calls, model.rows), (calls, 3 * rows), "{steps} steps, residual {residual}");
     }
@@ -123,8 +130,15 @@ fn reverse_and_nullface_agree_to_first_order_in_e() {
         let e = scene.conditionals[0].identity.clone();
         let mut difference = |size: f32| {
             let mut go = |sign: f32, guidance: f32| {
-                let c = scene.null.clone().with_identity(&e.iter().map(|v| v * size * sign).collect::<Vec<_>>());
-                let face = EditFace { conditional: &c, guidance, ..scene.faces(0.0, false, false)[0] };
+                let c = scene
+                    .null
+                    .clone()
+                    .with_identity(&e.iter().map(|v| v * size * sign).collect::<Vec<_>>());
+                let face = EditFace {
+                    conditional: &c,
+                    guidance,
+                    ..scene.faces(0.0, false, false)[0]
+                };
                 edited(&mut model, &plan, &EditOptions::default(), &[face])
             };
             let (nullface, reverse) = (go(-1.0, 1.5), go(1.0, -1.5));
@@ -153,7 +167,10 @@ fn the_deterministic_solver_comes_back_from_its_inversion() {
     for (steps, bound) in ROUND_TRIP {
         let plan = plan(Solver::Dpmpp2m, steps);
         let mut errors = Vec::new();
-        let many = InversionOptions { sweeps: 5 * InversionOptions::default().sweeps, ..InversionOptions::default() };
+        let many = InversionOptions {
+            sweeps: 5 * InversionOptions::default().sweeps,
+            ..InversionOptions::default()
+        };
         for options in [InversionOptions { iterations: 1, sweeps: 0 }, InversionOptions::default(), many] {
             let mut worst = 0.0_f64;
             for prediction in [Prediction::Eps, Prediction::V] {
@@ -161,7 +178,10 @@ fn the_deterministic_solver_comes_back_from_its_inversion() {
                 for seed in 0..4 {
                     let scene = scene(&model, &plan, 1, seed);
                     let face = scene.faces(0.0, false, false)[0];
-                    let chain = Denoiser::new().invert(&mut model, &plan, options, &[face.source]).expect("inverts").to_vec();
+                    let chain = Denoiser::new()
+                        .invert(&mut model, &plan, options, &[face.source])
+                        .expect("inverts")
+                        .to_vec();
                     let mut x: Vec<f64> = chain[..scene.n].iter().map(|v| f64::from(*v)).collect();
                     let mut before = None;
                     for i in 0..steps {
@@ -169,14 +189,21 @@ fn the_deterministic_solver_comes_back_from_its_inversion() {
                         let (next, data) = mu(&plan, i, &x, &e, before.as_deref());
                         (x, before) = (next, Some(data));
                     }
-                    worst = x.iter().zip(&scene.x0[0]).map(|(a, b)| (a - f64::from(*b)).abs()).fold(worst, f64::max);
+                    worst = x
+                        .iter()
+                        .zip(&scene.x0[0])
+                        .map(|(a, b)| (a - f64::from(*b)).abs())
+                        .fold(worst, f64::max);
                 }
             }
             errors.push(worst);
         }
         assert!(errors[1] < bound, "{steps} steps: {errors:?}");
         assert!(errors[1] < errors[0] / 3.0, "{steps} steps: sweeps gained too little, {errors:?}");
-        assert!(errors[2] < errors[1] * CONVERGED, "{steps} steps: sweeps do not converge, {errors:?}");
+        assert!(
+            errors[2] < errors[1] * CONVERGED,
+            "{steps} steps: sweeps do not converge, {errors:?}"
+        );
     }
 }
 
@@ -209,15 +236,35 @@ fn faults_are_errors_and_never_pixels() {
     let faces = scene.faces(1.0, false, false);
     let mut out = vec![0.0; 2 * scene.n];
     for poison in [f32::NAN, f32::INFINITY, 0.0] {
-        let error = Denoiser::new().edit(&mut Faulty(analytic(), poison), &plan, &EditOptions::default(), &faces, &mut out).expect_err("a fault");
+        let error = Denoiser::new()
+            .edit(&mut Faulty(analytic(), poison), &plan, &EditOptions::default(), &faces, &mut out)
+            .expect_err("a fault");
         let text = error.to_string();
-        assert!(if poison == 0.0 { text == "denoiser: gone" } else { text.contains("face 1: expected finite") }, "{text}");
+        assert!(
+            if poison == 0.0 {
+                text == "denoiser: gone"
+            } else {
+                text.contains("face 1: expected finite")
+            },
+            "{text}"
+        );
     }
-    let bad_mask = EditFace { mask: Some(&[0.5, f32::NAN, 0.0, 1.0]), ..faces[0] };
-    let short = EditFace { noised: &faces[0].noised[1..], ..faces[0] };
-    let wild = EditFace { guidance: f32::NAN, ..faces[0] };
+    let bad_mask = EditFace {
+        mask: Some(&[0.5, f32::NAN, 0.0, 1.0]),
+        ..faces[0]
+    };
+    let short = EditFace {
+        noised: &faces[0].noised[1..],
+        ..faces[0]
+    };
+    let wild = EditFace {
+        guidance: f32::NAN,
+        ..faces[0]
+    };
     for (face, what) in [(bad_mask, "mask"), (short, "noised"), (wild, "guidance")] {
-        let error = Denoiser::new().edit(&mut analytic(), &plan, &EditOptions::default(), &[face], &mut out[..scene.n]).expect_err("bad input");
+        let error = Denoiser::new()
+            .edit(&mut analytic(), &plan, &EditOptions::default(), &[face], &mut out[..scene.n])
+            .expect_err("bad input");
         assert!(error.to_string().contains(what), "{error}");
     }
 }
@@ -233,7 +280,9 @@ fn buffers_grow_to_the_largest_frame_and_stay() {
         let mut held = Vec::new();
         for scene in &scenes {
             let mut out = vec![0.0; scene.x0.len() * scene.n];
-            denoiser.edit(&mut model, &plan, &EditOptions::default(), &scene.faces(1.0, true, true), &mut out).expect("edits");
+            denoiser
+                .edit(&mut model, &plan, &EditOptions::default(), &scene.faces(1.0, true, true), &mut out)
+                .expect("edits");
             held.push(denoiser.capacity_bytes());
         }
         assert!(held[0] > 0 && held.iter().all(|b| *b == held[0]), "{solver:?}: {held:?}");

@@ -51,10 +51,7 @@ impl Frame {
     }
 
     fn stride(&self, plane: usize) -> usize {
-        self.info
-            .format
-            .plane_size(plane, self.info.width, self.info.height)
-            .0
+        self.info.format.plane_size(plane, self.info.width, self.info.height).0
     }
 
     fn view(&self) -> Image<'_> {
@@ -132,13 +129,7 @@ fn cases(width: u32, height: u32) -> Vec<Case> {
         (
             "crop half NCHW",
             Box::new(move |f| {
-                crop_affine(
-                    &f.view(),
-                    &Affine::scale_shift(2.0, 2.0, 0.0, 0.0),
-                    &half,
-                    &mut half_out,
-                )
-                .expect("valid");
+                crop_affine(&f.view(), &Affine::scale_shift(2.0, 2.0, 0.0, 0.0), &half, &mut half_out).expect("valid");
             }),
         ),
         (
@@ -166,9 +157,7 @@ fn cases(width: u32, height: u32) -> Vec<Case> {
                     let (s, c) = (i as f32 * std::f32::consts::TAU / 36.0).sin_cos();
                     [w * 0.5 + 120.0 * c, h * 0.5 + 160.0 * s]
                 });
-                reused
-                    .polygon_into(&oval, 12.0, width, height)
-                    .expect("valid");
+                reused.polygon_into(&oval, 12.0, width, height).expect("valid");
             }),
         ),
         (
@@ -183,22 +172,17 @@ fn cases(width: u32, height: u32) -> Vec<Case> {
             "cover blur 240x320",
             Box::new(move |f| cover::blur(&mut f.view_mut(), &m2, 8).expect("valid")),
         ),
-        (
-            "fill_frame",
-            Box::new(|f| cover::fill_frame(&mut f.view_mut(), [16, 16, 16])),
-        ),
+        ("fill_frame", Box::new(|f| cover::fill_frame(&mut f.view_mut(), [16, 16, 16]))),
         (
             "blend_crop 256 -> 240x320",
             Box::new(move |f| {
-                composite::blend_crop(&mut f.view_mut(), &m3, &crop, 256, 256, &crop_from_frame)
-                    .expect("valid");
+                composite::blend_crop(&mut f.view_mut(), &m3, &crop, 256, 256, &crop_from_frame).expect("valid");
             }),
         ),
         (
             "blend_delta 256 -> 240x320",
             Box::new(move |f| {
-                composite::blend_delta(&mut f.view_mut(), &m4, &delta, 256, 256, &crop_from_frame)
-                    .expect("valid");
+                composite::blend_delta(&mut f.view_mut(), &m4, &delta, 256, 256, &crop_from_frame).expect("valid");
             }),
         ),
         (
@@ -228,10 +212,7 @@ fn summary(values: &mut [f64]) -> (f64, f64) {
 }
 
 fn main() {
-    let rounds = std::env::args()
-        .nth(1)
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(60);
+    let rounds = std::env::args().nth(1).and_then(|v| v.parse().ok()).unwrap_or(60);
     println!(
         "threads {}, reference {}",
         rayon::current_num_threads(),
@@ -254,15 +235,11 @@ fn main() {
             }
         }
         let (copy, copy_best) = summary(&mut copies);
-        println!(
-            "\n{format:?} {width}x{height}: copy of the frame {copy:.0} µs, best {copy_best:.0} µs"
-        );
+        println!("\n{format:?} {width}x{height}: copy of the frame {copy:.0} µs, best {copy_best:.0} µs");
         for ((name, _), times) in cases.iter().zip(&mut times) {
             let (time, best) = summary(times);
             let (ratio, ratio_best) = (time / copy, best / copy_best);
-            println!(
-                "{name:32} {time:8.0} µs {ratio:7.2} copies | best {best:7.0} µs {ratio_best:7.2} copies"
-            );
+            println!("{name:32} {time:8.0} µs {ratio:7.2} copies | best {best:7.0} µs {ratio_best:7.2} copies");
         }
     }
 }

@@ -26,10 +26,7 @@ impl Affine {
     #[inline]
     pub fn apply(&self, p: [f32; 2]) -> [f32; 2] {
         let m = &self.m;
-        [
-            m[0] * p[0] + m[1] * p[1] + m[2],
-            m[3] * p[0] + m[4] * p[1] + m[5],
-        ]
+        [m[0] * p[0] + m[1] * p[1] + m[2], m[3] * p[0] + m[4] * p[1] + m[5]]
     }
 
     /// Determinant of the linear part: the factor by which areas grow.

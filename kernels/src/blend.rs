@@ -36,20 +36,8 @@ pub(crate) trait Source: Sync {
 }
 
 /// Mask consistent in itself and inside the frame.
-pub(crate) fn check_mask(
-    op: &'static str,
-    mask: &RegionMask,
-    width: u32,
-    height: u32,
-) -> Result<(), KernelError> {
-    let argument = |what, expected: String, got: String| {
-        Err(KernelError::Argument {
-            op,
-            what,
-            expected,
-            got,
-        })
-    };
+pub(crate) fn check_mask(op: &'static str, mask: &RegionMask, width: u32, height: u32) -> Result<(), KernelError> {
+    let argument = |what, expected: String, got: String| Err(KernelError::Argument { op, what, expected, got });
     let needed = mask.width as usize * mask.height as usize;
     if mask.alpha.len() != needed {
         return argument(
@@ -58,9 +46,7 @@ pub(crate) fn check_mask(
             mask.alpha.len().to_string(),
         );
     }
-    let inside = |start: i32, len: u32, side: u32| {
-        u32::try_from(start).is_ok_and(|s| s.checked_add(len).is_some_and(|end| end <= side))
-    };
+    let inside = |start: i32, len: u32, side: u32| u32::try_from(start).is_ok_and(|s| s.checked_add(len).is_some_and(|end| end <= side));
     if !inside(mask.x, mask.width, width) || !inside(mask.y, mask.height, height) {
         return argument(
             "mask rectangle",
@@ -75,22 +61,12 @@ pub(crate) fn check_mask(
 pub(crate) fn served(start: usize, len: usize, side: usize, shift: u32) -> (usize, usize) {
     let first = start.div_ceil(1 << shift);
     let end = start + len;
-    let last = if end == side {
-        end.div_ceil(1 << shift)
-    } else {
-        end >> shift
-    };
+    let last = if end == side { end.div_ceil(1 << shift) } else { end >> shift };
     (first, last.max(first))
 }
 
 /// Weight of one sample by the definition, for the plain references.
-pub(crate) fn weight(
-    mask: &RegionMask,
-    c: &Component,
-    frame: (usize, usize),
-    sx: usize,
-    sy: usize,
-) -> u8 {
+pub(crate) fn weight(mask: &RegionMask, c: &Component, frame: (usize, usize), sx: usize, sy: usize) -> u8 {
     let (mut sum, mut count) = (0u32, 0u32);
     for y in sy << c.shift_y..((sy + 1) << c.shift_y).min(frame.1) {
         for x in sx << c.shift_x..((sx + 1) << c.shift_x).min(frame.0) {
@@ -156,12 +132,7 @@ pub(crate) fn apply<S: Source>(image: &mut ImageMut<'_>, mask: &RegionMask, sour
         let Some(first) = packing.components.iter().find(|c| c.plane == index) else {
             continue;
         };
-        let (row0, row1) = served(
-            mask.y.max(0) as usize,
-            mask.height as usize,
-            frame.1,
-            first.shift_y,
-        );
+        let (row0, row1) = served(mask.y.max(0) as usize, mask.height as usize, frame.1, first.shift_y);
         if parallel {
             plane
                 .data
@@ -172,13 +143,7 @@ pub(crate) fn apply<S: Source>(image: &mut ImageMut<'_>, mask: &RegionMask, sour
                 .with_min_len(16)
                 .for_each(|(row, bytes)| region.row(index, row, bytes));
         } else {
-            for (row, bytes) in plane
-                .data
-                .chunks_mut(plane.stride)
-                .enumerate()
-                .take(row1)
-                .skip(row0)
-            {
+            for (row, bytes) in plane.data.chunks_mut(plane.stride).enumerate().take(row1).skip(row0) {
                 region.row(index, row, bytes);
             }
         }
@@ -196,19 +161,8 @@ impl<S: Source> Region<'_, S> {
     fn row(&self, plane: usize, row: usize, bytes: &mut [u8]) {
         let mut weights = [0u8; SPAN];
         let mut values = [0i32; SPAN];
-        for (index, c) in self
-            .packing
-            .components
-            .iter()
-            .enumerate()
-            .filter(|(_, c)| c.plane == plane)
-        {
-            let (x0, x1) = served(
-                self.mask.x.max(0) as usize,
-                self.mask.width as usize,
-                self.frame.0,
-                c.shift_x,
-            );
+        for (index, c) in self.packing.components.iter().enumerate().filter(|(_, c)| c.plane == plane) {
+            let (x0, x1) = served(self.mask.x.max(0) as usize, self.mask.width as usize, self.frame.0, c.shift_x);
             let mut x = x0;
             while x < x1 {
                 let n = SPAN.min(x1 - x);

@@ -33,11 +33,7 @@ impl Coder {
         if info.format.is_yuv() {
             Self::yuv(info.matrix, info.range, max)
         } else {
-            let identity = [
-                [1.0, 0.0, 0.0, 0.0],
-                [0.0, 1.0, 0.0, 0.0],
-                [0.0, 0.0, 1.0, 0.0],
-            ];
+            let identity = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]];
             Self {
                 decode: identity,
                 encode: identity,
@@ -64,29 +60,15 @@ impl Coder {
         let (cb, cr) = (2.0 * (1.0 - kb), 2.0 * (1.0 - kr));
         let encode = [
             [luma * kr, luma * kg, luma * kb, black],
-            [
-                -chroma * kr / cb,
-                -chroma * kg / cb,
-                chroma * (1.0 - kb) / cb,
-                mid,
-            ],
-            [
-                chroma * (1.0 - kr) / cr,
-                -chroma * kg / cr,
-                -chroma * kb / cr,
-                mid,
-            ],
+            [-chroma * kr / cb, -chroma * kg / cb, chroma * (1.0 - kb) / cb, mid],
+            [chroma * (1.0 - kr) / cr, -chroma * kg / cr, -chroma * kb / cr, mid],
         ];
         // rgb = y + (u, v) parts, with y, u, v brought back to the 0..=255 scale first.
         let row = |u: f64, v: f64| {
             let (y, u, v) = (1.0 / luma, u / chroma, v / chroma);
             [y, u, v, -(y * black + (u + v) * mid)]
         };
-        let decode = [
-            row(0.0, cr),
-            row(-kb * cb / kg, -kr * cr / kg),
-            row(cb, 0.0),
-        ];
+        let decode = [row(0.0, cr), row(-kb * cb / kg, -kr * cr / kg), row(cb, 0.0)];
         let narrow = |m: [[f64; 4]; 3]| m.map(|r| r.map(|v| v as f32));
         Self {
             decode: narrow(decode),
@@ -104,29 +86,25 @@ impl Coder {
     /// Codes (any real value) to R, G, B, not clamped.
     #[must_use]
     pub fn decode(&self, codes: [f32; 3]) -> [f32; 3] {
-        self.decode
-            .map(|m| m[0] * codes[0] + m[1] * codes[1] + m[2] * codes[2] + m[3])
+        self.decode.map(|m| m[0] * codes[0] + m[1] * codes[1] + m[2] * codes[2] + m[3])
     }
 
     /// R, G, B to codes, neither rounded nor clamped.
     #[must_use]
     pub fn encode(&self, rgb: [f32; 3]) -> [f32; 3] {
-        self.encode
-            .map(|m| m[0] * rgb[0] + m[1] * rgb[1] + m[2] * rgb[2] + m[3])
+        self.encode.map(|m| m[0] * rgb[0] + m[1] * rgb[1] + m[2] * rgb[2] + m[3])
     }
 
     /// A difference of R, G, B to a difference of codes: [`Self::encode`] without its offset.
     #[must_use]
     pub fn encode_delta(&self, rgb: [f32; 3]) -> [f32; 3] {
-        self.encode
-            .map(|m| m[0] * rgb[0] + m[1] * rgb[1] + m[2] * rgb[2])
+        self.encode.map(|m| m[0] * rgb[0] + m[1] * rgb[1] + m[2] * rgb[2])
     }
 
     /// R, G, B to the nearest codes that the frame can hold.
     #[must_use]
     pub fn encode_codes(&self, rgb: [u8; 3]) -> [u16; 3] {
-        self.encode(rgb.map(f32::from))
-            .map(|v| (v + 0.5).clamp(0.0, self.max) as u16)
+        self.encode(rgb.map(f32::from)).map(|v| (v + 0.5).clamp(0.0, self.max) as u16)
     }
 
     /// The rows of the decoding matrix, for loops over whole rows.
@@ -186,11 +164,7 @@ mod tests {
     #[test]
     fn codes_survive_a_round_trip_within_one() {
         let mut seen = 0;
-        for (format, step) in [
-            (PixelFormat::Nv12, 15),
-            (PixelFormat::P010Le, 60),
-            (PixelFormat::Rgb, 15),
-        ] {
+        for (format, step) in [(PixelFormat::Nv12, 15), (PixelFormat::P010Le, 60), (PixelFormat::Rgb, 15)] {
             for matrix in MATRICES {
                 for range in RANGES {
                     let coder = coder(format, matrix, range);
@@ -221,10 +195,7 @@ mod tests {
                     let rgb = [(i * 7) % 256, (i * 31) % 256, (i * 101) % 256].map(|v| v as u8);
                     let back = coder.decode(coder.encode_codes(rgb).map(f32::from));
                     for (got, want) in back.iter().zip(rgb) {
-                        assert!(
-                            (got - f32::from(want)).abs() <= 1.0,
-                            "{matrix:?} {range:?} {rgb:?} {back:?}"
-                        );
+                        assert!((got - f32::from(want)).abs() <= 1.0, "{matrix:?} {range:?} {rgb:?} {back:?}");
                     }
                 }
             }
@@ -241,10 +212,7 @@ mod tests {
                 let rgb = [(i * 7) % 256, (i * 31) % 256, (i * 101) % 256].map(|v| v as u8);
                 let back = coder.decode(coder.encode_codes(rgb).map(f32::from));
                 for (got, want) in back.iter().zip(rgb) {
-                    assert!(
-                        (got - f32::from(want)).abs() <= TOLERANCE,
-                        "{matrix:?} {rgb:?} {back:?}"
-                    );
+                    assert!((got - f32::from(want)).abs() <= TOLERANCE, "{matrix:?} {rgb:?} {back:?}");
                 }
             }
         }

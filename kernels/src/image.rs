@@ -55,10 +55,7 @@ impl PixelFormat {
     /// Whether samples are luma and chroma.
     #[must_use]
     pub const fn is_yuv(self) -> bool {
-        matches!(
-            self,
-            Self::Nv12 | Self::I420 | Self::P010Le | Self::I42010Le | Self::Yuy2
-        )
+        matches!(self, Self::Nv12 | Self::I420 | Self::P010Le | Self::I42010Le | Self::Yuy2)
     }
 
     /// Bytes of payload in one row of a plane, and rows in the plane.
@@ -132,17 +129,8 @@ impl ImageInfo {
     }
 
     fn check(&self, op: &'static str, lens: &[(usize, usize)]) -> Result<(), KernelError> {
-        let argument = |what, expected: String, got: String| KernelError::Argument {
-            op,
-            what,
-            expected,
-            got,
-        };
-        if self.width == 0
-            || self.height == 0
-            || self.width > MAX_SIDE_PX
-            || self.height > MAX_SIDE_PX
-        {
+        let argument = |what, expected: String, got: String| KernelError::Argument { op, what, expected, got };
+        if self.width == 0 || self.height == 0 || self.width > MAX_SIDE_PX || self.height > MAX_SIDE_PX {
             return Err(argument(
                 "size",
                 format!("1..={MAX_SIDE_PX} px a side"),
@@ -150,11 +138,7 @@ impl ImageInfo {
             ));
         }
         if lens.len() != self.format.planes() {
-            return Err(argument(
-                "planes",
-                self.format.planes().to_string(),
-                lens.len().to_string(),
-            ));
+            return Err(argument("planes", self.format.planes().to_string(), lens.len().to_string()));
         }
         for (plane, &(got, stride)) in lens.iter().enumerate() {
             let (row, _) = self.format.plane_size(plane, self.width, self.height);
@@ -219,10 +203,7 @@ impl<'a> Image<'a> {
             *len = (plane.data.len(), plane.stride);
         }
         info.check("Image::new", lens.get(..planes.len()).unwrap_or(&[]))?;
-        let mut all = [Plane {
-            data: &[],
-            stride: 0,
-        }; 3];
+        let mut all = [Plane { data: &[], stride: 0 }; 3];
         for (to, from) in all.iter_mut().zip(planes) {
             *to = *from;
         }
@@ -265,10 +246,7 @@ impl<'a> ImageMut<'a> {
             *len = (plane.data.len(), plane.stride);
         }
         info.check("ImageMut::new", lens.get(..planes.len()).unwrap_or(&[]))?;
-        let mut all = [(); 3].map(|()| PlaneMut {
-            data: &mut [],
-            stride: 0,
-        });
+        let mut all = [(); 3].map(|()| PlaneMut { data: &mut [], stride: 0 });
         for (to, from) in all.iter_mut().zip(planes) {
             *to = from;
         }

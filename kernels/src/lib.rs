@@ -44,9 +44,7 @@ pub fn reference_forced() -> bool {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum KernelError {
     /// A plane is shorter than its geometry needs.
-    #[error(
-        "{op}: plane {plane} of {format:?} {width}x{height} needs {needed} bytes at stride {stride}, got {got}"
-    )]
+    #[error("{op}: plane {plane} of {format:?} {width}x{height} needs {needed} bytes at stride {stride}, got {got}")]
     PlaneTooSmall {
         /// Operator or constructor.
         op: &'static str,

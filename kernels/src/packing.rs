@@ -88,13 +88,7 @@ pub(crate) struct Packing {
 impl Packing {
     /// The table's row for a format.
     pub(crate) const fn of(format: PixelFormat) -> Self {
-        const fn c(
-            plane: usize,
-            offset: usize,
-            step: usize,
-            shift_x: u32,
-            shift_y: u32,
-        ) -> Component {
+        const fn c(plane: usize, offset: usize, step: usize, shift_x: u32, shift_y: u32) -> Component {
             Component {
                 plane,
                 offset,
@@ -104,11 +98,7 @@ impl Packing {
             }
         }
         const fn rgb(r: usize, g: usize, b: usize, step: usize) -> [Component; 3] {
-            [
-                c(0, r, step, 0, 0),
-                c(0, g, step, 0, 0),
-                c(0, b, step, 0, 0),
-            ]
+            [c(0, r, step, 0, 0), c(0, g, step, 0, 0), c(0, b, step, 0, 0)]
         }
         let semi = [c(0, 0, 1, 0, 0), c(1, 0, 2, 1, 1), c(1, 1, 2, 1, 1)];
         let planar = [c(0, 0, 1, 0, 0), c(1, 0, 1, 1, 1), c(2, 0, 1, 1, 1)];
@@ -117,10 +107,7 @@ impl Packing {
             PixelFormat::P010Le => (Depth::High10, semi),
             PixelFormat::I420 => (Depth::U8, planar),
             PixelFormat::I42010Le => (Depth::Low10, planar),
-            PixelFormat::Yuy2 => (
-                Depth::U8,
-                [c(0, 0, 2, 0, 0), c(0, 1, 4, 1, 0), c(0, 3, 4, 1, 0)],
-            ),
+            PixelFormat::Yuy2 => (Depth::U8, [c(0, 0, 2, 0, 0), c(0, 1, 4, 1, 0), c(0, 3, 4, 1, 0)]),
             PixelFormat::Rgba | PixelFormat::Rgbx => (Depth::U8, rgb(0, 1, 2, 4)),
             PixelFormat::Bgra | PixelFormat::Bgrx => (Depth::U8, rgb(2, 1, 0, 4)),
             PixelFormat::Rgb => (Depth::U8, rgb(0, 1, 2, 3)),
@@ -146,14 +133,7 @@ impl Packing {
     }
 
     /// Writes one sample's code, for the plain references; nothing outside the plane.
-    pub(crate) fn store(
-        &self,
-        image: &mut ImageMut<'_>,
-        component: usize,
-        sx: usize,
-        sy: usize,
-        code: u16,
-    ) {
+    pub(crate) fn store(&self, image: &mut ImageMut<'_>, component: usize, sx: usize, sy: usize, code: u16) {
         let c = &self.components[component];
         let depth = self.depth;
         let Some(plane) = image.planes_mut().get_mut(c.plane) else {

@@ -29,17 +29,10 @@ pub(crate) struct Scratch {
 
 impl<'a> Separable<'a> {
     /// `columns` and `rows` make the filter for a subsampling.
-    pub(crate) fn new(
-        image: &'a Image<'a>,
-        width: usize,
-        columns: impl Fn(u32) -> Taps,
-        rows: impl Fn(u32) -> Taps,
-    ) -> Self {
+    pub(crate) fn new(image: &'a Image<'a>, width: usize, columns: impl Fn(u32) -> Taps, rows: impl Fn(u32) -> Taps) -> Self {
         let packing = Packing::of(image.info().format);
         let chroma = &packing.components[1];
-        let pair = |make: &dyn Fn(u32) -> Taps, shift: u32| {
-            [make(0), if shift > 0 { make(1) } else { Taps::default() }]
-        };
+        let pair = |make: &dyn Fn(u32) -> Taps, shift: u32| [make(0), if shift > 0 { make(1) } else { Taps::default() }];
         let columns = pair(&columns, chroma.shift_x);
         let rows = pair(&rows, chroma.shift_y);
         Self {
@@ -58,12 +51,7 @@ impl<'a> Separable<'a> {
             to.resize(self.width, 0.0);
         }
         for (index, plane) in self.image.planes().iter().enumerate() {
-            let mut members = self
-                .packing
-                .components
-                .iter()
-                .enumerate()
-                .filter(|(_, c)| c.plane == index);
+            let mut members = self.packing.components.iter().enumerate().filter(|(_, c)| c.plane == index);
             let (mut first, mut last, mut shift_y) = (usize::MAX, 0, 0);
             for (_, c) in members.clone() {
                 let (lo, hi) = self.columns[c.shift_x as usize].range();
@@ -75,10 +63,7 @@ impl<'a> Separable<'a> {
             let bytes = self.packing.depth.bytes();
             let line = |k: usize| {
                 let at = (start + k) * plane.stride;
-                plane
-                    .data
-                    .get(at + first * bytes..at + last * bytes)
-                    .unwrap_or(&[])
+                plane.data.get(at + first * bytes..at + last * bytes).unwrap_or(&[])
             };
             accumulated.resize(last.saturating_sub(first), 0.0);
             down(self.packing.depth, weights, line, accumulated);
@@ -165,31 +150,15 @@ fn along(taps: &Taps, from: &[f32], step: usize, offset: usize, first: usize, ou
         3 => fixed::<3>(taps, from, step, offset, first, out),
         4 => fixed::<4>(taps, from, step, offset, first, out),
         len => {
-            for ((to, &start), weights) in out
-                .iter_mut()
-                .zip(&taps.starts)
-                .zip(taps.weights.chunks_exact(len.max(1)))
-            {
+            for ((to, &start), weights) in out.iter_mut().zip(&taps.starts).zip(taps.weights.chunks_exact(len.max(1))) {
                 let run = from.get(start * step + offset - first..).unwrap_or(&[]);
-                *to = run
-                    .iter()
-                    .step_by(step)
-                    .zip(weights)
-                    .map(|(&v, &w)| v * w)
-                    .sum();
+                *to = run.iter().step_by(step).zip(weights).map(|(&v, &w)| v * w).sum();
             }
         }
     }
 }
 
-fn fixed<const N: usize>(
-    taps: &Taps,
-    from: &[f32],
-    step: usize,
-    offset: usize,
-    first: usize,
-    out: &mut [f32],
-) {
+fn fixed<const N: usize>(taps: &Taps, from: &[f32], step: usize, offset: usize, first: usize, out: &mut [f32]) {
     let weights = taps.weights.as_chunks::<N>().0;
     for ((to, &start), weights) in out.iter_mut().zip(&taps.starts).zip(weights) {
         let at = start * step + offset - first;

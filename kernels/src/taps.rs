@@ -46,13 +46,7 @@ pub(crate) struct Taps {
 
 impl Taps {
     /// The filter of `source_px = (output + 0.5)·scale + shift`, over samples of `1 << subsampling` pixels.
-    pub(crate) fn affine(
-        outputs: usize,
-        scale: f32,
-        shift: f32,
-        side: usize,
-        subsampling: u32,
-    ) -> Self {
+    pub(crate) fn affine(outputs: usize, scale: f32, shift: f32, side: usize, subsampling: u32) -> Self {
         let n = tap_count(scale.abs(), MAX_AXIS_TAPS);
         let share = 1.0 / n as f32;
         Self::build(outputs, side, subsampling, |output, put| {
@@ -66,13 +60,7 @@ impl Taps {
     }
 
     /// Means of `block` pixels each, output 0 being block `first`; the border block is as long as pixels are left.
-    pub(crate) fn blocks(
-        outputs: usize,
-        first: usize,
-        block: usize,
-        side: usize,
-        subsampling: u32,
-    ) -> Self {
+    pub(crate) fn blocks(outputs: usize, first: usize, block: usize, side: usize, subsampling: u32) -> Self {
         Self::build(outputs, side, subsampling, |output, put| {
             let from = ((first + output) * block).min(side.saturating_sub(1));
             let to = (from + block).min(side);
@@ -82,12 +70,7 @@ impl Taps {
         })
     }
 
-    fn build(
-        outputs: usize,
-        side: usize,
-        subsampling: u32,
-        each: impl Fn(usize, &mut dyn FnMut(usize, f32)),
-    ) -> Self {
+    fn build(outputs: usize, side: usize, subsampling: u32, each: impl Fn(usize, &mut dyn FnMut(usize, f32))) -> Self {
         let samples = side.div_ceil(1 << subsampling).max(1);
         let mut runs = Vec::with_capacity(outputs);
         let mut len = 1;
@@ -116,10 +99,7 @@ impl Taps {
             });
         }
         let begun = runs.first().copied().unwrap_or(0);
-        let regular = runs
-            .iter()
-            .enumerate()
-            .all(|(i, &start)| start == begun + i * len);
+        let regular = runs.iter().enumerate().all(|(i, &start)| start == begun + i * len);
         let same = weights
             .get(..len)
             .is_some_and(|first| weights.chunks_exact(len).all(|w| w == first));

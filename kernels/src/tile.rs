@@ -27,14 +27,7 @@ impl Tile {
     pub(crate) fn at(&self, p: [f32; 2]) -> f32x4 {
         let (x0, x1, fx) = bilinear(p[0], self.width);
         let (y0, y1, fy) = bilinear(p[1], self.height);
-        let load = |x: usize, y: usize| {
-            f32x4::from(
-                self.pixels
-                    .get(y * self.width + x)
-                    .copied()
-                    .unwrap_or([0.0; 4]),
-            )
-        };
+        let load = |x: usize, y: usize| f32x4::from(self.pixels.get(y * self.width + x).copied().unwrap_or([0.0; 4]));
         let (fx, fy) = (f32x4::splat(fx), f32x4::splat(fy));
         let (a, b, c, d) = (load(x0, y0), load(x1, y0), load(x0, y1), load(x1, y1));
         let (top, bottom) = (a + (b - a) * fx, c + (d - c) * fx);
@@ -68,10 +61,7 @@ impl Footprint {
     /// Positions for a map from output to source.
     pub(crate) fn of(source_from_output: &Affine) -> Self {
         let [a, b, _, d, e, _] = source_from_output.m;
-        let (nx, ny) = (
-            tap_count(a.hypot(d), MAX_TILE_TAPS),
-            tap_count(b.hypot(e), MAX_TILE_TAPS),
-        );
+        let (nx, ny) = (tap_count(a.hypot(d), MAX_TILE_TAPS), tap_count(b.hypot(e), MAX_TILE_TAPS));
         let mut offsets = Vec::with_capacity(nx * ny);
         for j in 0..ny {
             for i in 0..nx {
@@ -87,11 +77,7 @@ impl Footprint {
 }
 
 /// Refuses maps that are not finite, degenerate, or beyond what positions in `f32` can carry.
-pub(crate) fn check_map(
-    op: &'static str,
-    what: &'static str,
-    map: &Affine,
-) -> Result<(), crate::KernelError> {
+pub(crate) fn check_map(op: &'static str, what: &'static str, map: &Affine) -> Result<(), crate::KernelError> {
     let bounded = map.m.iter().all(|v| v.is_finite() && v.abs() <= 1e6);
     if bounded && map.det().abs() >= 1e-9 {
         return Ok(());

@@ -28,10 +28,7 @@ fn maps(noise: &mut Noise) -> Vec<Affine> {
 
 fn assert_close(fast: &Frame, slow: &Frame, what: &str) {
     for s in fast.samples() {
-        assert!(
-            fast.code(&s).abs_diff(slow.code(&s)) <= CODE_TOLERANCE,
-            "{what}: {s:?}"
-        );
+        assert!(fast.code(&s).abs_diff(slow.code(&s)) <= CODE_TOLERANCE, "{what}: {s:?}");
     }
 }
 
@@ -45,24 +42,18 @@ fn nothing_outside_the_mask_changes_and_the_fast_path_is_the_reference() {
                 let before = Frame::noise(format, width, height, (seed % 4) as usize * 3, seed);
                 let mask = random_mask(width, height, &mut noise);
                 let crop: Vec<u8> = (0..3 * SIDE * SIDE).map(|_| noise.next() as u8).collect();
-                let delta: Vec<f32> = (0..3 * SIDE * SIDE)
-                    .map(|_| noise.between(-300.0, 300.0))
-                    .collect();
+                let delta: Vec<f32> = (0..3 * SIDE * SIDE).map(|_| noise.between(-300.0, 300.0)).collect();
                 for map in maps(&mut noise) {
                     let what = format!("{format:?} {width}x{height} seed {seed} {map:?}");
                     let (mut fast, mut slow) = (before.clone(), before.clone());
-                    blend_crop(&mut fast.view_mut(), &mask, &crop, SIDE, SIDE, &map)
-                        .expect("valid");
-                    reference::blend_crop(&mut slow.view_mut(), &mask, &crop, SIDE, SIDE, &map)
-                        .expect("valid");
+                    blend_crop(&mut fast.view_mut(), &mask, &crop, SIDE, SIDE, &map).expect("valid");
+                    reference::blend_crop(&mut slow.view_mut(), &mask, &crop, SIDE, SIDE, &map).expect("valid");
                     assert_close(&fast, &slow, &what);
                     kept += assert_untouched(&before, &fast, &mask, &what);
                     changed += usize::from(fast != before);
                     let (mut fast, mut slow) = (before.clone(), before.clone());
-                    blend_delta(&mut fast.view_mut(), &mask, &delta, SIDE, SIDE, &map)
-                        .expect("valid");
-                    reference::blend_delta(&mut slow.view_mut(), &mask, &delta, SIDE, SIDE, &map)
-                        .expect("valid");
+                    blend_delta(&mut fast.view_mut(), &mask, &delta, SIDE, SIDE, &map).expect("valid");
+                    reference::blend_delta(&mut slow.view_mut(), &mask, &delta, SIDE, SIDE, &map).expect("valid");
                     assert_close(&fast, &slow, &what);
                     kept += assert_untouched(&before, &fast, &mask, &what);
                     changed += usize::from(fast != before);
@@ -70,24 +61,14 @@ fn nothing_outside_the_mask_changes_and_the_fast_path_is_the_reference() {
             }
         }
     }
-    assert!(
-        kept > 100_000 && changed > 1500,
-        "{kept} kept, {changed} changed"
-    );
+    assert!(kept > 100_000 && changed > 1500, "{kept} kept, {changed} changed");
 }
 
 #[test]
 fn large_regions_in_parallel_equal_the_reference() {
-    for format in [
-        PixelFormat::Nv12,
-        PixelFormat::I42010Le,
-        PixelFormat::Yuy2,
-        PixelFormat::Bgrx,
-    ] {
+    for format in [PixelFormat::Nv12, PixelFormat::I42010Le, PixelFormat::Yuy2, PixelFormat::Bgrx] {
         let before = Frame::noise(format, 601, 503, 3, 5);
-        let mask =
-            RegionMask::superellipse([300.0, 250.0], [310.0, 260.0], 0.3, 2.5, 9.0, 601, 503)
-                .expect("inside");
+        let mask = RegionMask::superellipse([300.0, 250.0], [310.0, 260.0], 0.3, 2.5, 9.0, 601, 503).expect("inside");
         assert!(mask.alpha.len() >= 1 << 18, "large enough to be split");
         let mut noise = Noise(8);
         let crop: Vec<u8> = (0..3 * 90 * 70).map(|_| noise.next() as u8).collect();
@@ -144,10 +125,7 @@ fn a_crop_put_back_where_it_came_from_changes_codes_by_one_at_most() {
     for format in FORMATS {
         // Colours inside the gamut: others clamp on the way out, as they must.
         let mut frame = Frame::filled(format, 24, 18, [120, 120, 120]);
-        let (unit, yuv) = (
-            if frame.samples()[0].bytes == 2 { 4 } else { 1 },
-            format.is_yuv(),
-        );
+        let (unit, yuv) = (if frame.samples()[0].bytes == 2 { 4 } else { 1 }, format.is_yuv());
         let mut noise = Noise(6);
         for s in frame.samples() {
             let spread = if yuv && s.component > 0 { 24 } else { 60 };
@@ -156,15 +134,7 @@ fn a_crop_put_back_where_it_came_from_changes_codes_by_one_at_most() {
         let before = frame.clone();
         let mut crop = vec![0; 24 * 18 * 3];
         crop_affine_u8(&frame.view(), &Affine::IDENTITY, 24, 18, &mut crop).expect("valid");
-        blend_crop(
-            &mut frame.view_mut(),
-            &RegionMask::full(24, 18),
-            &crop,
-            24,
-            18,
-            &Affine::IDENTITY,
-        )
-        .expect("valid");
+        blend_crop(&mut frame.view_mut(), &RegionMask::full(24, 18), &crop, 24, 18, &Affine::IDENTITY).expect("valid");
         for s in frame.samples() {
             let (got, want) = (frame.code(&s), before.code(&s));
             // Crops are 8-bit: a ten-bit code may move by half of four, plus rounding.
@@ -206,11 +176,7 @@ fn a_difference_of_zero_changes_no_code_and_its_sign_is_kept() {
                 &Affine::scale_shift(0.1, 0.1, 0.0, 0.0),
             )
             .expect("valid");
-            for s in grey
-                .samples()
-                .iter()
-                .filter(|s| s.component == 0 || !format.is_yuv())
-            {
+            for s in grey.samples().iter().filter(|s| s.component == 0 || !format.is_yuv()) {
                 assert_eq!(frame.code(s) > grey.code(s), brighter, "{format:?}");
                 assert_ne!(frame.code(s), grey.code(s), "{format:?}");
             }
@@ -226,10 +192,7 @@ fn bad_arguments_are_refused_before_anything_is_written() {
         alpha: vec![255; 255],
         ..good.clone()
     };
-    let outside = RegionMask {
-        x: 1,
-        ..good.clone()
-    };
+    let outside = RegionMask { x: 1, ..good.clone() };
     let mut flat = Vec::new();
     for i in 0..6 {
         for bad in [f32::NAN, f32::INFINITY, -1e30] {
@@ -264,14 +227,8 @@ fn bad_arguments_are_refused_before_anything_is_written() {
                     blend_delta(&mut frame.view_mut(), mask, &floats, w, h, &map),
                 )
             };
-            assert!(
-                matches!(a, Err(KernelError::Argument { .. })),
-                "{len} {w}x{h} {map:?}"
-            );
-            assert!(
-                matches!(b, Err(KernelError::Argument { .. })),
-                "{len} {w}x{h} {map:?}"
-            );
+            assert!(matches!(a, Err(KernelError::Argument { .. })), "{len} {w}x{h} {map:?}");
+            assert!(matches!(b, Err(KernelError::Argument { .. })), "{len} {w}x{h} {map:?}");
             assert_eq!(frame, before);
         }
     }
@@ -279,17 +236,7 @@ fn bad_arguments_are_refused_before_anything_is_written() {
         let mut frame = before.clone();
         let mut delta = [1.0; 12];
         delta[7] = bad;
-        assert!(
-            blend_delta(
-                &mut frame.view_mut(),
-                &good,
-                &delta,
-                2,
-                2,
-                &Affine::IDENTITY
-            )
-            .is_err()
-        );
+        assert!(blend_delta(&mut frame.view_mut(), &good, &delta, 2, 2, &Affine::IDENTITY).is_err());
         assert_eq!(frame, before);
     }
 }

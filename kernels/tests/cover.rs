@@ -47,19 +47,14 @@ fn nothing_outside_the_mask_changes_and_the_fast_path_is_the_reference_bit_for_b
             }
         }
     }
-    assert!(
-        kept > 100_000 && changed > 1500,
-        "{kept} kept, {changed} changed"
-    );
+    assert!(kept > 100_000 && changed > 1500, "{kept} kept, {changed} changed");
 }
 
 #[test]
 fn large_regions_in_parallel_equal_the_reference() {
     for format in FORMATS {
         let before = Frame::noise(format, 1101, 1003, 3, 5);
-        let mask =
-            RegionMask::superellipse([550.0, 500.0], [600.0, 520.0], 0.3, 2.5, 12.0, 1101, 1003)
-                .expect("inside");
+        let mask = RegionMask::superellipse([550.0, 500.0], [600.0, 520.0], 0.3, 2.5, 12.0, 1101, 1003).expect("inside");
         assert!(mask.alpha.len() >= 1 << 20, "large enough to be split");
         for (name, operator, plain) in OPERATORS {
             let (mut fast, mut slow) = (before.clone(), before.clone());
@@ -75,18 +70,9 @@ fn solid_writes_the_colour_wherever_the_mask_is_full() {
     for format in FORMATS {
         let mut frame = Frame::noise(format, 19, 13, 2, 8);
         let want = nullface_kernels::color::Coder::new(&frame.info).encode_codes([200, 30, 90]);
-        cover::solid(
-            &mut frame.view_mut(),
-            &RegionMask::full(19, 13),
-            [200, 30, 90],
-        )
-        .expect("mask fits");
+        cover::solid(&mut frame.view_mut(), &RegionMask::full(19, 13), [200, 30, 90]).expect("mask fits");
         for s in frame.samples() {
-            assert_eq!(
-                frame.code(&s),
-                u32::from(want[s.component]),
-                "{format:?} {s:?}"
-            );
+            assert_eq!(frame.code(&s), u32::from(want[s.component]), "{format:?} {s:?}");
         }
     }
 }
@@ -102,17 +88,13 @@ fn shuffled(frame: &Frame, mask: &RegionMask, cells: usize, noise: &mut Noise) -
     let (w, h) = (mask.width as usize, mask.height as usize);
     let long = w.max(h);
     let share = |side: usize| ((cells * side) as f64 / long as f64).round().max(1.0) as usize;
-    let mut groups: std::collections::BTreeMap<(usize, usize, usize), Vec<support::Sample>> =
-        Default::default();
+    let mut groups: std::collections::BTreeMap<(usize, usize, usize), Vec<support::Sample>> = Default::default();
     for s in frame.samples() {
         let axis = |at: usize, start: i32, len: usize, sub: usize, n: usize| {
             let (first, end) = (start as usize / sub, (start as usize + len).div_ceil(sub));
             (at >= first && at < end).then(|| cell_of(at - first, end - first, n.min(end - first)))
         };
-        let (i, j) = (
-            axis(s.x, mask.x, w, s.sub.0, share(w)),
-            axis(s.y, mask.y, h, s.sub.1, share(h)),
-        );
+        let (i, j) = (axis(s.x, mask.x, w, s.sub.0, share(w)), axis(s.y, mask.y, h, s.sub.1, share(h)));
         if let (Some(i), Some(j)) = (i, j) {
             groups.entry((s.component, i, j)).or_default().push(s);
         }
@@ -168,8 +150,7 @@ fn at_most_sixty_four_values_survive_pixelation() {
     for format in FORMATS {
         for cells in [0, 1, 3, 8, 9, u32::MAX] {
             let mut frame = Frame::noise(format, 90, 70, 0, 4);
-            cover::pixelate(&mut frame.view_mut(), &RegionMask::full(90, 70), cells)
-                .expect("mask fits");
+            cover::pixelate(&mut frame.view_mut(), &RegionMask::full(90, 70), cells).expect("mask fits");
             for component in 0..3 {
                 let mut codes: Vec<u32> = frame
                     .samples()
@@ -180,11 +161,7 @@ fn at_most_sixty_four_values_survive_pixelation() {
                 codes.sort_unstable();
                 codes.dedup();
                 let most = cells.clamp(1, 8).pow(2) as usize;
-                assert!(
-                    codes.len() <= most,
-                    "{format:?} cells {cells}: {} values",
-                    codes.len()
-                );
+                assert!(codes.len() <= most, "{format:?} cells {cells}: {} values", codes.len());
             }
         }
     }
@@ -198,10 +175,7 @@ fn blur_is_smooth_where_pixelation_has_steps() {
     }
     let step = |frame: &Frame| {
         let row = &frame.planes[0][80 * 160..81 * 160];
-        row.windows(2)
-            .map(|p| p[0].abs_diff(p[1]))
-            .max()
-            .unwrap_or(0)
+        row.windows(2).map(|p| p[0].abs_diff(p[1])).max().unwrap_or(0)
     };
     let (mut blocks, mut smooth) = (ramp.clone(), ramp.clone());
     cover::pixelate(&mut blocks.view_mut(), &RegionMask::full(160, 160), 8).expect("mask fits");
@@ -218,8 +192,7 @@ fn fill_frame_leaves_nothing_but_the_colour_and_the_padding() {
                 let before = Frame::noise(format, width, height, padding, 77);
                 let mut frame = before.clone();
                 cover::fill_frame(&mut frame.view_mut(), [9, 120, 240]);
-                let want =
-                    nullface_kernels::color::Coder::new(&frame.info).encode_codes([9, 120, 240]);
+                let want = nullface_kernels::color::Coder::new(&frame.info).encode_codes([9, 120, 240]);
                 for s in frame.samples() {
                     let mut clean = frame.clone();
                     clean.set_code(&s, u32::from(want[s.component]));
@@ -302,20 +275,15 @@ fn masks_that_do_not_fit_are_refused_before_anything_is_written() {
                 for operator in [operator, plain] {
                     let mut frame = before.clone();
                     let refused = operator(&mut frame.view_mut(), mask, 4);
-                    assert!(
-                        matches!(refused, Err(KernelError::Argument { .. })),
-                        "{name} {format:?}"
-                    );
+                    assert!(matches!(refused, Err(KernelError::Argument { .. })), "{name} {format:?}");
                     assert_eq!(frame, before);
                 }
             }
         }
         let mut frame = before.clone();
         for (_, operator, plain) in OPERATORS {
-            operator(&mut frame.view_mut(), &RegionMask::default(), 4)
-                .expect("an empty mask is no error");
-            plain(&mut frame.view_mut(), &RegionMask::default(), 4)
-                .expect("an empty mask is no error");
+            operator(&mut frame.view_mut(), &RegionMask::default(), 4).expect("an empty mask is no error");
+            plain(&mut frame.view_mut(), &RegionMask::default(), 4).expect("an empty mask is no error");
         }
         assert_eq!(frame, before);
     }

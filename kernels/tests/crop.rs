@@ -2,9 +2,7 @@
 
 mod support;
 
-use nullface_kernels::crop::{
-    ChannelOrder, CropSpec, Layout, crop_affine, crop_affine_u8, reference,
-};
+use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine, crop_affine_u8, reference};
 use nullface_kernels::{Affine, KernelError, PixelFormat};
 use support::{FORMATS, Frame, Noise, SIZES};
 
@@ -33,12 +31,7 @@ fn maps(width: u32, height: u32, noise: &mut Noise) -> Vec<Affine> {
         Affine::scale_shift(2.0, 2.0, -3.0, 1.0),
         Affine::scale_shift(-w, h, width as f32, 0.5),
         Affine::scale_shift(0.3, 0.41, 1.7, 0.2),
-        Affine::scale_shift(
-            noise.between(0.1, 6.0),
-            noise.between(0.1, 6.0),
-            noise.between(-9.0, 9.0),
-            2.0,
-        ),
+        Affine::scale_shift(noise.between(0.1, 6.0), noise.between(0.1, 6.0), noise.between(-9.0, 9.0), 2.0),
         turned(0.4),
         turned(1.0),
         turned(noise.between(1.0, 4.0)),
@@ -58,18 +51,9 @@ fn the_fast_path_is_the_reference_for_all_formats_sizes_and_maps() {
     for format in FORMATS {
         for (width, height) in SIZES {
             let mut noise = Noise(u64::from(width * 131 + height));
-            let frame = Frame::noise(
-                format,
-                width,
-                height,
-                noise.below(6) as usize,
-                u64::from(width),
-            );
+            let frame = Frame::noise(format, width, height, noise.below(6) as usize, u64::from(width));
             for map in maps(width, height, &mut noise) {
-                for (layout, order) in [
-                    (Layout::Nchw, ChannelOrder::Bgr),
-                    (Layout::Nhwc, ChannelOrder::Rgb),
-                ] {
+                for (layout, order) in [(Layout::Nchw, ChannelOrder::Bgr), (Layout::Nhwc, ChannelOrder::Rgb)] {
                     let spec = CropSpec {
                         layout,
                         order,
@@ -78,8 +62,7 @@ fn the_fast_path_is_the_reference_for_all_formats_sizes_and_maps() {
                         ..PLAIN
                     };
                     let (mut fast, mut slow) = (vec![f32::NAN; 189], vec![f32::NAN; 189]);
-                    crop_affine(&frame.view(), &map, &spec, &mut fast)
-                        .expect("arguments are valid");
+                    crop_affine(&frame.view(), &map, &spec, &mut fast).expect("arguments are valid");
                     reference::crop_affine(&frame.view(), &map, &spec, &mut slow);
                     for (i, (a, b)) in fast.iter().zip(&slow).enumerate() {
                         assert!(
@@ -93,9 +76,7 @@ fn the_fast_path_is_the_reference_for_all_formats_sizes_and_maps() {
                 crop_affine_u8(&frame.view(), &map, 9, 7, &mut fast).expect("arguments are valid");
                 reference::crop_affine_u8(&frame.view(), &map, 9, &mut slow);
                 assert!(
-                    fast.iter()
-                        .zip(&slow)
-                        .all(|(a, b): (&u8, &u8)| a.abs_diff(*b) <= 1),
+                    fast.iter().zip(&slow).all(|(a, b): (&u8, &u8)| a.abs_diff(*b) <= 1),
                     "{format:?} {map:?}"
                 );
             }
@@ -106,10 +87,7 @@ fn the_fast_path_is_the_reference_for_all_formats_sizes_and_maps() {
 
 #[test]
 fn large_crops_in_parallel_equal_the_reference() {
-    for (format, layout) in [
-        (PixelFormat::P010Le, Layout::Nchw),
-        (PixelFormat::Yuy2, Layout::Nhwc),
-    ] {
+    for (format, layout) in [(PixelFormat::P010Le, Layout::Nchw), (PixelFormat::Yuy2, Layout::Nhwc)] {
         // More than one and a half million pixels read, few written: split, and quick to check.
         let frame = Frame::noise(format, 1603, 1001, 5, 2);
         for map in [
@@ -128,15 +106,8 @@ fn large_crops_in_parallel_equal_the_reference() {
             let (mut fast, mut slow) = (vec![0.0; 3 * 197 * 127], vec![0.0; 3 * 197 * 127]);
             crop_affine(&frame.view(), &map, &spec, &mut fast).expect("arguments are valid");
             reference::crop_affine(&frame.view(), &map, &spec, &mut slow);
-            let worst = fast
-                .iter()
-                .zip(&slow)
-                .map(|(a, b)| (a - b).abs())
-                .fold(0.0, f32::max);
-            assert!(
-                worst <= SUM_TOLERANCE,
-                "{format:?} {map:?} {layout:?}: {worst}"
-            );
+            let worst = fast.iter().zip(&slow).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst <= SUM_TOLERANCE, "{format:?} {map:?} {layout:?}: {worst}");
         }
     }
 }
@@ -145,27 +116,16 @@ fn large_crops_in_parallel_equal_the_reference() {
 fn the_identity_gives_the_frame_and_half_size_gives_area_means() {
     let frame = Frame::noise(PixelFormat::Rgb, 18, 14, 4, 11);
     let mut out = vec![0; 18 * 14 * 3];
-    crop_affine_u8(&frame.view(), &Affine::IDENTITY, 18, 14, &mut out)
-        .expect("arguments are valid");
+    crop_affine_u8(&frame.view(), &Affine::IDENTITY, 18, 14, &mut out).expect("arguments are valid");
     for y in 0..14 {
-        assert_eq!(
-            out[y * 54..(y + 1) * 54],
-            frame.planes[0][y * frame.strides[0]..][..54]
-        );
+        assert_eq!(out[y * 54..(y + 1) * 54], frame.planes[0][y * frame.strides[0]..][..54]);
     }
     let mut half = vec![0.0; 9 * 7 * 3];
-    crop_affine(
-        &frame.view(),
-        &Affine::scale_shift(2.0, 2.0, 0.0, 0.0),
-        &PLAIN,
-        &mut half,
-    )
-    .expect("arguments are valid");
+    crop_affine(&frame.view(), &Affine::scale_shift(2.0, 2.0, 0.0, 0.0), &PLAIN, &mut half).expect("arguments are valid");
     for y in 0..7 {
         for x in 0..9 {
             for c in 0..3 {
-                let at =
-                    |dx: usize, dy: usize| f32::from(out[((2 * y + dy) * 18 + 2 * x + dx) * 3 + c]);
+                let at = |dx: usize, dy: usize| f32::from(out[((2 * y + dy) * 18 + 2 * x + dx) * 3 + c]);
                 let want = (at(0, 0) + at(1, 0) + at(0, 1) + at(1, 1)) / 4.0;
                 assert!((half[(c * 7 + y) * 9 + x] - want).abs() < 1e-3);
             }
@@ -184,10 +144,7 @@ fn a_flat_colour_comes_back_from_every_format_under_every_map() {
             let mut out = vec![0.0; 189];
             crop_affine(&frame.view(), &map, &PLAIN, &mut out).expect("arguments are valid");
             for (i, v) in out.iter().enumerate() {
-                assert!(
-                    (v - f32::from(rgb[i / 63])).abs() <= CODE_TOLERANCE,
-                    "{format:?} {map:?}: {v}"
-                );
+                assert!((v - f32::from(rgb[i / 63])).abs() <= CODE_TOLERANCE, "{format:?} {map:?}: {v}");
             }
         }
     }
@@ -204,11 +161,7 @@ fn a_quarter_turn_moves_every_pixel_to_its_place_with_no_edge_lost() {
     for y in 0..6 {
         for x in 0..6 {
             let source = (x * 6 + 5 - y) * 3;
-            assert_eq!(
-                out[(y * 6 + x) * 3..][..3],
-                frame.planes[0][source..source + 3],
-                "{x},{y}"
-            );
+            assert_eq!(out[(y * 6 + x) * 3..][..3], frame.planes[0][source..source + 3], "{x},{y}");
         }
     }
 }
@@ -243,16 +196,11 @@ fn bad_arguments_are_refused_before_anything_is_written() {
     let refused = |map: Affine, spec: CropSpec, len: usize| {
         let mut out = vec![7.0; len];
         let result = crop_affine(&frame.view(), &map, &spec, &mut out);
-        assert!(
-            matches!(result, Err(KernelError::Argument { .. })),
-            "{map:?} {spec:?} {len}"
-        );
+        assert!(matches!(result, Err(KernelError::Argument { .. })), "{map:?} {spec:?} {len}");
         assert!(out.iter().all(|&v| v == 7.0));
         let mut bytes = vec![7u8; len];
         if spec.scale.is_finite() && spec.bias.is_finite() {
-            assert!(
-                crop_affine_u8(&frame.view(), &map, spec.width, spec.height, &mut bytes).is_err()
-            );
+            assert!(crop_affine_u8(&frame.view(), &map, spec.width, spec.height, &mut bytes).is_err());
             assert!(bytes.iter().all(|&v| v == 7));
         }
     };
@@ -285,14 +233,7 @@ fn bad_arguments_are_refused_before_anything_is_written() {
         },
         189,
     );
-    refused(
-        Affine::IDENTITY,
-        CropSpec {
-            scale: f32::NAN,
-            ..PLAIN
-        },
-        189,
-    );
+    refused(Affine::IDENTITY, CropSpec { scale: f32::NAN, ..PLAIN }, 189);
     refused(
         Affine::IDENTITY,
         CropSpec {

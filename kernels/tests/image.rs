@@ -34,11 +34,7 @@ fn the_tightest_planes_are_accepted_and_one_byte_less_is_refused() {
                     if let Some(plane) = data.get_mut(short) {
                         plane.pop();
                     }
-                    let planes: Vec<Plane<'_>> = data
-                        .iter()
-                        .zip(&geometry)
-                        .map(|(data, g)| Plane { data, stride: g.1 })
-                        .collect();
+                    let planes: Vec<Plane<'_>> = data.iter().zip(&geometry).map(|(data, g)| Plane { data, stride: g.1 }).collect();
                     let read = Image::new(info, &planes);
                     let mut copy = data.clone();
                     let planes = copy
@@ -48,20 +44,11 @@ fn the_tightest_planes_are_accepted_and_one_byte_less_is_refused() {
                         .collect();
                     let write = ImageMut::new(info, planes);
                     if short == format.planes() {
-                        assert!(
-                            read.is_ok() && write.is_ok(),
-                            "{format:?} {width}x{height}+{padding}"
-                        );
+                        assert!(read.is_ok() && write.is_ok(), "{format:?} {width}x{height}+{padding}");
                     } else {
                         let named = |e: KernelError| matches!(e, KernelError::PlaneTooSmall { plane, .. } if plane == short);
-                        assert!(
-                            read.is_err_and(named),
-                            "{format:?} {width}x{height}+{padding} plane {short}"
-                        );
-                        assert!(
-                            write.is_err_and(named),
-                            "{format:?} {width}x{height}+{padding} plane {short}"
-                        );
+                        assert!(read.is_err_and(named), "{format:?} {width}x{height}+{padding} plane {short}");
+                        assert!(write.is_err_and(named), "{format:?} {width}x{height}+{padding} plane {short}");
                         refused += 1;
                     }
                 }
@@ -86,10 +73,7 @@ fn a_stride_shorter_than_a_row_is_refused() {
                     stride: if i == short { stride - 1 } else { stride },
                 })
                 .collect();
-            assert!(
-                Image::new(frame.info, &planes).is_err(),
-                "{format:?} plane {short}"
-            );
+            assert!(Image::new(frame.info, &planes).is_err(), "{format:?} plane {short}");
         }
     }
 }
@@ -97,10 +81,7 @@ fn a_stride_shorter_than_a_row_is_refused() {
 #[test]
 fn zero_huge_and_miscounted_frames_are_refused_without_allocation() {
     let data = [0u8; 64];
-    let plane = Plane {
-        data: &data,
-        stride: 8,
-    };
+    let plane = Plane { data: &data, stride: 8 };
     for format in FORMATS {
         let planes = vec![plane; format.planes()];
         for (w, h) in [
@@ -124,16 +105,10 @@ fn zero_huge_and_miscounted_frames_are_refused_without_allocation() {
             };
             format.planes()
         ];
-        assert!(
-            Image::new(info(format, 2, 8), &huge).is_err(),
-            "{format:?} stride overflow"
-        );
+        assert!(Image::new(info(format, 2, 8), &huge).is_err(), "{format:?} stride overflow");
         for count in (0..=4).filter(|&n| n != format.planes()) {
             let planes = vec![plane; count];
-            assert!(
-                Image::new(info(format, 2, 2), &planes).is_err(),
-                "{format:?} with {count} planes"
-            );
+            assert!(Image::new(info(format, 2, 2), &planes).is_err(), "{format:?} with {count} planes");
         }
     }
 }
@@ -141,18 +116,8 @@ fn zero_huge_and_miscounted_frames_are_refused_without_allocation() {
 #[test]
 fn errors_say_operation_expected_and_got() {
     let data = [0u8; 10];
-    let planes = [
-        Plane {
-            data: &data,
-            stride: 4,
-        },
-        Plane {
-            data: &data,
-            stride: 4,
-        },
-    ];
-    let error =
-        Image::new(info(PixelFormat::Nv12, 4, 4), &planes).expect_err("plane 0 needs 16 bytes");
+    let planes = [Plane { data: &data, stride: 4 }, Plane { data: &data, stride: 4 }];
+    let error = Image::new(info(PixelFormat::Nv12, 4, 4), &planes).expect_err("plane 0 needs 16 bytes");
     assert_eq!(
         error.to_string(),
         "Image::new: plane 0 of Nv12 4x4 needs 16 bytes at stride 4, got 10"

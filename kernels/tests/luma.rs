@@ -36,9 +36,11 @@ fn a_flat_frame_gives_its_own_luma_in_every_format_and_size() {
 fn a_thumbnail_of_a_large_frame_keeps_left_and_right_top_and_bottom() {
     for format in FORMATS {
         let mut frame = Frame::filled(format, 640, 360, [10, 10, 10]);
-        for s in frame.samples().iter().filter(|s| {
-            s.x * s.sub.0 >= 320 && s.y * s.sub.1 < 180 && (s.component == 0 || !format.is_yuv())
-        }) {
+        for s in frame
+            .samples()
+            .iter()
+            .filter(|s| s.x * s.sub.0 >= 320 && s.y * s.sub.1 < 180 && (s.component == 0 || !format.is_yuv()))
+        {
             frame.set_code(s, if s.bytes == 2 { 800 } else { 200 });
         }
         let mut out = vec![0; 16 * 8];
@@ -77,10 +79,7 @@ fn wrong_sizes_are_refused_and_nothing_is_written() {
         (40_000, 1, 40_000),
     ] {
         let mut out = vec![123; len];
-        assert!(
-            thumbnail(&frame.view(), w, h, &mut out).is_err(),
-            "{w}x{h}, {len}"
-        );
+        assert!(thumbnail(&frame.view(), w, h, &mut out).is_err(), "{w}x{h}, {len}");
         assert!(out.iter().all(|&v| v == 123));
     }
 }

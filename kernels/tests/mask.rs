@@ -12,26 +12,17 @@ const RAMP_TOLERANCE: u8 = 1;
 
 fn star(noise: &mut Noise, width: f32, height: f32, corners: usize) -> Vec<[f32; 2]> {
     (0..corners)
-        .map(|_| {
-            [
-                noise.between(-0.3 * width, 1.3 * width),
-                noise.between(-0.3 * height, 1.3 * height),
-            ]
-        })
+        .map(|_| [noise.between(-0.3 * width, 1.3 * width), noise.between(-0.3 * height, 1.3 * height)])
         .collect()
 }
 
 /// Whether a point lies within rounding of an edge, where either answer is right.
 fn on_edge(points: &[[f32; 2]], p: [f32; 2]) -> bool {
-    points
-        .iter()
-        .zip(points.iter().cycle().skip(1))
-        .any(|(a, b)| {
-            let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
-            let t = (((p[0] - a[0]) * dx + (p[1] - a[1]) * dy) / (dx * dx + dy * dy).max(1e-9))
-                .clamp(0.0, 1.0);
-            (p[0] - a[0] - t * dx).hypot(p[1] - a[1] - t * dy) < 1e-2
-        })
+    points.iter().zip(points.iter().cycle().skip(1)).any(|(a, b)| {
+        let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
+        let t = (((p[0] - a[0]) * dx + (p[1] - a[1]) * dy) / (dx * dx + dy * dy).max(1e-9)).clamp(0.0, 1.0);
+        (p[0] - a[0] - t * dx).hypot(p[1] - a[1] - t * dy) < 1e-2
+    })
 }
 
 proptest! {
@@ -98,10 +89,7 @@ fn what_is_not_finite_or_out_of_range_is_refused_and_leaves_an_empty_mask() {
         }
     }
     for feather in [f32::NAN, -0.1, f32::INFINITY, 1e9] {
-        assert!(
-            mask.polygon_into(&triangle, feather, 10, 10).is_err(),
-            "{feather}"
-        );
+        assert!(mask.polygon_into(&triangle, feather, 10, 10).is_err(), "{feather}");
     }
     for (w, h) in [(0, 10), (10, 0), (u32::MAX, 10)] {
         assert!(mask.polygon_into(&triangle, 1.0, w, h).is_err());
@@ -130,19 +118,13 @@ fn what_is_not_finite_or_out_of_range_is_refused_and_leaves_an_empty_mask() {
             angle_rad: f32::INFINITY,
             ..good
         },
-        Superellipse {
-            exponent: 0.5,
-            ..good
-        },
+        Superellipse { exponent: 0.5, ..good },
         Superellipse {
             exponent: f32::NAN,
             ..good
         },
     ] {
-        assert!(
-            mask.superellipse_into(&bad, 0.0, 10, 10).is_err(),
-            "{bad:?}"
-        );
+        assert!(mask.superellipse_into(&bad, 0.0, 10, 10).is_err(), "{bad:?}");
         assert!(mask.is_empty());
     }
 }
@@ -165,21 +147,11 @@ fn nothing_inside_the_frame_is_none_not_an_error() {
 #[test]
 fn a_buffer_is_used_again() {
     let mut mask = RegionMask::default();
-    let square = |s: f32| {
-        [
-            [1.0, 1.0],
-            [1.0 + s, 1.0],
-            [1.0 + s, 1.0 + s],
-            [1.0, 1.0 + s],
-        ]
-    };
+    let square = |s: f32| [[1.0, 1.0], [1.0 + s, 1.0], [1.0 + s, 1.0 + s], [1.0, 1.0 + s]];
     assert_eq!(mask.polygon_into(&square(40.0), 2.0, 64, 64), Ok(true));
     let (buffer, capacity) = (mask.alpha.as_ptr(), mask.alpha.capacity());
     assert_eq!(mask.polygon_into(&square(20.0), 2.0, 64, 64), Ok(true));
-    assert_eq!(
-        (mask.alpha.as_ptr(), mask.alpha.capacity()),
-        (buffer, capacity)
-    );
+    assert_eq!((mask.alpha.as_ptr(), mask.alpha.capacity()), (buffer, capacity));
     assert_eq!(Some(mask), RegionMask::polygon(&square(20.0), 2.0, 64, 64));
 }
 
@@ -187,24 +159,14 @@ fn a_buffer_is_used_again() {
 fn everything_inside_a_superellipse_is_full_and_the_ramp_is_near() {
     for exponent in [1.0, 2.0, 2.5, 4.0, 8.0] {
         for angle in [0.0f32, 0.4, -1.1] {
-            let mask = RegionMask::superellipse(
-                [60.0, 50.0],
-                [40.0, 25.0],
-                angle,
-                exponent,
-                4.0,
-                120,
-                100,
-            )
-            .expect("inside");
+            let mask = RegionMask::superellipse([60.0, 50.0], [40.0, 25.0], angle, exponent, 4.0, 120, 100).expect("inside");
             let (sin, cos) = angle.sin_cos();
             let mut full = 0;
             for y in 0..100 {
                 for x in 0..120 {
                     let (dx, dy) = (x as f32 + 0.5 - 60.0, y as f32 + 0.5 - 50.0);
                     let (u, v) = ((dx * cos + dy * sin) / 40.0, (dy * cos - dx * sin) / 25.0);
-                    let rho =
-                        (u.abs().powf(exponent) + v.abs().powf(exponent)).powf(1.0 / exponent);
+                    let rho = (u.abs().powf(exponent) + v.abs().powf(exponent)).powf(1.0 / exponent);
                     let a = mask.alpha_at(x, y);
                     if rho <= 1.0 {
                         assert_eq!(a, 255, "{exponent} {angle}: {x},{y} at {rho}");
@@ -223,9 +185,7 @@ fn everything_inside_a_superellipse_is_full_and_the_ramp_is_near() {
 fn union_is_the_largest_alpha_and_fails_closed_on_a_broken_mask() {
     let mut noise = Noise(3);
     for _ in 0..50 {
-        let masks: Vec<RegionMask> = (0..3)
-            .map(|_| support::random_mask(30, 20, &mut noise))
-            .collect();
+        let masks: Vec<RegionMask> = (0..3).map(|_| support::random_mask(30, 20, &mut noise)).collect();
         let union = RegionMask::union(&masks).expect("masks have a size");
         for y in -1..21 {
             for x in -1..31 {
@@ -243,21 +203,12 @@ fn union_is_the_largest_alpha_and_fails_closed_on_a_broken_mask() {
         height: 2,
         alpha: vec![0; 3],
     };
-    assert_eq!(
-        RegionMask::union(&[broken]).map(|m| m.alpha),
-        Some(vec![255; 4])
-    );
+    assert_eq!(RegionMask::union(&[broken]).map(|m| m.alpha), Some(vec![255; 4]));
 }
 
 #[test]
 fn coverage_of_a_box_is_the_share_of_covered_centres() {
-    let mask = RegionMask::polygon(
-        &[[10.0, 10.0], [20.0, 10.0], [20.0, 20.0], [10.0, 20.0]],
-        0.0,
-        40,
-        40,
-    )
-    .expect("inside");
+    let mask = RegionMask::polygon(&[[10.0, 10.0], [20.0, 10.0], [20.0, 20.0], [10.0, 20.0]], 0.0, 40, 40).expect("inside");
     let share = |x0, y0, x1, y1| mask.coverage_of_box(x0, y0, x1, y1);
     assert_eq!(share(10.0, 10.0, 20.0, 20.0), 1.0);
     assert_eq!(share(12.0, 13.0, 14.0, 15.0), 1.0);

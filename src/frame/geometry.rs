@@ -36,7 +36,12 @@ impl BoxPx {
     pub fn bounding(points: &[Point]) -> Option<Self> {
         let mut finite = points.iter().filter(|p| p[0].is_finite() && p[1].is_finite());
         let first = finite.next()?;
-        let start = Self { x0: first[0], y0: first[1], x1: first[0], y1: first[1] };
+        let start = Self {
+            x0: first[0],
+            y0: first[1],
+            x1: first[0],
+            y1: first[1],
+        };
         Some(finite.fold(start, |b, p| Self {
             x0: b.x0.min(p[0]),
             y0: b.y0.min(p[1]),
@@ -120,13 +125,22 @@ impl BoxPx {
     /// Share of this box that lies inside another, 0–1.
     #[must_use]
     pub fn share_inside(&self, other: &Self) -> f32 {
-        if self.area() > 0.0 { self.intersection(other).area() / self.area() } else { 0.0 }
+        if self.area() > 0.0 {
+            self.intersection(other).area() / self.area()
+        } else {
+            0.0
+        }
     }
 
     /// The part inside a frame.
     #[must_use]
     pub fn clipped(&self, width: u32, height: u32) -> Self {
-        self.intersection(&Self { x0: 0.0, y0: 0.0, x1: width as f32, y1: height as f32 })
+        self.intersection(&Self {
+            x0: 0.0,
+            y0: 0.0,
+            x1: width as f32,
+            y1: height as f32,
+        })
     }
 }
 
@@ -190,16 +204,36 @@ mod tests {
 
     #[test]
     fn iou_of_halves_is_a_third() {
-        let a = BoxPx { x0: 0.0, y0: 0.0, x1: 2.0, y1: 2.0 };
-        let b = BoxPx { x0: 1.0, y0: 0.0, x1: 3.0, y1: 2.0 };
+        let a = BoxPx {
+            x0: 0.0,
+            y0: 0.0,
+            x1: 2.0,
+            y1: 2.0,
+        };
+        let b = BoxPx {
+            x0: 1.0,
+            y0: 0.0,
+            x1: 3.0,
+            y1: 2.0,
+        };
         assert!((a.iou(&b) - 1.0 / 3.0).abs() < 1e-6);
         assert!((a.share_inside(&b) - 0.5).abs() < 1e-6);
     }
 
     #[test]
     fn disjoint_boxes_share_nothing() {
-        let a = BoxPx { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 };
-        let b = BoxPx { x0: 5.0, y0: 5.0, x1: 6.0, y1: 6.0 };
+        let a = BoxPx {
+            x0: 0.0,
+            y0: 0.0,
+            x1: 1.0,
+            y1: 1.0,
+        };
+        let b = BoxPx {
+            x0: 5.0,
+            y0: 5.0,
+            x1: 6.0,
+            y1: 6.0,
+        };
         assert_eq!(a.iou(&b), 0.0);
         assert!(!a.intersection(&b).is_valid());
     }
@@ -207,7 +241,15 @@ mod tests {
     #[test]
     fn bounding_skips_what_is_not_finite() {
         let b = BoxPx::bounding(&[[f32::NAN, 1.0], [1.0, 2.0], [3.0, -1.0]]).expect("two finite points");
-        assert_eq!(b, BoxPx { x0: 1.0, y0: -1.0, x1: 3.0, y1: 2.0 });
+        assert_eq!(
+            b,
+            BoxPx {
+                x0: 1.0,
+                y0: -1.0,
+                x1: 3.0,
+                y1: 2.0
+            }
+        );
         assert_eq!(BoxPx::bounding(&[[f32::INFINITY, 0.0]]), None);
     }
 }

@@ -8,7 +8,7 @@ mod geometry;
 mod template;
 mod time;
 
-pub use geometry::{BoxPx, Landmarks5, Mesh, MESH_POINTS, Point};
+pub use geometry::{BoxPx, Landmarks5, MESH_POINTS, Mesh, Point};
 pub use nullface_kernels::image::{Plane, PlaneMut};
 pub use nullface_kernels::{Affine, Image as FrameView, ImageInfo as FrameInfo, ImageMut as FrameViewMut, Matrix, PixelFormat, Range};
 pub use template::{ARCFACE_TEMPLATE_112, arcface_crop, similarity};

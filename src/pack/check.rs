@@ -24,12 +24,33 @@ pub const MAX_FILE_BYTES: u64 = 16 << 30;
 /// Checks everything that can be known without reading the files.
 pub(super) fn check(m: &Manifest) -> Result<Schedule, PackError> {
     field("format", m.format == 1, 1, m.format)?;
-    for (name, text) in [("name", &m.name), ("version", &m.version), ("licence", &m.licence), ("trained_on", &m.trained_on), ("intended_use", &m.intended_use), ("limits", &m.limits)] {
-        field(name, !text.trim().is_empty() && text.len() <= MAX_NAME, format!("1 to {MAX_NAME} bytes of text"), format!("{} bytes", text.len()))?;
+    for (name, text) in [
+        ("name", &m.name),
+        ("version", &m.version),
+        ("licence", &m.licence),
+        ("trained_on", &m.trained_on),
+        ("intended_use", &m.intended_use),
+        ("limits", &m.limits),
+    ] {
+        field(
+            name,
+            !text.trim().is_empty() && text.len() <= MAX_NAME,
+            format!("1 to {MAX_NAME} bytes of text"),
+            format!("{} bytes", text.len()),
+        )?;
     }
     crop_and_latent(m)?;
-    let schedule = Schedule::new(m.schedule).map_err(|e| PackError::Field { field: format!("schedule.{}", e.field), expected: e.expected, got: e.got.to_string() })?;
-    field("identity.dimension", (2..=MAX_VECTOR).contains(&m.identity.dimension), format!("2 to {MAX_VECTOR}"), m.identity.dimension)?;
+    let schedule = Schedule::new(m.schedule).map_err(|e| PackError::Field {
+        field: format!("schedule.{}", e.field),
+        expected: e.expected,
+        got: e.got.to_string(),
+    })?;
+    field(
+        "identity.dimension",
+        (2..=MAX_VECTOR).contains(&m.identity.dimension),
+        format!("2 to {MAX_VECTOR}"),
+        m.identity.dimension,
+    )?;
     if let Some(cos) = m.identity.same_person_cos {
         field("identity.same_person_cos", (-1.0..=1.0).contains(&cos), "−1 to 1", cos)?;
     }
@@ -37,7 +58,12 @@ pub(super) fn check(m: &Manifest) -> Result<Schedule, PackError> {
     attributes(m)?;
     denoiser(m)?;
     if let Some(vae) = &m.identity_vae {
-        field("identity_vae.latent", (2..=MAX_VECTOR).contains(&vae.latent), format!("2 to {MAX_VECTOR}"), vae.latent)?;
+        field(
+            "identity_vae.latent",
+            (2..=MAX_VECTOR).contains(&vae.latent),
+            format!("2 to {MAX_VECTOR}"),
+            vae.latent,
+        )?;
         named(m, "identity_vae.encoder", &vae.encoder)?;
         named(m, "identity_vae.decoder", &vae.decoder)?;
         for (name, file) in [("identity_vae.non_identity", &vae.non_identity), ("identity_vae.gate", &vae.gate)] {
@@ -54,28 +80,72 @@ pub(super) fn check(m: &Manifest) -> Result<Schedule, PackError> {
     }
     for (mode, settings) in &m.defaults {
         let name = |inner: &str| format!("defaults.{}.{inner}", format!("{mode:?}").to_lowercase());
-        field(name("steps"), (1..=MAX_STEPS).contains(&settings.steps), format!("1 to {MAX_STEPS}"), settings.steps)?;
-        let refused = |e: crate::stages::denoise::PlanError| PackError::Field { field: name(e.field), expected: e.expected, got: e.got };
+        field(
+            name("steps"),
+            (1..=MAX_STEPS).contains(&settings.steps),
+            format!("1 to {MAX_STEPS}"),
+            settings.steps,
+        )?;
+        let refused = |e: crate::stages::denoise::PlanError| PackError::Field {
+            field: name(e.field),
+            expected: e.expected,
+            got: e.got,
+        };
         settings.check().map_err(refused)?;
         settings.plan(&schedule).map_err(refused)?;
-        field(name("from_prior"), !settings.from_prior || m.basis.is_some(), "false in a pack without basis", settings.from_prior)?;
+        field(
+            name("from_prior"),
+            !settings.from_prior || m.basis.is_some(),
+            "false in a pack without basis",
+            settings.from_prior,
+        )?;
     }
     Ok(schedule)
 }
 
 fn crop_and_latent(m: &Manifest) -> Result<(), PackError> {
     let (size, latent) = (m.crop.size_px, &m.latent);
-    field("crop.size_px", (32..=MAX_CROP_PX).contains(&size), format!("32 to {MAX_CROP_PX}"), size)?;
+    field(
+        "crop.size_px",
+        (32..=MAX_CROP_PX).contains(&size),
+        format!("32 to {MAX_CROP_PX}"),
+        size,
+    )?;
     field("crop.margin", (0.0..=1.0).contains(&m.crop.margin), "0 to 1", m.crop.margin)?;
-    field("latent.factor", (1..=64).contains(&latent.factor) && size % latent.factor == 0, format!("1 to 64, a divisor of {size}"), latent.factor)?;
-    field("latent.channels", (1..=MAX_CHANNELS).contains(&latent.channels), format!("1 to {MAX_CHANNELS}"), latent.channels)?;
-    field("latent.scale", latent.scale.is_finite() && latent.scale != 0.0, "finite, not 0", latent.scale)?;
+    field(
+        "latent.factor",
+        (1..=64).contains(&latent.factor) && size % latent.factor == 0,
+        format!("1 to 64, a divisor of {size}"),
+        latent.factor,
+    )?;
+    field(
+        "latent.channels",
+        (1..=MAX_CHANNELS).contains(&latent.channels),
+        format!("1 to {MAX_CHANNELS}"),
+        latent.channels,
+    )?;
+    field(
+        "latent.scale",
+        latent.scale.is_finite() && latent.scale != 0.0,
+        "finite, not 0",
+        latent.scale,
+    )?;
     field("latent.shift", latent.shift.is_finite(), "finite", latent.shift)?;
     match latent.kind {
         LatentKind::SpaceToDepth => {
             let channels = 3 * latent.factor * latent.factor;
-            field("latent.channels", latent.channels == channels, format!("{channels} with space-to-depth({})", latent.factor), latent.channels)?;
-            field("latent.encoder", latent.encoder.is_none() && latent.decoder.is_none(), "no encoder or decoder with space-to-depth", "one")
+            field(
+                "latent.channels",
+                latent.channels == channels,
+                format!("{channels} with space-to-depth({})", latent.factor),
+                latent.channels,
+            )?;
+            field(
+                "latent.encoder",
+                latent.encoder.is_none() && latent.decoder.is_none(),
+                "no encoder or decoder with space-to-depth",
+                "one",
+            )
         }
         LatentKind::Autoencoder => {
             named(m, "latent.encoder", latent.encoder.as_deref().unwrap_or_default())?;
@@ -86,25 +156,60 @@ fn crop_and_latent(m: &Manifest) -> Result<(), PackError> {
 }
 
 fn named<'a>(m: &'a Manifest, name: &str, file: &str) -> Result<&'a FileSpec, PackError> {
-    m.files.get(file).ok_or_else(|| PackError::Field { field: name.to_owned(), expected: "the name of an entry of files".into(), got: format!("`{file}`") })
+    m.files.get(file).ok_or_else(|| PackError::Field {
+        field: name.to_owned(),
+        expected: "the name of an entry of files".into(),
+        got: format!("`{file}`"),
+    })
 }
 
 fn files(m: &Manifest) -> Result<(), PackError> {
-    field("files", (1..=MAX_FILES).contains(&m.files.len()), format!("1 to {MAX_FILES} entries"), m.files.len())?;
+    field(
+        "files",
+        (1..=MAX_FILES).contains(&m.files.len()),
+        format!("1 to {MAX_FILES} entries"),
+        m.files.len(),
+    )?;
     for (name, file) in &m.files {
         let path = std::path::Path::new(&file.path);
-        let inside = !file.path.is_empty() && file.path.len() <= MAX_NAME && path.components().all(|c| matches!(c, std::path::Component::Normal(_)));
-        field(format!("files.{name}.path"), inside, "a relative path inside the pack", format!("`{}`", file.path))?;
+        let inside =
+            !file.path.is_empty() && file.path.len() <= MAX_NAME && path.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+        field(
+            format!("files.{name}.path"),
+            inside,
+            "a relative path inside the pack",
+            format!("`{}`", file.path),
+        )?;
         let hex = file.sha256.len() == 64 && file.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        field(format!("files.{name}.sha256"), hex, "64 lower-case hexadecimal digits", format!("`{:.80}`", file.sha256))?;
+        field(
+            format!("files.{name}.sha256"),
+            hex,
+            "64 lower-case hexadecimal digits",
+            format!("`{:.80}`", file.sha256),
+        )?;
         if let Some(bytes) = file.bytes {
-            field(format!("files.{name}.bytes"), bytes <= MAX_FILE_BYTES, format!("at most {MAX_FILE_BYTES}"), bytes)?;
+            field(
+                format!("files.{name}.bytes"),
+                bytes <= MAX_FILE_BYTES,
+                format!("at most {MAX_FILE_BYTES}"),
+                bytes,
+            )?;
         }
         for (side, tensors) in [("inputs", &file.inputs), ("outputs", &file.outputs)] {
-            field(format!("files.{name}.{side}"), tensors.len() <= 64, "at most 64 tensors", tensors.len())?;
+            field(
+                format!("files.{name}.{side}"),
+                tensors.len() <= 64,
+                "at most 64 tensors",
+                tensors.len(),
+            )?;
             for t in tensors {
                 let sound = t.shape.len() <= 8 && t.shape.iter().all(|d| !matches!(d, Dim::Fixed(n) if *n == 0 || *n > 1 << 24));
-                field(format!("files.{name}.{side}.{}.shape", t.name), sound, "at most 8 sides of 1 to 2^24", shape_text(&t.shape))?;
+                field(
+                    format!("files.{name}.{side}.{}.shape", t.name),
+                    sound,
+                    "at most 8 sides of 1 to 2^24",
+                    shape_text(&t.shape),
+                )?;
             }
         }
     }
@@ -113,13 +218,33 @@ fn files(m: &Manifest) -> Result<(), PackError> {
 
 fn attributes(m: &Manifest) -> Result<(), PackError> {
     let Some(attributes) = &m.attributes else {
-        return field("denoiser.inputs.attributes", m.denoiser.inputs.attributes.is_none(), "none in a pack without attributes", "a name");
+        return field(
+            "denoiser.inputs.attributes",
+            m.denoiser.inputs.attributes.is_none(),
+            "none in a pack without attributes",
+            "a name",
+        );
     };
-    field("attributes.length", attributes.length <= MAX_VECTOR, format!("at most {MAX_VECTOR}"), attributes.length)?;
-    field("attributes.vocabulary", attributes.vocabulary.len() <= MAX_WORDS, format!("at most {MAX_WORDS} words"), attributes.vocabulary.len())?;
+    field(
+        "attributes.length",
+        attributes.length <= MAX_VECTOR,
+        format!("at most {MAX_VECTOR}"),
+        attributes.length,
+    )?;
+    field(
+        "attributes.vocabulary",
+        attributes.vocabulary.len() <= MAX_WORDS,
+        format!("at most {MAX_WORDS} words"),
+        attributes.vocabulary.len(),
+    )?;
     for (word, spec) in &attributes.vocabulary {
         let name = format!("attributes.vocabulary.\"{word}\"");
-        field(name.as_str(), word.split_once('=').is_some_and(|(n, v)| !n.is_empty() && !v.is_empty()), "name=value", format!("`{word}`"))?;
+        field(
+            name.as_str(),
+            word.split_once('=').is_some_and(|(n, v)| !n.is_empty() && !v.is_empty()),
+            "name=value",
+            format!("`{word}`"),
+        )?;
         match spec {
             AttributeSpec::Index(i) => field(name, *i < attributes.length, format!("below {}", attributes.length), i)?,
             AttributeSpec::Vector(v) => {
@@ -138,12 +263,32 @@ fn attributes(m: &Manifest) -> Result<(), PackError> {
 fn denoiser(m: &Manifest) -> Result<(), PackError> {
     let d = &m.denoiser;
     field("denoiser.files", !d.files.is_empty(), "at least one precision", 0)?;
-    field("denoiser.inputs", d.inputs.lambda.is_some() != d.inputs.time.is_some(), "exactly one of lambda and time", "both or none")?;
-    field("denoiser.text_len", d.text_len <= MAX_TEXT, format!("at most {MAX_TEXT}"), d.text_len)?;
+    field(
+        "denoiser.inputs",
+        d.inputs.lambda.is_some() != d.inputs.time.is_some(),
+        "exactly one of lambda and time",
+        "both or none",
+    )?;
+    field(
+        "denoiser.text_len",
+        d.text_len <= MAX_TEXT,
+        format!("at most {MAX_TEXT}"),
+        d.text_len,
+    )?;
     match d.interface {
-        Interface::Adaln => field("denoiser.inputs.text", d.inputs.text.is_none() && d.text_len == 0, "no text with adaln", d.text_len)?,
+        Interface::Adaln => field(
+            "denoiser.inputs.text",
+            d.inputs.text.is_none() && d.text_len == 0,
+            "no text with adaln",
+            d.text_len,
+        )?,
         Interface::CrossAttention => {
-            field("denoiser.inputs.text", d.inputs.text.is_some() && d.text_len > 0, "a name, and text_len above 0, with cross-attention", d.text_len)?;
+            field(
+                "denoiser.inputs.text",
+                d.inputs.text.is_some() && d.text_len > 0,
+                "a name, and text_len above 0, with cross-attention",
+                d.text_len,
+            )?;
             named(m, "denoiser.empty_text", d.empty_text.as_deref().unwrap_or_default())?;
         }
     }
@@ -193,7 +338,11 @@ fn shape(name: &str, tensors: &[TensorSpec], tensor: &str, expected: &[Option<u3
             (Dim::Fixed(n), Some(e)) => n == e,
             (Dim::Free(_), Some(_)) => false,
         });
-    let text = expected.iter().map(|e| e.map_or("n".to_owned(), |e| e.to_string())).collect::<Vec<_>>().join("×");
+    let text = expected
+        .iter()
+        .map(|e| e.map_or("n".to_owned(), |e| e.to_string()))
+        .collect::<Vec<_>>()
+        .join("×");
     field(format!("{name}.{tensor}.shape"), fits, text, shape_text(&got.shape))
 }
 

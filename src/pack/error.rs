@@ -34,6 +34,19 @@ pub enum PackError {
 }
 
 /// `Ok` or a [`PackError::Field`].
-pub(super) fn field(name: impl Into<String>, ok: bool, expected: impl std::fmt::Display, got: impl std::fmt::Display) -> Result<(), PackError> {
-    if ok { Ok(()) } else { Err(PackError::Field { field: name.into(), expected: expected.to_string(), got: got.to_string() }) }
+pub(super) fn field(
+    name: impl Into<String>,
+    ok: bool,
+    expected: impl std::fmt::Display,
+    got: impl std::fmt::Display,
+) -> Result<(), PackError> {
+    if ok {
+        Ok(())
+    } else {
+        Err(PackError::Field {
+            field: name.into(),
+            expected: expected.to_string(),
+            got: got.to_string(),
+        })
+    }
 }

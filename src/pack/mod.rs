@@ -24,8 +24,8 @@ use sha2::{Digest, Sha256};
 pub use check::{MAX_CHANNELS, MAX_CROP_PX, MAX_FILE_BYTES, MAX_FILES, MAX_NAME, MAX_TEXT, MAX_VECTOR, MAX_WORDS};
 pub use error::PackError;
 pub use manifest::{
-    AttributeSpec, AttributesSpec, BasisSpec, CropSpec, DenoiserInputs, DenoiserSpec, Dim, Dtype, FileSpec, IdentitySpec, IdentityVaeSpec, Interface, LatentKind, LatentSpec, Manifest, NullIdentity, Precision,
-    Template, TensorSpec,
+    AttributeSpec, AttributesSpec, BasisSpec, CropSpec, DenoiserInputs, DenoiserSpec, Dim, Dtype, FileSpec, IdentitySpec, IdentityVaeSpec,
+    Interface, LatentKind, LatentSpec, Manifest, NullIdentity, Precision, Template, TensorSpec,
 };
 
 use crate::stages::denoise::{DiffusionMode, ModeSettings, RowShape, Schedule};
@@ -72,12 +72,19 @@ impl Pack {
     /// [`PackError`] names the field or file.
     pub fn open(folder: &Path) -> Result<Self, PackError> {
         let path = folder.join(MANIFEST);
-        let text = String::from_utf8(read_bounded(&path, MAX_MANIFEST_BYTES)?).map_err(|e| PackError::Parse { path: path.clone(), why: e.to_string() })?;
+        let text = String::from_utf8(read_bounded(&path, MAX_MANIFEST_BYTES)?).map_err(|e| PackError::Parse {
+            path: path.clone(),
+            why: e.to_string(),
+        })?;
         let (manifest, schedule) = Self::parse(&text).map_err(|e| match e {
             PackError::Parse { why, .. } => PackError::Parse { path, why },
             other => other,
         })?;
-        let pack = Self { folder: folder.to_owned(), manifest, schedule };
+        let pack = Self {
+            folder: folder.to_owned(),
+            manifest,
+            schedule,
+        };
         pack.verify()?;
         Ok(pack)
     }
@@ -87,7 +94,10 @@ impl Pack {
     /// # Errors
     /// [`PackError`] names the key or field.
     pub fn parse(text: &str) -> Result<(Manifest, Schedule), PackError> {
-        let manifest: Manifest = toml::from_str(text).map_err(|e| PackError::Parse { path: MANIFEST.into(), why: e.to_string().trim_end().to_owned() })?;
+        let manifest: Manifest = toml::from_str(text).map_err(|e| PackError::Parse {
+            path: MANIFEST.into(),
+            why: e.to_string().trim_end().to_owned(),
+        })?;
         let schedule = check::check(&manifest)?;
         Ok((manifest, schedule))
     }
@@ -99,7 +109,10 @@ impl Pack {
     pub fn verify(&self) -> Result<(), PackError> {
         for (name, file) in &self.manifest.files {
             let path = self.inside(name, file)?;
-            let io = |source| PackError::Io { path: path.clone(), source };
+            let io = |source| PackError::Io {
+                path: path.clone(),
+                source,
+            };
             let mut reader = File::open(&path).map_err(io)?;
             self.check_length(name, file, reader.metadata().map_err(io)?.len())?;
             let mut hash = Sha256::new();
@@ -129,19 +142,34 @@ impl Pack {
     pub fn check_signature(&self, name: &str, inputs: &[TensorSeen], outputs: &[TensorSeen]) -> Result<(), PackError> {
         let file = self.file(name)?;
         for (side, stated, seen) in [("inputs", &file.inputs, inputs), ("outputs", &file.outputs, outputs)] {
-            field(format!("files.{name}.{side}"), stated.len() == seen.len(), format!("the network's {} tensors", seen.len()), stated.len())?;
+            field(
+                format!("files.{name}.{side}"),
+                stated.len() == seen.len(),
+                format!("the network's {} tensors", seen.len()),
+                stated.len(),
+            )?;
             for t in seen {
                 let at = format!("files.{name}.{side}.{}", t.name);
                 let known = stated.iter().find(|s| s.name == t.name);
                 field(at.as_str(), known.is_some(), "an entry for this tensor of the network", "none")?;
                 let Some(known) = known else { continue };
-                field(format!("{at}.dtype"), known.dtype == t.dtype, format!("{:?} as in the network", t.dtype), format!("{:?}", known.dtype))?;
+                field(
+                    format!("{at}.dtype"),
+                    known.dtype == t.dtype,
+                    format!("{:?} as in the network", t.dtype),
+                    format!("{:?}", known.dtype),
+                )?;
                 let fits = known.shape.len() == t.shape.len()
                     && known.shape.iter().zip(&t.shape).all(|(s, n)| match s {
                         Dim::Fixed(s) => i64::from(*s) == *n,
                         Dim::Free(_) => *n < 0,
                     });
-                field(format!("{at}.shape"), fits, format!("{:?} as in the network", t.shape), check::shape_text(&known.shape))?;
+                field(
+                    format!("{at}.shape"),
+                    fits,
+                    format!("{:?} as in the network", t.shape),
+                    check::shape_text(&known.shape),
+                )?;
             }
         }
         Ok(())
@@ -168,7 +196,11 @@ impl Pack {
     /// The pack's settings of a mode, or the built-in ones.
     #[must_use]
     pub fn settings(&self, mode: DiffusionMode) -> ModeSettings {
-        self.manifest.defaults.get(&mode).copied().unwrap_or_else(|| ModeSettings::builtin(mode))
+        self.manifest
+            .defaults
+            .get(&mode)
+            .copied()
+            .unwrap_or_else(|| ModeSettings::builtin(mode))
     }
 
     /// Lengths of a denoiser's row.
@@ -180,7 +212,11 @@ impl Pack {
             height: side,
             width: side,
             identity: m.identity.dimension as usize,
-            attributes: if m.denoiser.inputs.attributes.is_some() { m.attributes.as_ref().map_or(0, |a| a.length as usize) } else { 0 },
+            attributes: if m.denoiser.inputs.attributes.is_some() {
+                m.attributes.as_ref().map_or(0, |a| a.length as usize)
+            } else {
+                0
+            },
             text: m.denoiser.text_len as usize,
             prior: m.denoiser.inputs.prior.is_some(),
         }
@@ -191,7 +227,11 @@ impl Pack {
     /// # Errors
     /// A file of another length.
     pub fn empty_text(&self) -> Result<Vec<f32>, PackError> {
-        self.manifest.denoiser.empty_text.as_deref().map_or(Ok(Vec::new()), |name| self.tokens(name))
+        self.manifest
+            .denoiser
+            .empty_text
+            .as_deref()
+            .map_or(Ok(Vec::new()), |name| self.tokens(name))
     }
 
     /// Looks up words (`age=70`, `sex=female`). A number that the vocabulary lacks takes the nearest
@@ -202,13 +242,24 @@ impl Pack {
     pub fn attributes<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Result<Asked, PackError> {
         let mut asked = Asked::default();
         let empty = std::collections::BTreeMap::new();
-        let (vocabulary, length) = self.manifest.attributes.as_ref().map_or((&empty, 0), |a| (&a.vocabulary, a.length as usize));
+        let (vocabulary, length) = self
+            .manifest
+            .attributes
+            .as_ref()
+            .map_or((&empty, 0), |a| (&a.vocabulary, a.length as usize));
         for word in words {
-            let spec = vocabulary.get(word).or_else(|| nearest(vocabulary, word)).ok_or_else(|| PackError::Field {
-                field: "attributes".into(),
-                expected: if vocabulary.is_empty() { "nothing: this pack has no attributes".into() } else { format!("one of {}", vocabulary.keys().cloned().collect::<Vec<_>>().join(", ")) },
-                got: format!("`{word}`"),
-            })?;
+            let spec = vocabulary
+                .get(word)
+                .or_else(|| nearest(vocabulary, word))
+                .ok_or_else(|| PackError::Field {
+                    field: "attributes".into(),
+                    expected: if vocabulary.is_empty() {
+                        "nothing: this pack has no attributes".into()
+                    } else {
+                        format!("one of {}", vocabulary.keys().cloned().collect::<Vec<_>>().join(", "))
+                    },
+                    got: format!("`{word}`"),
+                })?;
             match spec {
                 AttributeSpec::Index(i) => {
                     if let Some(v) = asked.vector.get_or_insert_with(|| vec![0.0; length]).get_mut(*i as usize) {
@@ -232,21 +283,48 @@ impl Pack {
     fn tokens(&self, name: &str) -> Result<Vec<f32>, PackError> {
         let bytes = self.read(name)?;
         let expected = self.manifest.denoiser.text_len as usize * 4;
-        field(format!("files.{name}"), bytes.len() == expected, format!("{expected} bytes of f32"), bytes.len())?;
-        let tokens: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        field(format!("files.{name}"), tokens.iter().all(|v| v.is_finite()), "finite tokens", "others")?;
+        field(
+            format!("files.{name}"),
+            bytes.len() == expected,
+            format!("{expected} bytes of f32"),
+            bytes.len(),
+        )?;
+        let tokens: Vec<f32> = bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        field(
+            format!("files.{name}"),
+            tokens.iter().all(|v| v.is_finite()),
+            "finite tokens",
+            "others",
+        )?;
         Ok(tokens)
     }
 
     fn file(&self, name: &str) -> Result<&FileSpec, PackError> {
-        self.manifest.files.get(name).ok_or_else(|| PackError::Field { field: "files".into(), expected: "a name of the manifest".into(), got: format!("`{name}`") })
+        self.manifest.files.get(name).ok_or_else(|| PackError::Field {
+            field: "files".into(),
+            expected: "a name of the manifest".into(),
+            got: format!("`{name}`"),
+        })
     }
 
     /// The file's path with links resolved; refused where it leaves the folder.
     fn inside(&self, name: &str, file: &FileSpec) -> Result<PathBuf, PackError> {
-        let real = |p: &Path| p.canonicalize().map_err(|source| PackError::Io { path: p.to_owned(), source });
+        let real = |p: &Path| {
+            p.canonicalize().map_err(|source| PackError::Io {
+                path: p.to_owned(),
+                source,
+            })
+        };
         let (folder, path) = (real(&self.folder)?, real(&self.folder.join(&file.path))?);
-        field(format!("files.{name}.path"), path.starts_with(&folder), "a path inside the pack", format!("`{}`", file.path))?;
+        field(
+            format!("files.{name}.path"),
+            path.starts_with(&folder),
+            "a path inside the pack",
+            format!("`{}`", file.path),
+        )?;
         Ok(path)
     }
 
@@ -265,14 +343,27 @@ fn check_hash(name: &str, file: &FileSpec, digest: &[u8]) -> Result<(), PackErro
 }
 
 fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, PackError> {
-    let io = |source| PackError::Io { path: path.to_owned(), source };
+    let io = |source| PackError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
-    field(path.display().to_string(), length <= limit, format!("at most {limit} bytes"), length)?;
+    field(
+        path.display().to_string(),
+        length <= limit,
+        format!("at most {limit} bytes"),
+        length,
+    )?;
     let mut bytes = Vec::new();
     // One byte more than allowed is read, so that a file that grows meanwhile is seen.
     file.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
-    field(path.display().to_string(), bytes.len() as u64 <= limit, format!("at most {limit} bytes"), bytes.len())?;
+    field(
+        path.display().to_string(),
+        bytes.len() as u64 <= limit,
+        format!("at most {limit} bytes"),
+        bytes.len(),
+    )?;
     Ok(bytes)
 }
 

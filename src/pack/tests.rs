@@ -124,7 +124,11 @@ fn seen(pack: &Pack) -> (Vec<TensorSeen>, Vec<TensorSeen>) {
             .iter()
             .map(|t| TensorSeen {
                 name: t.name.clone(),
-                shape: t.shape.iter().map(|d| if let super::Dim::Fixed(n) = d { i64::from(*n) } else { -1 }).collect(),
+                shape: t
+                    .shape
+                    .iter()
+                    .map(|d| if let super::Dim::Fixed(n) = d { i64::from(*n) } else { -1 })
+                    .collect(),
                 dtype: t.dtype,
             })
             .collect()
@@ -137,8 +141,25 @@ fn a_right_pack_opens_and_says_what_the_engine_needs() {
     let folder = on_disk(&adaln());
     let pack = Pack::open(folder.path()).expect("opens");
     let shape = pack.row_shape();
-    assert_eq!((shape.channels, shape.height, shape.width, shape.identity, shape.attributes, shape.text, shape.prior), (48, 32, 32, 192, 17, 0, true));
-    assert_eq!((pack.settings(DiffusionMode::Ksame).steps, pack.settings(DiffusionMode::Ksame).solver), (1, Solver::SdeDpmpp2m));
+    assert_eq!(
+        (
+            shape.channels,
+            shape.height,
+            shape.width,
+            shape.identity,
+            shape.attributes,
+            shape.text,
+            shape.prior
+        ),
+        (48, 32, 32, 192, 17, 0, true)
+    );
+    assert_eq!(
+        (
+            pack.settings(DiffusionMode::Ksame).steps,
+            pack.settings(DiffusionMode::Ksame).solver
+        ),
+        (1, Solver::SdeDpmpp2m)
+    );
     assert_eq!(pack.settings(DiffusionMode::Reverse), ModeSettings::builtin(DiffusionMode::Reverse));
     assert_eq!(pack.read("denoiser").expect("reads"), DENOISER);
     assert_eq!(pack.empty_text().expect("adaln has none"), Vec::<f32>::new());
@@ -151,12 +172,23 @@ fn words_become_vectors_and_numbers_take_the_nearest() {
     let folder = on_disk(&adaln());
     let pack = Pack::open(folder.path()).expect("opens");
     let vector = |words: &[&str]| pack.attributes(words.iter().copied()).expect("known").vector.expect("a vector");
-    assert_eq!(vector(&["age=63", "sex=female"]).iter().enumerate().filter(|(_, v)| **v == 1.0).map(|(i, _)| i).collect::<Vec<_>>(), [7, 11]);
+    assert_eq!(
+        vector(&["age=63", "sex=female"])
+            .iter()
+            .enumerate()
+            .filter(|(_, v)| **v == 1.0)
+            .map(|(i, _)| i)
+            .collect::<Vec<_>>(),
+        [7, 11]
+    );
     assert_eq!(vector(&["look=tired"])[16], 0.5);
     assert_eq!(pack.attributes([]).expect("nothing asked"), super::Asked::default());
     for word in ["hat=red", "age", "age=old", "sex=3"] {
         let error = pack.attributes([word]).expect_err("unknown");
-        assert!(error.to_string().contains("age=20, age=70, look=tired, sex=female") && error.to_string().contains(word), "{error}");
+        assert!(
+            error.to_string().contains("age=20, age=70, look=tired, sex=female") && error.to_string().contains(word),
+            "{error}"
+        );
     }
 }
 
@@ -199,7 +231,11 @@ fn every_fault_is_named() {
         ("[basis]\nmanifest = \"basis\"\nfiles = []\n", "", "defaults.ksame.from_prior"),
         ("path = \"denoiser.onnx\"", "path = \"../denoiser.onnx\"", "files.denoiser.path"),
         ("path = \"denoiser.onnx\"", "path = \"/etc/hostname\"", "files.denoiser.path"),
-        ("name = \"x\", shape = [\"n\", 48, 32, 32]", "name = \"x\", shape = [\"n\", 48, 16, 32]", "x"),
+        (
+            "name = \"x\", shape = [\"n\", 48, 32, 32]",
+            "name = \"x\", shape = [\"n\", 48, 16, 32]",
+            "x",
+        ),
         ("dtype = \"float32\" }]", "dtype = \"float8\" }]", "dtype"),
     ];
     let right = adaln();
@@ -226,11 +262,20 @@ fn files_that_are_others_missing_or_outside_are_refused() {
     let mut other = DENOISER.to_vec();
     other[3] ^= 1;
     std::fs::write(&denoiser, &other).expect("written");
-    for error in [pack.verify().expect_err("swapped"), pack.read("denoiser").expect_err("swapped"), Pack::open(folder.path()).expect_err("swapped")] {
+    for error in [
+        pack.verify().expect_err("swapped"),
+        pack.read("denoiser").expect_err("swapped"),
+        Pack::open(folder.path()).expect_err("swapped"),
+    ] {
         assert!(error.to_string().contains("files.denoiser.sha256"), "{error}");
     }
     std::fs::write(&denoiser, b"short").expect("written");
-    assert!(pack.read("denoiser").expect_err("short").to_string().contains("files.denoiser.bytes"));
+    assert!(
+        pack.read("denoiser")
+            .expect_err("short")
+            .to_string()
+            .contains("files.denoiser.bytes")
+    );
     std::fs::remove_file(&denoiser).expect("removed");
     assert!(matches!(pack.verify(), Err(PackError::Io { .. })));
     assert!(pack.read("nothing").expect_err("unknown").to_string().contains("`nothing`"));
@@ -240,7 +285,12 @@ fn files_that_are_others_missing_or_outside_are_refused() {
         let outside = tempfile::tempdir().expect("a folder");
         std::fs::write(outside.path().join("d"), DENOISER).expect("written");
         std::os::unix::fs::symlink(outside.path().join("d"), &denoiser).expect("linked");
-        assert!(pack.read("denoiser").expect_err("outside").to_string().contains("files.denoiser.path"));
+        assert!(
+            pack.read("denoiser")
+                .expect_err("outside")
+                .to_string()
+                .contains("files.denoiser.path")
+        );
     }
 }
 
@@ -328,7 +378,15 @@ outputs = [{{ name = "noise", shape = ["n", 4, 8, 8], dtype = "float16" }}]
     let pack = Pack::open(folder.path()).expect("opens");
     assert_eq!(pack.empty_text().expect("tokens"), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     assert_eq!(pack.attributes(["person=old"]).expect("known").text.map(|t| t.len()), Some(6));
-    assert_eq!((pack.row_shape().text, pack.row_shape().attributes, pack.row_shape().prior), (6, 0, false));
+    assert_eq!(
+        (pack.row_shape().text, pack.row_shape().attributes, pack.row_shape().prior),
+        (6, 0, false)
+    );
     let bare = text.replacen("text_len = 6\nempty_text = \"empty\"", "text_len = 6", 1);
-    assert!(Pack::parse(&bare).expect_err("no empty text").to_string().contains("denoiser.empty_text"));
+    assert!(
+        Pack::parse(&bare)
+            .expect_err("no empty text")
+            .to_string()
+            .contains("denoiser.empty_text")
+    );
 }

@@ -9,8 +9,8 @@ use crate::stages::align::{self, FaceHint, MeshFitter};
 use crate::stages::detect::{Detection, Detector, Effort};
 use crate::stages::identify::{Embedding, Recogniser};
 use crate::stages::track::{
-    BackfillConfig, CUT_THUMB_HEIGHT, CUT_THUMB_WIDTH, FirstSeen, Observation, ObservationSource,
-    SceneCut, Track, TrackId, TrackState, Tracker, TrackerConfig, backfill,
+    BackfillConfig, CUT_THUMB_HEIGHT, CUT_THUMB_WIDTH, FirstSeen, Observation, ObservationSource, SceneCut, Track, TrackId, TrackState,
+    Tracker, TrackerConfig, backfill,
 };
 
 use super::engine::EngineError;
@@ -67,9 +67,7 @@ impl Analyst {
 
     pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), EngineError> {
         self.detector.set_min_face_px(settings.min_face_px);
-        self.tracker
-            .configure(tracker_config(settings))
-            .map_err(stage("track"))
+        self.tracker.configure(tracker_config(settings)).map_err(stage("track"))
     }
 
     /// Forgets tracks: another film, another place, another size.
@@ -126,9 +124,7 @@ impl Analyst {
         (self.fresh, self.gap) = (false, false);
         plan.detected = effort != Effort::Glance;
 
-        let upstream = hints
-            .iter()
-            .map(|d| observation(d, ObservationSource::Upstream));
+        let upstream = hints.iter().map(|d| observation(d, ObservationSource::Upstream));
         let mut started = Vec::new();
         if effort != Effort::Glance {
             let observed: Vec<Observation> = seen
@@ -136,9 +132,7 @@ impl Analyst {
                 .map(|d| observation(d, ObservationSource::Detector))
                 .chain(upstream)
                 .collect();
-            let updates = self
-                .tracker
-                .detections(at.pts, frame.width(), frame.height(), &observed);
+            let updates = self.tracker.detections(at.pts, frame.width(), frame.height(), &observed);
             if let Some(bad) = updates.rejected.first() {
                 return Err(EngineError::Stage {
                     stage: "detect",
@@ -151,59 +145,42 @@ impl Analyst {
                     why: format!("{} faces more than can be tracked", updates.overflow.len()),
                 });
             }
-            self.schedule.told(
-                !(updates.started.is_empty()
-                    && updates.lost.is_empty()
-                    && updates.suspects.is_empty()),
-            );
+            self.schedule
+                .told(!(updates.started.is_empty() && updates.lost.is_empty() && updates.suspects.is_empty()));
             started = updates.started;
             let new = self.hints(|t| started.contains(&t.id));
             self.refine(frame, &new, &mut meshes, plan);
         }
         self.identify(frame, effort, at.pts, recogniser, plan, &meshes);
-        for track in self
-            .tracker
-            .tracks()
-            .iter()
-            .filter(|t| started.contains(&t.id))
-        {
+        for track in self.tracker.tracks().iter().filter(|t| started.contains(&t.id)) {
             extend_backwards(track, pending, frame);
         }
         Ok(started.len())
     }
 
     fn scene_cut(&mut self, frame: &FrameView<'_>) -> Result<bool, EngineError> {
-        luma::thumbnail(frame, CUT_THUMB_WIDTH, CUT_THUMB_HEIGHT, &mut self.thumb)
-            .map_err(stage("cut"))?;
+        luma::thumbnail(frame, CUT_THUMB_WIDTH, CUT_THUMB_HEIGHT, &mut self.thumb).map_err(stage("cut"))?;
         let mut histogram = [0; 64];
         luma::histogram(frame, &mut histogram);
         Ok(self.cut.push(&self.thumb, &histogram))
     }
 
-    fn detect(
-        &mut self,
-        frame: &FrameView<'_>,
-        settings: &Settings,
-        effort: Effort,
-    ) -> Result<Vec<Detection>, EngineError> {
+    fn detect(&mut self, frame: &FrameView<'_>, settings: &Settings, effort: Effort) -> Result<Vec<Detection>, EngineError> {
         let low = settings.threshold * LOW_SHARE;
-        let mut seen = self
-            .detector
-            .detect(frame, low, effort)
-            .map_err(stage("detect"))?;
+        let mut seen = self.detector.detect(frame, low, effort).map_err(stage("detect"))?;
         seen.retain(|d| d.box_px.side() >= settings.min_face_px as f32 * 0.75);
         Ok(seen)
     }
 
     /// Whether a glance shows a face where no track is.
     fn glance_found_more(&self, seen: &[Detection], settings: &Settings) -> bool {
-        seen.iter()
-            .filter(|d| d.score >= settings.threshold)
-            .any(|d| {
-                !self.tracker.tracks().iter().any(|t| {
-                    d.box_px.share_inside(&t.region_px) > 0.8 || d.box_px.iou(&t.box_px) > 0.3
-                })
-            })
+        seen.iter().filter(|d| d.score >= settings.threshold).any(|d| {
+            !self
+                .tracker
+                .tracks()
+                .iter()
+                .any(|t| d.box_px.share_inside(&t.region_px) > 0.8 || d.box_px.iou(&t.box_px) > 0.3)
+        })
     }
 
     /// Where to fit meshes: visible faces, the largest first.
@@ -241,11 +218,7 @@ impl Analyst {
         let fitted = match self.mesh.fit(frame, &hints) {
             Ok(fitted) if fitted.len() == hints.len() => fitted,
             Ok(fitted) => {
-                plan.note(format!(
-                    "face mesh: expected {} meshes, got {}",
-                    hints.len(),
-                    fitted.len()
-                ));
+                plan.note(format!("face mesh: expected {} meshes, got {}", hints.len(), fitted.len()));
                 return true;
             }
             Err(error) => {
@@ -258,10 +231,7 @@ impl Analyst {
             let Some(box_px) = mesh.bounding_box_px() else {
                 continue;
             };
-            let taken = self
-                .tracker
-                .refine(*id, box_px, mesh.landmarks5(), mesh.face_prob)
-                .is_ok();
+            let taken = self.tracker.refine(*id, box_px, mesh.landmarks5(), mesh.face_prob).is_ok();
             if taken && mesh.face_prob >= self.tracker.config().face_prob {
                 meshes.insert(*id, mesh);
             }
@@ -286,16 +256,8 @@ impl Analyst {
                 .tracker
                 .tracks()
                 .iter()
-                .filter(|t| {
-                    t.state != TrackState::Held
-                        && !self.tracker.source(t.id).is_some_and(|s| s.locked)
-                })
-                .filter_map(|t| {
-                    meshes
-                        .get(&t.id)
-                        .and_then(Mesh::landmarks5)
-                        .map(|l| (t.id, l))
-                })
+                .filter(|t| t.state != TrackState::Held && !self.tracker.source(t.id).is_some_and(|s| s.locked))
+                .filter_map(|t| meshes.get(&t.id).and_then(Mesh::landmarks5).map(|l| (t.id, l)))
                 .take(MAX_EMBEDDED)
                 .collect();
             if !wanted.is_empty() {
@@ -318,8 +280,7 @@ impl Analyst {
                 }
             }
         }
-        self.checked
-            .retain(|id, _| self.tracker.tracks().iter().any(|t| t.id.0 == *id));
+        self.checked.retain(|id, _| self.tracker.tracks().iter().any(|t| t.id.0 == *id));
         for track in self.tracker.tracks() {
             let mesh = meshes.get(&track.id);
             let due = self
@@ -337,9 +298,7 @@ impl Analyst {
             plan.regions.push(Region {
                 track: track.id.0,
                 box_px: track.region_px,
-                oval_px: mesh
-                    .and_then(|m| align::oval_polygon(m, 1.0))
-                    .unwrap_or_default(),
+                oval_px: mesh.and_then(|m| align::oval_polygon(m, 1.0)).unwrap_or_default(),
                 landmarks: mesh.and_then(Mesh::landmarks5),
                 roll_rad: track.roll_rad,
                 reason: match track.state {

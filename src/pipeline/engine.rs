@@ -104,11 +104,7 @@ impl Engine {
     ///
     /// # Errors
     /// A setting outside its range.
-    pub fn from_parts(
-        parts: Parts,
-        config: &EngineConfig,
-        settings: Settings,
-    ) -> Result<Self, EngineError> {
+    pub fn from_parts(parts: Parts, config: &EngineConfig, settings: Settings) -> Result<Self, EngineError> {
         settings.check()?;
         let Parts {
             detector,
@@ -153,12 +149,7 @@ impl Engine {
 
     /// Looks at a frame and remembers what it must be treated with. `hints` are faces that somebody
     /// upstream found. A fault is remembered too: the frame will be covered whole.
-    pub fn analyse(
-        &mut self,
-        frame: &FrameView<'_>,
-        at: FrameTime,
-        hints: &[Detection],
-    ) -> (FrameId, Option<EngineError>) {
+    pub fn analyse(&mut self, frame: &FrameView<'_>, at: FrameTime, hints: &[Detection]) -> (FrameId, Option<EngineError>) {
         let id = FrameId(self.next);
         self.next += 1;
         let mut plan = Plan::new(id, at, frame);
@@ -171,15 +162,7 @@ impl Engine {
             ..
         } = self;
         let looked = catch_unwind(AssertUnwindSafe(|| {
-            analyst.look(
-                frame,
-                at,
-                hints,
-                settings,
-                recogniser.as_mut(),
-                &mut plan,
-                pending,
-            )
+            analyst.look(frame, at, hints, settings, recogniser.as_mut(), &mut plan, pending)
         }));
         let fault = match looked {
             Ok(Ok(tracks_started)) => {
@@ -200,11 +183,7 @@ impl Engine {
             plan.note(error.to_string());
         }
         plan.took = started.elapsed();
-        if self
-            .settings
-            .deadline
-            .is_some_and(|deadline| plan.took > deadline)
-        {
+        if self.settings.deadline.is_some_and(|deadline| plan.took > deadline) {
             // The answer is there but late: the host may have moved on. What is known is still used,
             // in its cheapest form.
             for region in &mut plan.regions {
@@ -237,10 +216,7 @@ impl Engine {
         let report = match plan {
             None => {
                 blend::apply_frame(frame, self.settings.fill_rgb);
-                withheld(
-                    CoverReason::NotAnalysed,
-                    Some("the frame was never analysed".to_owned()),
-                )
+                withheld(CoverReason::NotAnalysed, Some("the frame was never analysed".to_owned()))
             }
             Some(plan) => {
                 let Self {
@@ -249,15 +225,10 @@ impl Engine {
                     recogniser,
                     ..
                 } = self;
-                let treated = catch_unwind(AssertUnwindSafe(|| {
-                    treater.treat(plan, frame, settings, recogniser.as_mut())
-                }));
+                let treated = catch_unwind(AssertUnwindSafe(|| treater.treat(plan, frame, settings, recogniser.as_mut())));
                 treated.unwrap_or_else(|_| {
                     blend::apply_frame(frame, self.settings.fill_rgb);
-                    withheld(
-                        CoverReason::StageFailed,
-                        Some("a stage panicked".to_owned()),
-                    )
+                    withheld(CoverReason::StageFailed, Some("a stage panicked".to_owned()))
                 })
             }
         };
@@ -266,12 +237,7 @@ impl Engine {
     }
 
     /// [`Self::analyse`] and [`Self::render`] in one, for callers without lookahead.
-    pub fn process(
-        &mut self,
-        frame: &mut FrameViewMut<'_>,
-        at: FrameTime,
-        hints: &[Detection],
-    ) -> Released {
+    pub fn process(&mut self, frame: &mut FrameViewMut<'_>, at: FrameTime, hints: &[Detection]) -> Released {
         let (id, _) = self.analyse(&frame.as_image(), at, hints);
         self.render(id, frame, at)
     }

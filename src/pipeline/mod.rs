@@ -12,7 +12,5 @@ mod treat;
 
 pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
 pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung};
-pub use settings::{
-    DetectorChoice, DeviceChoice, EngineConfig, Mode, OnFailure, Settings, UnknownWord,
-};
+pub use settings::{DetectorChoice, DeviceChoice, EngineConfig, Mode, OnFailure, Settings, UnknownWord};
 pub use stats::Stats;

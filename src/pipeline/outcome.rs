@@ -32,11 +32,7 @@ impl CoverReason {
     pub const fn is_expected(self) -> bool {
         match self {
             Self::Asked | Self::Held | Self::Lookahead | Self::Policy => true,
-            Self::TooNear
-            | Self::StageFailed
-            | Self::Deadline
-            | Self::DetectorFailed
-            | Self::NotAnalysed => false,
+            Self::TooNear | Self::StageFailed | Self::Deadline | Self::DetectorFailed | Self::NotAnalysed => false,
         }
     }
 }
@@ -65,9 +61,7 @@ pub enum Outcome {
 }
 
 /// How much was left of the picture, best first.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
     /// Blurred, irreversibly.

@@ -57,10 +57,7 @@ impl Plan {
 
     /// Adds a region that a later frame revealed, unless what is there covers it already.
     pub(super) fn extend_backwards(&mut self, region: Region) {
-        let covered = self
-            .regions
-            .iter()
-            .any(|r| region.box_px.share_inside(&r.box_px) > 0.98);
+        let covered = self.regions.iter().any(|r| region.box_px.share_inside(&r.box_px) > 0.98);
         if !covered {
             self.regions.push(region);
         }

@@ -57,9 +57,7 @@ impl Schedule {
             0 => self.interval.clamp(SHORTEST, longest(now.lookahead)),
             fixed => fixed,
         };
-        let late = |last: Option<Pts>, limit_s: f64| {
-            last.is_none_or(|last| now.at.seconds_since(last).abs() >= limit_s)
-        };
+        let late = |last: Option<Pts>, limit_s: f64| last.is_none_or(|last| now.at.seconds_since(last).abs() >= limit_s);
         let effort = if now.fresh || self.last_regular.is_none() {
             Effort::Thorough
         } else if now.unsure || self.since_regular >= bound || late(self.last_regular, LONGEST_S) {
@@ -144,11 +142,7 @@ mod tests {
                     schedule.told(false);
                 }
             }
-            assert_eq!(
-                widest,
-                u64::from(longest(lookahead)),
-                "lookahead {lookahead}"
-            );
+            assert_eq!(widest, u64::from(longest(lookahead)), "lookahead {lookahead}");
         }
     }
 

@@ -205,13 +205,7 @@ impl Settings {
         };
         within("threshold", self.threshold, 0.05, 1.0, "0.05..=1")?;
         within("mask-scale", self.mask_scale, 1.1, 4.0, "1.1..=4")?;
-        within(
-            "feather",
-            self.feather,
-            0.0,
-            1.0,
-            "0..=1 of the face's longer side",
-        )?;
+        within("feather", self.feather, 0.0, 1.0, "0..=1 of the face's longer side")?;
         within("hold-time", self.hold.as_secs_f32(), 0.0, 60.0, "0..=60 s")?;
         if let Some(limit) = self.verify_threshold {
             within("verify-threshold", limit, -1.0, 1.0, "-1..=1")?;
@@ -264,9 +258,6 @@ mod tests {
     #[test]
     fn an_unknown_word_lists_the_known_ones() {
         let error = "mosaic".parse::<Mode>().expect_err("not a mode");
-        assert_eq!(
-            error.to_string(),
-            "mode: expected one of blur, pixelate, solid, got `mosaic`"
-        );
+        assert_eq!(error.to_string(), "mode: expected one of blur, pixelate, solid, got `mosaic`");
     }
 }

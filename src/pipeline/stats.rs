@@ -122,23 +122,14 @@ mod tests {
         let report = FrameReport {
             pts: Pts(0),
             detected: true,
-            faces: vec![
-                face(CoverReason::Asked, Rung::Blur),
-                face(CoverReason::TooNear, Rung::Solid),
-            ],
+            faces: vec![face(CoverReason::Asked, Rung::Blur), face(CoverReason::TooNear, Rung::Solid)],
             withheld: None,
             fault: None,
         };
         meter.frame(&report, Duration::from_millis(4));
         let stats = meter.stats();
         assert_eq!(
-            (
-                stats.frames,
-                stats.faces,
-                stats.blurred,
-                stats.solid,
-                stats.fallbacks
-            ),
+            (stats.frames, stats.faces, stats.blurred, stats.solid, stats.fallbacks),
             (1, 2, 1, 1, 1)
         );
         assert_eq!(stats.worst_cos, Some(0.1));

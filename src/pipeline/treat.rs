@@ -80,10 +80,7 @@ impl Treater {
         recogniser: &mut dyn Recogniser,
     ) -> Result<FaceReport, String> {
         let (how, rung) = match region.reason {
-            CoverReason::Asked
-            | CoverReason::Held
-            | CoverReason::Lookahead
-            | CoverReason::Policy => settings.mode.cover(),
+            CoverReason::Asked | CoverReason::Held | CoverReason::Lookahead | CoverReason::Policy => settings.mode.cover(),
             _ => (Cover::Solid, Rung::Solid),
         };
         self.cover(region, frame, settings, how)?;
@@ -96,12 +93,8 @@ impl Treater {
             },
             cos: None,
         };
-        if let (Some(source), Some(landmarks), false) =
-            (&region.check_against, region.landmarks, rung == Rung::Solid)
-        {
-            let limit = settings
-                .verify_threshold
-                .unwrap_or_else(|| recogniser.same_person_cos());
+        if let (Some(source), Some(landmarks), false) = (&region.check_against, region.landmarks, rung == Rung::Solid) {
+            let limit = settings.verify_threshold.unwrap_or_else(|| recogniser.same_person_cos());
             match check(frame, landmarks, source, recogniser) {
                 Ok(cos) if cos < limit => face.cos = Some(cos),
                 verdict => {
@@ -111,23 +104,14 @@ impl Treater {
                     } else {
                         CoverReason::StageFailed
                     };
-                    face.outcome = Outcome::Covered {
-                        reason,
-                        rung: Rung::Solid,
-                    };
+                    face.outcome = Outcome::Covered { reason, rung: Rung::Solid };
                 }
             }
         }
         Ok(face)
     }
 
-    fn cover(
-        &mut self,
-        region: &Region,
-        frame: &mut FrameViewMut<'_>,
-        settings: &Settings,
-        how: Cover,
-    ) -> Result<(), String> {
+    fn cover(&mut self, region: &Region, frame: &mut FrameViewMut<'_>, settings: &Settings, how: Cover) -> Result<(), String> {
         let shape = Shape {
             box_px: region.box_px,
             oval_px: &region.oval_px,
@@ -137,9 +121,7 @@ impl Treater {
         };
         let (width, height) = (frame.width(), frame.height());
         match self.masker.mask(&shape, width, height) {
-            Ok(Some(mask)) => {
-                blend::apply(frame, mask, how, settings.fill_rgb).map_err(|e| e.to_string())
-            }
+            Ok(Some(mask)) => blend::apply(frame, mask, how, settings.fill_rgb).map_err(|e| e.to_string()),
             Ok(None) => Ok(()),
             Err(e) => Err(e.to_string()),
         }
@@ -147,15 +129,8 @@ impl Treater {
 }
 
 /// Cosine of the treated face to its source; an answer that is no number counts as a failure.
-fn check(
-    frame: &FrameViewMut<'_>,
-    landmarks: Landmarks5,
-    source: &Embedding,
-    recogniser: &mut dyn Recogniser,
-) -> Result<f32, String> {
-    let output = recogniser
-        .embed(&frame.as_image(), &[landmarks])
-        .map_err(|e| e.to_string())?;
+fn check(frame: &FrameViewMut<'_>, landmarks: Landmarks5, source: &Embedding, recogniser: &mut dyn Recogniser) -> Result<f32, String> {
+    let output = recogniser.embed(&frame.as_image(), &[landmarks]).map_err(|e| e.to_string())?;
     let cos = output
         .first()
         .and_then(|e| e.cos(source))

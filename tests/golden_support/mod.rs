@@ -4,7 +4,10 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::expect_used)]
 
 use nullface::secret::{Purpose, SessionSecret};
-use nullface::stages::denoise::{Batch, Condition, Denoiser, EditFace, EditOptions, InversionOptions, ModelError, NoiseModel, Prediction, ReferenceFace, RowShape, Schedule, ScheduleSpec, Solver, Spacing, StepPlan, TimestepShift};
+use nullface::stages::denoise::{
+    Batch, Condition, Denoiser, EditFace, EditOptions, InversionOptions, ModelError, NoiseModel, Prediction, ReferenceFace, RowShape,
+    Schedule, ScheduleSpec, Solver, Spacing, StepPlan, TimestepShift,
+};
 use nullface::stages::invert::FrozenNoise;
 use serde::Deserialize;
 
@@ -84,8 +87,23 @@ pub struct Analytic {
 
 impl Analytic {
     pub fn new(golden: &Golden, prediction: Prediction, prior: bool) -> Self {
-        let shape = RowShape { channels: golden.channels, height: golden.height, width: golden.width, identity: golden.identity, attributes: golden.attributes_len, text: 0, prior };
-        Self { world: golden.world.clone(), shape, prediction, max_rows: usize::MAX, calls: 0, rows: 0 }
+        let shape = RowShape {
+            channels: golden.channels,
+            height: golden.height,
+            width: golden.width,
+            identity: golden.identity,
+            attributes: golden.attributes_len,
+            text: 0,
+            prior,
+        };
+        Self {
+            world: golden.world.clone(),
+            shape,
+            prediction,
+            max_rows: usize::MAX,
+            calls: 0,
+            rows: 0,
+        }
     }
 }
 
@@ -114,7 +132,10 @@ impl NoiseModel for Analytic {
         let n = s.latent_len();
         let dot = |m: &[f64], v: &[f32]| m.iter().zip(v).map(|(a, b)| a * f64::from(*b)).sum::<f64>();
         for r in 0..batch.rows {
-            let identity: Vec<f32> = row(batch.identity, r, s.identity).iter().map(|v| v * batch.identity_mask[r]).collect();
+            let identity: Vec<f32> = row(batch.identity, r, s.identity)
+                .iter()
+                .map(|v| v * batch.identity_mask[r])
+                .collect();
             for j in 0..n {
                 let mut sum = dot(&w.P[j], row(batch.x, r, n)) + w.l[j] * f64::from(batch.lambda[r]) / 4.0;
                 sum += dot(&w.R[j], &identity) + dot(&w.S[j], row(batch.attributes, r, s.attributes));
@@ -155,22 +176,40 @@ pub fn scene(model: &Analytic, plan: &StepPlan, faces: usize, seed: u64) -> Scen
                 return Vec::new();
             }
             let mut xs = vec![0.0; plan.steps() * n];
-            FrozenNoise::draw(&secret, f as u64, plan.steps(), n).noise_latents(&x0[f], &plan.alphas(), &plan.sigmas(), &mut xs).expect("fits");
+            FrozenNoise::draw(&secret, f as u64, plan.steps(), n)
+                .noise_latents(&x0[f], &plan.alphas(), &plan.sigmas(), &mut xs)
+                .expect("fits");
             xs
         })
         .collect();
-    let masks = (0..faces).map(|f| draw(1, f, shape.plane_len()).into_iter().map(|v: f32| v.clamp(0.0, 1.0)).collect()).collect();
+    let masks = (0..faces)
+        .map(|f| draw(1, f, shape.plane_len()).into_iter().map(|v: f32| v.clamp(0.0, 1.0)).collect())
+        .collect();
     let null = Condition::null(&shape, &[]);
     let promoted = null.clone().with_attributes(&[0.0, 1.0]);
-    let conditionals = (0..faces).map(|f| null.clone().with_identity(&draw(2, f, shape.identity))).collect();
-    Scene { n, x0, noised, masks, null, promoted, conditionals }
+    let conditionals = (0..faces)
+        .map(|f| null.clone().with_identity(&draw(2, f, shape.identity)))
+        .collect();
+    Scene {
+        n,
+        x0,
+        noised,
+        masks,
+        null,
+        promoted,
+        conditionals,
+    }
 }
 
 impl Scene {
     pub fn faces(&self, guidance: f32, masked: bool, promoted: bool) -> Vec<EditFace<'_>> {
         (0..self.x0.len())
             .map(|f| EditFace {
-                source: ReferenceFace { x0: &self.x0[f], prior: None, reference: &self.null },
+                source: ReferenceFace {
+                    x0: &self.x0[f],
+                    prior: None,
+                    reference: &self.null,
+                },
                 noised: &self.noised[f],
                 mask: masked.then_some(&self.masks[f][..]),
                 unconditional: (promoted && f % 2 == 0).then_some(&self.promoted),
@@ -222,7 +261,9 @@ pub fn noise_at(model: &mut Analytic, plan: &StepPlan, i: usize, x: &[f64], cond
 pub fn mu(plan: &StepPlan, i: usize, x: &[f64], noise: &[f64], before: Option<&[f64]>) -> (Vec<f64>, Vec<f64>) {
     let (level, c) = (plan.levels()[i], plan.constants()[i]);
     let data: Vec<f64> = x.iter().zip(noise).map(|(x, e)| (x - level.sigma * e) / level.alpha).collect();
-    let mu = (0..x.len()).map(|j| c.carry * x[j] + c.data * (data[j] + c.history * (data[j] - before.map_or(data[j], |b| b[j])))).collect();
+    let mu = (0..x.len())
+        .map(|j| c.carry * x[j] + c.data * (data[j] + c.history * (data[j] - before.map_or(data[j], |b| b[j]))))
+        .collect();
     (mu, data)
 }
 
@@ -233,11 +274,19 @@ pub fn z_form(model: &mut Analytic, plan: &StepPlan, face: &EditFace<'_>) -> Vec
     let (mut before_ref, mut before): (Option<Vec<f64>>, Option<Vec<f64>>) = (None, None);
     for i in 0..plan.steps() {
         let x_ref = wide(&face.noised[i * n..(i + 1) * n]);
-        let next = if i + 1 == plan.steps() { wide(face.source.x0) } else { wide(&face.noised[(i + 1) * n..(i + 2) * n]) };
+        let next = if i + 1 == plan.steps() {
+            wide(face.source.x0)
+        } else {
+            wide(&face.noised[(i + 1) * n..(i + 2) * n])
+        };
         let e_ref = noise_at(model, plan, i, &x_ref, face.source.reference);
         let (mu_ref, data_ref) = mu(plan, i, &x_ref, &e_ref, before_ref.as_deref());
         // Where the step adds no noise, z stands for the residual itself.
-        let std = if plan.constants()[i].std > 0.0 { plan.constants()[i].std } else { 1.0 };
+        let std = if plan.constants()[i].std > 0.0 {
+            plan.constants()[i].std
+        } else {
+            1.0
+        };
         let z: Vec<f64> = next.iter().zip(&mu_ref).map(|(a, b)| (a - b) / std).collect();
         let e_u = noise_at(model, plan, i, &x, face.source.reference);
         let e_c = noise_at(model, plan, i, &x, face.conditional);

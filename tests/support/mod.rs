@@ -5,7 +5,9 @@
 use std::sync::{Arc, Mutex};
 
 use nullface::backend::{Device, ResolvedDevice};
-use nullface::frame::{BoxPx, FrameInfo, FrameTime, FrameView, FrameViewMut, Landmarks5, Matrix, Mesh, PixelFormat, Plane, PlaneMut, Pts, Range};
+use nullface::frame::{
+    BoxPx, FrameInfo, FrameTime, FrameView, FrameViewMut, Landmarks5, Matrix, Mesh, PixelFormat, Plane, PlaneMut, Pts, Range,
+};
 use nullface::pipeline::{Engine, EngineConfig, Parts, Settings};
 use nullface::stages::align::{AlignError, FaceHint, MeshFitter};
 use nullface::stages::detect::{DetectError, Detection, Detector, Effort};
@@ -20,7 +22,13 @@ pub struct Picture {
 
 impl Picture {
     pub fn noise(format: PixelFormat, width: u32, height: u32, seed: u32) -> Self {
-        let info = FrameInfo { format, width, height, matrix: Matrix::Bt709, range: Range::Limited };
+        let info = FrameInfo {
+            format,
+            width,
+            height,
+            matrix: Matrix::Bt709,
+            range: Range::Limited,
+        };
         let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
         let mut byte = || {
             state ^= state << 13;
@@ -44,7 +52,11 @@ impl Picture {
     }
 
     pub fn view_mut(&mut self) -> FrameViewMut<'_> {
-        let planes = self.planes.iter_mut().map(|(data, stride)| PlaneMut { data, stride: *stride }).collect();
+        let planes = self
+            .planes
+            .iter_mut()
+            .map(|(data, stride)| PlaneMut { data, stride: *stride })
+            .collect();
         FrameViewMut::new(self.info, planes).expect("planes fit")
     }
 
@@ -53,7 +65,9 @@ impl Picture {
         let (data, stride) = &self.planes[0];
         let (row, _) = self.info.format.plane_size(0, self.info.width, self.info.height);
         let pixel = row / self.info.width as usize;
-        (y..y + side).flat_map(|y| data[y * stride + x * pixel..y * stride + (x + side) * pixel].to_vec()).collect()
+        (y..y + side)
+            .flat_map(|y| data[y * stride + x * pixel..y * stride + (x + side) * pixel].to_vec())
+            .collect()
     }
 }
 
@@ -103,7 +117,10 @@ impl Detector for FakeDetector {
             panic!("detector told to panic");
         }
         if script.fail_from.is_some_and(|from| call >= from) {
-            return Err(DetectError::BadOutput { detector: "fake", what: "told to fail".to_owned() });
+            return Err(DetectError::BadOutput {
+                detector: "fake",
+                what: "told to fail".to_owned(),
+            });
         }
         if call < script.blind_before {
             return Ok(Vec::new());
@@ -112,7 +129,11 @@ impl Detector for FakeDetector {
         Ok(script
             .faces
             .iter()
-            .map(|b| Detection { box_px: if nan { BoxPx { x0: f32::NAN, ..*b } } else { *b }, score: 0.9, landmarks: None })
+            .map(|b| Detection {
+                box_px: if nan { BoxPx { x0: f32::NAN, ..*b } } else { *b },
+                score: 0.9,
+                landmarks: None,
+            })
             .collect())
     }
 }
@@ -122,7 +143,14 @@ pub struct NoMesh;
 
 impl MeshFitter for NoMesh {
     fn fit(&mut self, _frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError> {
-        Ok(hints.iter().map(|_| Mesh { points_px: vec![[0.0; 2]; 468], depth_px: vec![0.0; 468], face_prob: 0.0 }).collect())
+        Ok(hints
+            .iter()
+            .map(|_| Mesh {
+                points_px: vec![[0.0; 2]; 468],
+                depth_px: vec![0.0; 468],
+                face_prob: 0.0,
+            })
+            .collect())
     }
 }
 
@@ -144,14 +172,24 @@ impl Recogniser for FakeRecogniser {
 pub fn engine(script: Script, config: &EngineConfig, settings: Settings) -> (Engine, Arc<Mutex<Script>>) {
     let script = Arc::new(Mutex::new(script));
     let parts = Parts {
-        detector: Box::new(FakeDetector { script: Arc::clone(&script), calls: 0 }),
+        detector: Box::new(FakeDetector {
+            script: Arc::clone(&script),
+            calls: 0,
+        }),
         mesh: Box::new(NoMesh),
         recogniser: Box::new(FakeRecogniser),
-        device: ResolvedDevice { device: Device::Cpu, reason: "a test".to_owned(), strict: false },
+        device: ResolvedDevice {
+            device: Device::Cpu,
+            reason: "a test".to_owned(),
+            strict: false,
+        },
     };
     (Engine::from_parts(parts, config, settings).expect("settings are in range"), script)
 }
 
 pub fn at(frame: u64) -> FrameTime {
-    FrameTime { pts: Pts(frame * 40_000_000), duration_ns: 40_000_000 }
+    FrameTime {
+        pts: Pts(frame * 40_000_000),
+        duration_ns: 40_000_000,
+    }
 }

@@ -36,12 +36,7 @@ pub(super) fn blend_delta(image: &mut ImageMut<'_>, mask: &RegionMask, crop: &Cr
     });
 }
 
-fn run<const ADDS: bool, T: Copy>(
-    image: &mut ImageMut<'_>,
-    mask: &RegionMask,
-    crop: &Crop<'_, T>,
-    encode: impl Fn([T; 3]) -> [f32; 3],
-) {
+fn run<const ADDS: bool, T: Copy>(image: &mut ImageMut<'_>, mask: &RegionMask, crop: &Crop<'_, T>, encode: impl Fn([T; 3]) -> [f32; 3]) {
     if mask.width == 0 || mask.height == 0 {
         return;
     }
@@ -87,11 +82,7 @@ fn render(mask: &RegionMask, tile: &Tile, map: &Affine, out: &mut [i16]) {
         };
         let end = alpha.iter().rposition(|&v| v != 0).map_or(first, |v| v + 1);
         let py = (mask.y + y as i32) as f32 + 0.5;
-        let (Some(a), Some(b), Some(c)) = (
-            a.get_mut(first..end),
-            b.get_mut(first..end),
-            c.get_mut(first..end),
-        ) else {
+        let (Some(a), Some(b), Some(c)) = (a.get_mut(first..end), b.get_mut(first..end), c.get_mut(first..end)) else {
             return;
         };
         let px = (mask.x + first as i32) as f32 + 0.5;
@@ -178,9 +169,5 @@ impl<const ADDS: bool> Source for Rendered<'_, ADDS> {
 /// A sum of `1 << bits` fixed-point values to what the blend takes.
 fn finish<const ADDS: bool>(sum: i32, bits: u32) -> i32 {
     let drop = if ADDS { bits } else { bits + DELTA_BITS };
-    if drop == 0 {
-        sum
-    } else {
-        (sum + (1 << (drop - 1))) >> drop
-    }
+    if drop == 0 { sum } else { (sum + (1 << (drop - 1))) >> drop }
 }

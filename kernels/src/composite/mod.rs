@@ -37,14 +37,7 @@ pub fn blend_crop(
     crop_from_frame: &Affine,
 ) -> Result<(), KernelError> {
     if crate::reference_forced() {
-        return reference::blend_crop(
-            image,
-            mask,
-            crop_rgb,
-            crop_width,
-            crop_height,
-            crop_from_frame,
-        );
+        return reference::blend_crop(image, mask, crop_rgb, crop_width, crop_height, crop_from_frame);
     }
     let crop = Crop {
         values: crop_rgb,
@@ -94,37 +87,17 @@ struct Crop<'a, T> {
 }
 
 impl<T> Crop<'_, T> {
-    fn check(
-        &self,
-        op: &'static str,
-        image: &ImageMut<'_>,
-        mask: &RegionMask,
-    ) -> Result<(), KernelError> {
+    fn check(&self, op: &'static str, image: &ImageMut<'_>, mask: &RegionMask) -> Result<(), KernelError> {
         check_mask(op, mask, image.width(), image.height())?;
         let Self { width, height, .. } = *self;
         let max = MAX_SIDE_PX as usize;
-        let argument = |what, expected: String, got: String| {
-            Err(KernelError::Argument {
-                op,
-                what,
-                expected,
-                got,
-            })
-        };
+        let argument = |what, expected: String, got: String| Err(KernelError::Argument { op, what, expected, got });
         if width == 0 || height == 0 || width > max || height > max {
-            return argument(
-                "crop size",
-                format!("1..={max} px a side"),
-                format!("{width}x{height}"),
-            );
+            return argument("crop size", format!("1..={max} px a side"), format!("{width}x{height}"));
         }
         let len = 3 * width * height;
         if self.values.len() != len {
-            return argument(
-                "crop length",
-                format!("{len} for {width}x{height}"),
-                self.values.len().to_string(),
-            );
+            return argument("crop length", format!("{len} for {width}x{height}"), self.values.len().to_string());
         }
         check_map(op, "crop_from_frame", self.crop_from_frame)
     }

@@ -33,9 +33,7 @@ pub fn blend_crop(
     let coder = Coder::new(image.info());
     let max = f32::from(coder.max_code());
     each(image, mask, |component, old, a, pixels| {
-        let new = mean(pixels, |x, y| {
-            coder.encode(sample(&crop, x, y, f32::from))[component]
-        });
+        let new = mean(pixels, |x, y| coder.encode(sample(&crop, x, y, f32::from))[component]);
         mix(old, (new + 0.5).clamp(0.0, max) as u16, a)
     });
     Ok(())
@@ -64,15 +62,8 @@ pub fn blend_delta(
     let coder = Coder::new(image.info());
     each(image, mask, |component, old, a, pixels| {
         let bounded = |v: f32| v.clamp(-MAX_DELTA, MAX_DELTA);
-        let delta = mean(pixels, |x, y| {
-            coder.encode_delta(sample(&crop, x, y, bounded))[component]
-        });
-        add(
-            old,
-            (delta * (1 << DELTA_BITS) as f32).round() as i32,
-            a,
-            coder.max_code(),
-        )
+        let delta = mean(pixels, |x, y| coder.encode_delta(sample(&crop, x, y, bounded))[component]);
+        add(old, (delta * (1 << DELTA_BITS) as f32).round() as i32, a, coder.max_code())
     });
     Ok(())
 }
@@ -84,17 +75,11 @@ fn mean(pixels: &[[usize; 2]], value: impl Fn(usize, usize) -> f32) -> f32 {
 /// RGB of the crop at a frame pixel.
 fn sample<T: Copy>(crop: &Crop<'_, T>, x: usize, y: usize, value: impl Fn(T) -> f32) -> [f32; 3] {
     let [a, b, _, d, e, _] = crop.crop_from_frame.m;
-    let (nx, ny) = (
-        tap_count(a.hypot(d), MAX_TILE_TAPS),
-        tap_count(b.hypot(e), MAX_TILE_TAPS),
-    );
+    let (nx, ny) = (tap_count(a.hypot(d), MAX_TILE_TAPS), tap_count(b.hypot(e), MAX_TILE_TAPS));
     let mut sum = [0.0f64; 3];
     for j in 0..ny {
         for i in 0..nx {
-            let p = [
-                x as f32 + 0.5 + tap_offset(i, nx),
-                y as f32 + 0.5 + tap_offset(j, ny),
-            ];
+            let p = [x as f32 + 0.5 + tap_offset(i, nx), y as f32 + 0.5 + tap_offset(j, ny)];
             let q = crop.crop_from_frame.apply(p);
             let (x0, x1, fx) = bilinear(q[0], crop.width);
             let (y0, y1, fy) = bilinear(q[1], crop.height);
@@ -105,8 +90,7 @@ fn sample<T: Copy>(crop: &Crop<'_, T>, x: usize, y: usize, value: impl Fn(T) -> 
                         .get((y * crop.width + x) * 3 + channel)
                         .map_or(0.0, |&v| f64::from(value(v)))
                 };
-                *s += (at(x0, y0) * (1.0 - fx) + at(x1, y0) * fx) * (1.0 - fy)
-                    + (at(x0, y1) * (1.0 - fx) + at(x1, y1) * fx) * fy;
+                *s += (at(x0, y0) * (1.0 - fx) + at(x1, y0) * fx) * (1.0 - fy) + (at(x0, y1) * (1.0 - fx) + at(x1, y1) * fx) * fy;
             }
         }
     }
@@ -114,11 +98,7 @@ fn sample<T: Copy>(crop: &Crop<'_, T>, x: usize, y: usize, value: impl Fn(T) -> 
 }
 
 /// Calls `new(component, old code, weight, pixels served)` for every sample of weight above 0.
-fn each(
-    image: &mut ImageMut<'_>,
-    mask: &RegionMask,
-    new: impl Fn(usize, u16, u8, &[[usize; 2]]) -> u16,
-) {
+fn each(image: &mut ImageMut<'_>, mask: &RegionMask, new: impl Fn(usize, u16, u8, &[[usize; 2]]) -> u16) {
     let info = *image.info();
     let packing = Packing::of(info.format);
     let frame = (info.width as usize, info.height as usize);

@@ -67,15 +67,7 @@ pub(super) fn blur(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) {
             Vec::new()
         }
     });
-    apply(
-        image,
-        mask,
-        &Smooth {
-            grids,
-            means,
-            columns,
-        },
-    );
+    apply(image, mask, &Smooth { grids, means, columns });
 }
 
 struct Column {
@@ -107,17 +99,9 @@ impl Source for Smooth {
         let mut line = [0u32; SIDE + 2];
         for (i, to) in line.iter_mut().enumerate().take(grid.x.cells + 2) {
             let cell = i.saturating_sub(1).min(grid.x.cells - 1);
-            *to = rows
-                .iter()
-                .zip(&weights)
-                .map(|(&j, &w)| self.means[component][j][cell] * w)
-                .sum();
+            *to = rows.iter().zip(&weights).map(|(&j, &w)| self.means[component][j][cell] * w).sum();
         }
-        let shared = if component > 0 && !self.columns[1].is_empty() {
-            1
-        } else {
-            0
-        };
+        let shared = if component > 0 && !self.columns[1].is_empty() { 1 } else { 0 };
         let columns = self.columns[shared].get(x0 - grid.x.start..).unwrap_or(&[]);
         for (to, column) in out.iter_mut().zip(columns) {
             if let Some([a, b, c]) = line.get(column.middle..column.middle + 3) {
@@ -138,17 +122,9 @@ fn means(image: &Image<'_>, grids: &[Grid; 3]) -> [Means; 3] {
         for (j, means) in means.iter_mut().enumerate().take(grid.y.cells) {
             let (from, to) = (grid.y.edge(j), grid.y.edge(j + 1));
             let mut sums = [0u64; SIDE];
-            for row in plane
-                .data
-                .chunks(plane.stride)
-                .skip(grid.y.start + from)
-                .take(to - from)
-            {
+            for row in plane.data.chunks(plane.stride).skip(grid.y.start + from).take(to - from) {
                 for (i, sum) in sums.iter_mut().enumerate().take(grid.x.cells) {
-                    let (first, last) = (
-                        grid.x.start + grid.x.edge(i),
-                        grid.x.start + grid.x.edge(i + 1),
-                    );
+                    let (first, last) = (grid.x.start + grid.x.edge(i), grid.x.start + grid.x.edge(i + 1));
                     *sum += run_sum(packing.depth, row, c.offset, c.step, first, last);
                 }
             }
@@ -172,12 +148,7 @@ fn run_sum(depth: Depth, row: &[u8], offset: usize, step: usize, first: usize, l
     let sum: u32 = match (depth, step) {
         (Depth::U8, 1) => run.iter().take(n).map(|&v| u32::from(v)).sum(),
         (Depth::U8, 2) => run.chunks(2).take(n).map(|v| u32::from(v[0])).sum(),
-        (Depth::U8, _) => run
-            .iter()
-            .step_by(step)
-            .take(n)
-            .map(|&v| u32::from(v))
-            .sum(),
+        (Depth::U8, _) => run.iter().step_by(step).take(n).map(|&v| u32::from(v)).sum(),
         _ => run
             .chunks(step * bytes)
             .take(n)

@@ -46,11 +46,7 @@ pub fn solid(image: &mut ImageMut<'_>, mask: &RegionMask, rgb: [u8; 3]) -> Resul
 ///
 /// # Errors
 /// [`KernelError::Argument`] for a mask that does not fit itself or the frame; nothing is written.
-pub fn pixelate(
-    image: &mut ImageMut<'_>,
-    mask: &RegionMask,
-    cells: u32,
-) -> Result<(), KernelError> {
+pub fn pixelate(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) -> Result<(), KernelError> {
     if crate::reference_forced() {
         return reference::pixelate(image, mask, cells);
     }
@@ -80,31 +76,17 @@ pub fn fill_frame(image: &mut ImageMut<'_>, rgb: [u8; 3]) {
     for (index, plane) in image.planes_mut().iter_mut().enumerate() {
         // What repeats along the plane's rows: 24 bytes hold every packing a whole number of times.
         let mut pattern = [255u8; 24];
-        for (c, &code) in packing
-            .components
-            .iter()
-            .zip(&codes)
-            .filter(|(c, _)| c.plane == index)
-        {
+        for (c, &code) in packing.components.iter().zip(&codes).filter(|(c, _)| c.plane == index) {
             let raw = packing.depth.raw(code).to_le_bytes();
             let bytes = packing.depth.bytes();
-            for sample in pattern
-                .chunks_exact_mut(bytes)
-                .skip(c.offset)
-                .step_by(c.step)
-            {
+            for sample in pattern.chunks_exact_mut(bytes).skip(c.offset).step_by(c.step) {
                 sample.copy_from_slice(&raw[..bytes]);
             }
         }
         let (row, rows) = info.format.plane_size(index, info.width, info.height);
         let stride = plane.stride;
         // One row by the pattern, the others as copies of it.
-        for to in plane
-            .data
-            .get_mut(..row)
-            .unwrap_or_default()
-            .chunks_mut(pattern.len())
-        {
+        for to in plane.data.get_mut(..row).unwrap_or_default().chunks_mut(pattern.len()) {
             to.copy_from_slice(&pattern[..to.len()]);
         }
         for y in 1..rows {

@@ -23,18 +23,13 @@ pub fn solid(image: &mut ImageMut<'_>, mask: &RegionMask, rgb: [u8; 3]) -> Resul
 ///
 /// # Errors
 /// As there.
-pub fn pixelate(
-    image: &mut ImageMut<'_>,
-    mask: &RegionMask,
-    cells: u32,
-) -> Result<(), KernelError> {
+pub fn pixelate(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) -> Result<(), KernelError> {
     check_mask("cover::pixelate", mask, image.width(), image.height())?;
     let grids = Grid::of(image.info(), mask, cells);
     let means = means(&image.as_image(), &grids);
     replace(image, mask, |component, sx, sy| {
         let grid = &grids[component];
-        means[component][grid.y.cell_of(sy - grid.y.start)][grid.x.cell_of(sx - grid.x.start)]
-            as u16
+        means[component][grid.y.cell_of(sy - grid.y.start)][grid.x.cell_of(sx - grid.x.start)] as u16
     });
     Ok(())
 }
@@ -49,12 +44,7 @@ pub fn blur(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) -> Result<(
     let means = means(&image.as_image(), &grids);
     replace(image, mask, |component, sx, sy| {
         let grid = &grids[component];
-        smooth(
-            &means[component],
-            grid,
-            sx - grid.x.start,
-            sy - grid.y.start,
-        ) as u16
+        smooth(&means[component], grid, sx - grid.x.start, sy - grid.y.start) as u16
     });
     Ok(())
 }
@@ -68,12 +58,7 @@ fn means(image: &Image<'_>, grids: &[Grid; 3]) -> [Means; 3] {
                 let (mut sum, mut count) = (0u64, 0u64);
                 for y in grid.y.edge(j)..grid.y.edge(j + 1) {
                     for x in grid.x.edge(i)..grid.x.edge(i + 1) {
-                        sum += u64::from(packing.load(
-                            image,
-                            component,
-                            grid.x.start + x,
-                            grid.y.start + y,
-                        ));
+                        sum += u64::from(packing.load(image, component, grid.x.start + x, grid.y.start + y));
                         count += 1;
                     }
                 }
@@ -84,11 +69,7 @@ fn means(image: &Image<'_>, grids: &[Grid; 3]) -> [Means; 3] {
     all
 }
 
-fn replace(
-    image: &mut ImageMut<'_>,
-    mask: &RegionMask,
-    value: impl Fn(usize, usize, usize) -> u16,
-) {
+fn replace(image: &mut ImageMut<'_>, mask: &RegionMask, value: impl Fn(usize, usize, usize) -> u16) {
     let info = *image.info();
     let packing = Packing::of(info.format);
     let frame = (info.width as usize, info.height as usize);

@@ -39,13 +39,7 @@ pub(super) fn crop_affine(image: &Image<'_>, map: &Affine, spec: &CropSpec, out:
 }
 
 /// See [`super::crop_affine_u8`]; arguments have been checked.
-pub(super) fn crop_affine_u8(
-    image: &Image<'_>,
-    map: &Affine,
-    width: usize,
-    height: usize,
-    out: &mut [u8],
-) {
+pub(super) fn crop_affine_u8(image: &Image<'_>, map: &Affine, width: usize, height: usize, out: &mut [u8]) {
     run(image, map, width, height, Out::Bytes(out));
 }
 
@@ -82,12 +76,7 @@ fn turned<'a>(image: &'a Image<'a>, map: &Affine, width: usize, height: usize) -
     let block = block_px(map);
     let map = blocks_from_crop(map, block);
     let footprint = Footprint::of(&map);
-    let corners = [
-        [0.0, 0.0],
-        [width as f32, 0.0],
-        [0.0, height as f32],
-        [width as f32, height as f32],
-    ];
+    let corners = [[0.0, 0.0], [width as f32, 0.0], [0.0, height as f32], [width as f32, height as f32]];
     let span = |axis: usize, side: u32| {
         let blocks = (side as usize).div_ceil(block);
         let at = corners.map(|c| map.apply(c)[axis]);
@@ -131,11 +120,7 @@ fn turned<'a>(image: &'a Image<'a>, map: &Affine, width: usize, height: usize) -
 
 enum Plan<'a> {
     Separable(Box<Separable<'a>>),
-    Turned {
-        tile: Tile,
-        footprint: Footprint,
-        map: Affine,
-    },
+    Turned { tile: Tile, footprint: Footprint, map: Affine },
 }
 
 struct Job<'a> {
@@ -167,11 +152,7 @@ impl Job<'_> {
     fn components(&self, y: usize, scratch: &mut Scratch) {
         match &self.plan {
             Plan::Separable(separable) => separable.row(y, scratch),
-            Plan::Turned {
-                tile,
-                footprint,
-                map,
-            } => {
+            Plan::Turned { tile, footprint, map } => {
                 for to in &mut scratch.row {
                     to.resize(self.width, 0.0);
                 }
@@ -239,8 +220,7 @@ impl<'a> Out<'a> {
                 scale,
                 bias,
             } => {
-                let ((r0, r1), (g0, g1), (b0, b1)) =
-                    (r.split_at_mut(at), g.split_at_mut(at), b.split_at_mut(at));
+                let ((r0, r1), (g0, g1), (b0, b1)) = (r.split_at_mut(at), g.split_at_mut(at), b.split_at_mut(at));
                 (
                     Out::Planar {
                         planes: [r0, g0, b0],
@@ -254,12 +234,7 @@ impl<'a> Out<'a> {
                     },
                 )
             }
-            Self::Interleaved {
-                values,
-                swap,
-                scale,
-                bias,
-            } => {
+            Self::Interleaved { values, swap, scale, bias } => {
                 let (a, b) = values.split_at_mut(at * 3);
                 (
                     Out::Interleaved {
@@ -286,44 +261,22 @@ impl<'a> Out<'a> {
     fn write(&mut self, row: usize, width: usize, rgb: &[Vec<f32>; 3]) {
         let at = row * width;
         match self {
-            Self::Planar {
-                planes,
-                scale,
-                bias,
-            } => {
+            Self::Planar { planes, scale, bias } => {
                 for (plane, values) in planes.iter_mut().zip(rgb) {
-                    write_plane(
-                        values,
-                        *scale,
-                        *bias,
-                        plane.get_mut(at..).unwrap_or_default(),
-                    );
+                    write_plane(values, *scale, *bias, plane.get_mut(at..).unwrap_or_default());
                 }
             }
-            Self::Interleaved {
-                values,
-                swap,
-                scale,
-                bias,
-            } => {
+            Self::Interleaved { values, swap, scale, bias } => {
                 let [r, g, b] = rgb;
                 let (first, last) = if *swap { (b, r) } else { (r, b) };
-                let pixels = values
-                    .get_mut(at * 3..)
-                    .unwrap_or_default()
-                    .as_chunks_mut::<3>()
-                    .0;
+                let pixels = values.get_mut(at * 3..).unwrap_or_default().as_chunks_mut::<3>().0;
                 for (((to, &p), &q), &r) in pixels.iter_mut().zip(first).zip(g).zip(last) {
                     *to = [p, q, r].map(|v| v * *scale + *bias);
                 }
             }
             Self::Bytes(values) => {
                 let [r, g, b] = rgb;
-                let pixels = values
-                    .get_mut(at * 3..)
-                    .unwrap_or_default()
-                    .as_chunks_mut::<3>()
-                    .0;
+                let pixels = values.get_mut(at * 3..).unwrap_or_default().as_chunks_mut::<3>().0;
                 for (((to, &p), &q), &r) in pixels.iter_mut().zip(r).zip(g).zip(b) {
                     *to = [p, q, r].map(|v| (v + 0.5) as u8);
                 }

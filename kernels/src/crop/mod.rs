@@ -61,19 +61,8 @@ pub struct CropSpec {
 ///
 /// # Errors
 /// [`KernelError::Argument`] as the table above says; nothing is written.
-pub fn crop_affine(
-    image: &Image<'_>,
-    frame_from_crop: &Affine,
-    spec: &CropSpec,
-    out: &mut [f32],
-) -> Result<(), KernelError> {
-    check(
-        "crop::crop_affine",
-        frame_from_crop,
-        spec.width,
-        spec.height,
-        out.len(),
-    )?;
+pub fn crop_affine(image: &Image<'_>, frame_from_crop: &Affine, spec: &CropSpec, out: &mut [f32]) -> Result<(), KernelError> {
+    check("crop::crop_affine", frame_from_crop, spec.width, spec.height, out.len())?;
     if !spec.scale.is_finite() || !spec.bias.is_finite() {
         return Err(KernelError::Argument {
             op: "crop::crop_affine",
@@ -94,20 +83,8 @@ pub fn crop_affine(
 ///
 /// # Errors
 /// [`KernelError::Argument`] as the table above says; nothing is written.
-pub fn crop_affine_u8(
-    image: &Image<'_>,
-    frame_from_crop: &Affine,
-    width: usize,
-    height: usize,
-    out: &mut [u8],
-) -> Result<(), KernelError> {
-    check(
-        "crop::crop_affine_u8",
-        frame_from_crop,
-        width,
-        height,
-        out.len(),
-    )?;
+pub fn crop_affine_u8(image: &Image<'_>, frame_from_crop: &Affine, width: usize, height: usize, out: &mut [u8]) -> Result<(), KernelError> {
+    check("crop::crop_affine_u8", frame_from_crop, width, height, out.len())?;
     if crate::reference_forced() {
         reference::crop_affine_u8(image, frame_from_crop, width, out);
     } else {
@@ -116,28 +93,11 @@ pub fn crop_affine_u8(
     Ok(())
 }
 
-fn check(
-    op: &'static str,
-    map: &Affine,
-    width: usize,
-    height: usize,
-    len: usize,
-) -> Result<(), KernelError> {
-    let argument = |what, expected: String, got: String| {
-        Err(KernelError::Argument {
-            op,
-            what,
-            expected,
-            got,
-        })
-    };
+fn check(op: &'static str, map: &Affine, width: usize, height: usize, len: usize) -> Result<(), KernelError> {
+    let argument = |what, expected: String, got: String| Err(KernelError::Argument { op, what, expected, got });
     let max = MAX_SIDE_PX as usize;
     if width == 0 || height == 0 || width > max || height > max {
-        return argument(
-            "crop size",
-            format!("1..={max} px a side"),
-            format!("{width}x{height}"),
-        );
+        return argument("crop size", format!("1..={max} px a side"), format!("{width}x{height}"));
     }
     if len != 3 * width * height {
         return argument(
@@ -168,7 +128,5 @@ fn block_px(map: &Affine) -> usize {
 /// The map from crop to the grid of block means.
 fn blocks_from_crop(map: &Affine, block: usize) -> Affine {
     let k = 1.0 / block as f32;
-    Affine {
-        m: map.m.map(|v| v * k),
-    }
+    Affine { m: map.m.map(|v| v * k) }
 }

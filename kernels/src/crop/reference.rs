@@ -17,11 +17,7 @@ pub fn crop_affine(image: &Image<'_>, frame_from_crop: &Affine, spec: &CropSpec,
             Layout::Nchw => (i % area, i / area),
             Layout::Nhwc => (i / 3, i % 3),
         };
-        let channel = if spec.order == ChannelOrder::Bgr {
-            2 - channel
-        } else {
-            channel
-        };
+        let channel = if spec.order == ChannelOrder::Bgr { 2 - channel } else { channel };
         let rgb = sampler.rgb(pixel % spec.width, pixel / spec.width);
         *value = rgb[channel] * spec.scale + spec.bias;
     }
@@ -49,17 +45,9 @@ struct Sampler<'a> {
 impl<'a> Sampler<'a> {
     fn new(image: &'a Image<'a>, frame_from_crop: &Affine) -> Self {
         let separable = is_separable(frame_from_crop);
-        let block = if separable {
-            1
-        } else {
-            block_px(frame_from_crop)
-        };
+        let block = if separable { 1 } else { block_px(frame_from_crop) };
         let map = blocks_from_crop(frame_from_crop, block);
-        let max = if separable {
-            MAX_AXIS_TAPS
-        } else {
-            MAX_TILE_TAPS
-        };
+        let max = if separable { MAX_AXIS_TAPS } else { MAX_TILE_TAPS };
         let [a, b, _, d, e, _] = map.m;
         let taps = [tap_count(a.hypot(d), max), tap_count(b.hypot(e), max)];
         let info = image.info();
@@ -78,10 +66,7 @@ impl<'a> Sampler<'a> {
         let mut sum = [0.0f64; 3];
         for j in 0..ny {
             for i in 0..nx {
-                let c = [
-                    x as f32 + 0.5 + tap_offset(i, nx),
-                    y as f32 + 0.5 + tap_offset(j, ny),
-                ];
+                let c = [x as f32 + 0.5 + tap_offset(i, nx), y as f32 + 0.5 + tap_offset(j, ny)];
                 let value = self.tap(self.map.apply(c));
                 sum.iter_mut().zip(value).for_each(|(s, v)| *s += v);
             }
@@ -103,10 +88,7 @@ impl<'a> Sampler<'a> {
             (x1, y1, fx * fy),
         ] {
             if w > 0.0 {
-                value
-                    .iter_mut()
-                    .zip(self.mean(x, y))
-                    .for_each(|(s, v)| *s += w * v);
+                value.iter_mut().zip(self.mean(x, y)).for_each(|(s, v)| *s += w * v);
             }
         }
         value
@@ -120,12 +102,7 @@ impl<'a> Sampler<'a> {
             for x in bx * self.block..((bx + 1) * self.block).min(width) {
                 for (component, s) in sum.iter_mut().enumerate() {
                     let c = &self.packing.components[component];
-                    *s += f64::from(self.packing.load(
-                        self.image,
-                        component,
-                        x >> c.shift_x,
-                        y >> c.shift_y,
-                    ));
+                    *s += f64::from(self.packing.load(self.image, component, x >> c.shift_x, y >> c.shift_y));
                 }
                 count += 1.0;
             }

@@ -26,12 +26,7 @@ pub const BINS: usize = 64;
 ///
 /// # Errors
 /// [`KernelError::Argument`] for a size of 0 or above 32768, or `out.len() != width * height`.
-pub fn thumbnail(
-    image: &Image<'_>,
-    width: usize,
-    height: usize,
-    out: &mut [u8],
-) -> Result<(), KernelError> {
+pub fn thumbnail(image: &Image<'_>, width: usize, height: usize, out: &mut [u8]) -> Result<(), KernelError> {
     const OP: &str = "luma::thumbnail";
     let max = MAX_SIDE_PX as usize;
     let argument = |what, expected: String, got: String| {
@@ -43,27 +38,14 @@ pub fn thumbnail(
         })
     };
     if width == 0 || height == 0 || width > max || height > max {
-        return argument(
-            "size",
-            format!("1..={max} px a side"),
-            format!("{width}x{height}"),
-        );
+        return argument("size", format!("1..={max} px a side"), format!("{width}x{height}"));
     }
     if out.len() != width * height {
-        return argument(
-            "out length",
-            format!("{}", width * height),
-            out.len().to_string(),
-        );
+        return argument("out length", format!("{}", width * height), out.len().to_string());
     }
-    let n = (1..=4usize)
-        .rev()
-        .find(|n| n * n * width * height <= MAX_TAPS)
-        .unwrap_or(1);
+    let n = (1..=4usize).rev().find(|n| n * n * width * height <= MAX_TAPS).unwrap_or(1);
     let reader = Reader::new(image);
-    let columns: Vec<usize> = (0..width * n)
-        .map(|i| position(i, width * n, image.width() as usize))
-        .collect();
+    let columns: Vec<usize> = (0..width * n).map(|i| position(i, width * n, image.width() as usize)).collect();
     let mut sums = vec![0u32; width];
     for (y, line) in out.chunks_exact_mut(width).enumerate() {
         sums.fill(0);
@@ -86,9 +68,7 @@ pub fn thumbnail(
 pub fn histogram(image: &Image<'_>, out: &mut [u32; BINS]) -> u32 {
     out.fill(0);
     let (width, height) = (image.width() as usize, image.height() as usize);
-    let side = (1..)
-        .find(|s| width.div_ceil(*s) * height.div_ceil(*s) <= MAX_TAPS)
-        .unwrap_or(1);
+    let side = (1..).find(|s| width.div_ceil(*s) * height.div_ceil(*s) <= MAX_TAPS).unwrap_or(1);
     let reader = Reader::new(image);
     let mut counted = 0;
     for y in (side / 2..height).step_by(side) {
@@ -126,9 +106,7 @@ impl<'a> Reader<'a> {
 
     fn row(&self, y: usize) -> Row<'a> {
         let plane = self.image.planes().first();
-        let bytes = plane
-            .and_then(|p| p.data.get(y * p.stride..))
-            .unwrap_or(&[]);
+        let bytes = plane.and_then(|p| p.data.get(y * p.stride..)).unwrap_or(&[]);
         Row {
             bytes,
             packing: self.packing,
@@ -150,16 +128,9 @@ impl Row<'_> {
         let at = x * first.step + first.offset;
         match (self.yuv, self.packing.depth) {
             (true, Depth::U8) => byte(at),
-            (true, depth) => {
-                (depth.code(u16::from_le_bytes([byte(at * 2), byte(at * 2 + 1)])) >> 2) as u8
-            }
+            (true, depth) => (depth.code(u16::from_le_bytes([byte(at * 2), byte(at * 2 + 1)])) >> 2) as u8,
             (false, _) => {
-                let [r, g, b] = [
-                    at,
-                    x * second.step + second.offset,
-                    x * third.step + third.offset,
-                ]
-                .map(|i| u32::from(byte(i)));
+                let [r, g, b] = [at, x * second.step + second.offset, x * third.step + third.offset].map(|i| u32::from(byte(i)));
                 ((77 * r + 150 * g + 29 * b) >> 8) as u8
             }
         }

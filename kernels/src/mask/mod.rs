@@ -49,16 +49,9 @@ impl RegionMask {
     /// Coverage of a polygon; `None` when no pixel of the frame is touched or an argument is refused
     /// (see the table above).
     #[must_use]
-    pub fn polygon(
-        points_px: &[[f32; 2]],
-        feather_px: f32,
-        frame_width: u32,
-        frame_height: u32,
-    ) -> Option<Self> {
+    pub fn polygon(points_px: &[[f32; 2]], feather_px: f32, frame_width: u32, frame_height: u32) -> Option<Self> {
         let mut mask = Self::default();
-        let any = mask
-            .polygon_into(points_px, feather_px, frame_width, frame_height)
-            .ok()?;
+        let any = mask.polygon_into(points_px, feather_px, frame_width, frame_height).ok()?;
         any.then_some(mask)
     }
 
@@ -112,9 +105,7 @@ impl RegionMask {
             angle_rad,
             exponent,
         };
-        let any = mask
-            .superellipse_into(&shape, feather_px, frame_width, frame_height)
-            .ok()?;
+        let any = mask.superellipse_into(&shape, feather_px, frame_width, frame_height).ok()?;
         any.then_some(mask)
     }
 
@@ -143,17 +134,12 @@ impl RegionMask {
         let x0 = sized().map(|m| i64::from(m.x)).min()?;
         let y0 = sized().map(|m| i64::from(m.y)).min()?;
         let x1 = sized().map(|m| i64::from(m.x) + i64::from(m.width)).max()?;
-        let y1 = sized()
-            .map(|m| i64::from(m.y) + i64::from(m.height))
-            .max()?;
+        let y1 = sized().map(|m| i64::from(m.y) + i64::from(m.height)).max()?;
         let (width, height) = (u32::try_from(x1 - x0).ok()?, u32::try_from(y1 - y0).ok()?);
         let stride = width as usize;
         let mut alpha = vec![0; stride.checked_mul(height as usize)?];
         for mask in sized() {
-            let (left, top) = (
-                (i64::from(mask.x) - x0) as usize,
-                (i64::from(mask.y) - y0) as usize,
-            );
+            let (left, top) = ((i64::from(mask.x) - x0) as usize, (i64::from(mask.y) - y0) as usize);
             let (w, h) = (mask.width as usize, mask.height as usize);
             let broken = mask.alpha.len() != w * h;
             for (row, to) in alpha.chunks_exact_mut(stride).skip(top).take(h).enumerate() {
@@ -238,11 +224,9 @@ impl RegionMask {
     }
 
     fn reset(&mut self, b: Bounds) {
-        (self.x, self.y, self.width, self.height) =
-            (b.x0, b.y0, (b.x1 - b.x0) as u32, (b.y1 - b.y0) as u32);
+        (self.x, self.y, self.width, self.height) = (b.x0, b.y0, (b.x1 - b.x0) as u32, (b.y1 - b.y0) as u32);
         self.alpha.clear();
-        self.alpha
-            .resize(self.width as usize * self.height as usize, 0);
+        self.alpha.resize(self.width as usize * self.height as usize, 0);
     }
 }
 
@@ -278,18 +262,10 @@ impl Superellipse {
             exponent,
         } = *self;
         if !center_px.iter().chain(&[a, b]).all(|v| v.is_finite()) || a <= 0.0 || b <= 0.0 {
-            return argument(
-                "geometry",
-                "finite, half axes > 0",
-                format!("{center_px:?}, [{a}, {b}]"),
-            );
+            return argument("geometry", "finite, half axes > 0", format!("{center_px:?}, [{a}, {b}]"));
         }
         if !(1.0..=32.0).contains(&exponent) || !angle_rad.is_finite() {
-            return argument(
-                "exponent, angle",
-                "1..=32, finite",
-                format!("{exponent}, {angle_rad}"),
-            );
+            return argument("exponent, angle", "1..=32, finite", format!("{exponent}, {angle_rad}"));
         }
         let (sin, cos) = angle_rad.sin_cos();
         // Chords lie inside a convex curve: push the corners out until the chords do not.
@@ -299,10 +275,7 @@ impl Superellipse {
             let t = i as f32 * std::f32::consts::TAU / SUPERELLIPSE_POINTS as f32;
             let along = |v: f32| v.signum() * v.abs().powf(2.0 / exponent) * grow;
             let (u, v) = (a * along(t.cos()), b * along(t.sin()));
-            *p = [
-                center_px[0] + u * cos - v * sin,
-                center_px[1] + u * sin + v * cos,
-            ];
+            *p = [center_px[0] + u * cos - v * sin, center_px[1] + u * sin + v * cos];
         }
         Ok(points)
     }
@@ -322,14 +295,11 @@ impl Bounds {
         }
         let reach = ramp_px(feather_px);
         let axis = |i: usize, side: u32| {
-            let (lo, hi) = points.iter().fold((FAR_PX, -FAR_PX), |(lo, hi), p| {
-                (near(*p)[i].min(lo), near(*p)[i].max(hi))
-            });
+            let (lo, hi) = points
+                .iter()
+                .fold((FAR_PX, -FAR_PX), |(lo, hi), p| (near(*p)[i].min(lo), near(*p)[i].max(hi)));
             let side = side as f32;
-            let (lo, hi) = (
-                (lo - reach).floor().clamp(0.0, side),
-                (hi + reach).ceil().clamp(0.0, side),
-            );
+            let (lo, hi) = ((lo - reach).floor().clamp(0.0, side), (hi + reach).ceil().clamp(0.0, side));
             (hi > lo).then_some((lo as i32, hi as i32))
         };
         let ((x0, x1), (y0, y1)) = (axis(0, width)?, axis(1, height)?);
@@ -368,16 +338,8 @@ fn check(points: &[[f32; 2]], feather_px: f32, width: u32, height: u32) -> Resul
     if !(0.0..=MAX_FEATHER_PX).contains(&feather_px) {
         return argument("feather_px", "0..=1024", feather_px.to_string());
     }
-    if width == 0
-        || height == 0
-        || width > crate::image::MAX_SIDE_PX
-        || height > crate::image::MAX_SIDE_PX
-    {
-        return argument(
-            "frame size",
-            "1..=32768 px a side",
-            format!("{width}x{height}"),
-        );
+    if width == 0 || height == 0 || width > crate::image::MAX_SIDE_PX || height > crate::image::MAX_SIDE_PX {
+        return argument("frame size", "1..=32768 px a side", format!("{width}x{height}"));
     }
     Ok(())
 }

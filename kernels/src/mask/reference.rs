@@ -6,10 +6,7 @@ use super::{RegionMask, near, ramp, ramp_px};
 pub(super) fn fill(mask: &mut RegionMask, points: &[[f32; 2]], feather_px: f32) {
     let (x0, y0, width) = (mask.x, mask.y, mask.width as usize);
     for (i, alpha) in mask.alpha.iter_mut().enumerate() {
-        let p = [
-            (x0 + (i % width) as i32) as f32 + 0.5,
-            (y0 + (i / width) as i32) as f32 + 0.5,
-        ];
+        let p = [(x0 + (i % width) as i32) as f32 + 0.5, (y0 + (i / width) as i32) as f32 + 0.5];
         *alpha = alpha_of(points, feather_px, p);
     }
 }
@@ -25,10 +22,7 @@ pub fn alpha_of(points: &[[f32; 2]], feather_px: f32, p: [f32; 2]) -> u8 {
 }
 
 fn edges(points: &[[f32; 2]]) -> impl Iterator<Item = ([f32; 2], [f32; 2])> + '_ {
-    points
-        .iter()
-        .zip(points.iter().cycle().skip(1))
-        .map(|(&a, &b)| (near(a), near(b)))
+    points.iter().zip(points.iter().cycle().skip(1)).map(|(&a, &b)| (near(a), near(b)))
 }
 
 fn winding(points: &[[f32; 2]], p: [f32; 2]) -> i32 {

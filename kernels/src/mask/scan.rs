@@ -76,19 +76,10 @@ fn inside(mask: &mut RegionMask, points: &[[f32; 2]], crossings: &mut Vec<Crossi
 /// Raises alpha to the ramp of one edge.
 fn band(mask: &mut RegionMask, a: [f32; 2], b: [f32; 2], reach: f32) {
     let (a, b) = if a[1] <= b[1] { (a, b) } else { (b, a) };
-    let (x, y, width, height) = (
-        mask.x as f32,
-        mask.y as f32,
-        mask.width as usize,
-        mask.height as f32,
-    );
+    let (x, y, width, height) = (mask.x as f32, mask.y as f32, mask.width as usize, mask.height as f32);
     let row0 = (a[1] - reach - y - 0.5).ceil().clamp(0.0, height) as usize;
     let row1 = (b[1] + reach - y + 0.5).floor().clamp(0.0, height) as usize;
-    let slope = if b[1] > a[1] {
-        (b[0] - a[0]) / (b[1] - a[1])
-    } else {
-        0.0
-    };
+    let slope = if b[1] > a[1] { (b[0] - a[0]) / (b[1] - a[1]) } else { 0.0 };
     let at = |yy: f32| {
         if b[1] > a[1] {
             a[0] + (yy.clamp(a[1], b[1]) - a[1]) * slope
@@ -111,9 +102,7 @@ fn band(mask: &mut RegionMask, a: [f32; 2], b: [f32; 2], reach: f32) {
         } else {
             (at(yc - reach), at(yc + reach))
         };
-        let first = (p.min(q) - reach - x - 0.5)
-            .floor()
-            .clamp(0.0, width as f32) as usize;
+        let first = (p.min(q) - reach - x - 0.5).floor().clamp(0.0, width as f32) as usize;
         let last = (p.max(q) + reach - x + 0.5).ceil().clamp(0.0, width as f32) as usize;
         let Some(run) = line.get_mut(first..last.max(first)) else {
             continue;

@@ -8,9 +8,7 @@
     reason = "each test binary uses its part, and a broken frame is a broken test"
 )]
 
-use nullface_kernels::image::{
-    Image, ImageInfo, ImageMut, Matrix, PixelFormat, Plane, PlaneMut, Range,
-};
+use nullface_kernels::image::{Image, ImageInfo, ImageMut, Matrix, PixelFormat, Plane, PlaneMut, Range};
 
 pub const FORMATS: [PixelFormat; 11] = [
     PixelFormat::Nv12,
@@ -26,16 +24,7 @@ pub const FORMATS: [PixelFormat; 11] = [
     PixelFormat::Yuy2,
 ];
 
-pub const SIZES: [(u32, u32); 8] = [
-    (1, 1),
-    (2, 2),
-    (3, 1),
-    (1, 4),
-    (7, 5),
-    (16, 9),
-    (33, 18),
-    (64, 47),
-];
+pub const SIZES: [(u32, u32); 8] = [(1, 1), (2, 2), (3, 1), (1, 4), (7, 5), (16, 9), (33, 18), (64, 47)];
 
 /// A small generator, so that a failure names its seed.
 #[derive(Clone)]
@@ -91,11 +80,7 @@ impl Frame {
             planes.push((0..len).map(|_| noise.next() as u8).collect());
             strides.push(stride);
         }
-        Self {
-            info,
-            planes,
-            strides,
-        }
+        Self { info, planes, strides }
     }
 
     /// Smooth content without noise: values that interpolate well.
@@ -130,10 +115,7 @@ impl Frame {
         use PixelFormat::*;
         let (w, h) = (self.info.width as usize, self.info.height as usize);
         let mut all = Vec::new();
-        let mut grid = |component: usize,
-                        sub: (usize, usize),
-                        at: &dyn Fn(usize, usize) -> (usize, usize),
-                        bytes: usize| {
+        let mut grid = |component: usize, sub: (usize, usize), at: &dyn Fn(usize, usize) -> (usize, usize), bytes: usize| {
             for y in 0..h.div_ceil(sub.1) {
                 for x in 0..w.div_ceil(sub.0) {
                     let (plane, offset) = at(x, y);
@@ -262,28 +244,15 @@ pub fn random_mask(width: u32, height: u32, noise: &mut Noise) -> nullface_kerne
 }
 
 /// Checks what every writing operator promises about samples that it must not touch; returns how many it found.
-pub fn assert_untouched(
-    before: &Frame,
-    after: &Frame,
-    mask: &nullface_kernels::RegionMask,
-    what: &str,
-) -> usize {
+pub fn assert_untouched(before: &Frame, after: &Frame, mask: &nullface_kernels::RegionMask, what: &str) -> usize {
     let samples = before.samples();
     let mut owned: Vec<Vec<bool>> = before.planes.iter().map(|p| vec![false; p.len()]).collect();
     let mut kept = 0;
     for s in &samples {
         let (lo, ..) = s.alphas(before, mask);
-        for (b, owned) in owned[s.plane]
-            .iter_mut()
-            .enumerate()
-            .skip(s.offset)
-            .take(s.bytes)
-        {
+        for (b, owned) in owned[s.plane].iter_mut().enumerate().skip(s.offset).take(s.bytes) {
             if lo == 0 {
-                assert_eq!(
-                    before.planes[s.plane][b], after.planes[s.plane][b],
-                    "{what}: {s:?} has weight 0"
-                );
+                assert_eq!(before.planes[s.plane][b], after.planes[s.plane][b], "{what}: {s:?} has weight 0");
                 kept += 1;
             }
             *owned = true;

@@ -10,9 +10,9 @@
 mod mesh;
 mod regions;
 
+pub use crate::frame::{ARCFACE_TEMPLATE_112, arcface_crop, similarity};
 pub use mesh::FaceMesh;
 pub use regions::{BROW_LEFT, BROW_RIGHT, EYE_LEFT, EYE_RIGHT, FACE_OVAL, LIPS_INNER, LIPS_OUTER, NOSE_RIDGE, NOSE_WINGS, oval_polygon};
-pub use crate::frame::{ARCFACE_TEMPLATE_112, arcface_crop, similarity};
 
 use crate::frame::{BoxPx, FrameView, Landmarks5, Mesh};
 

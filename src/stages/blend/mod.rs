@@ -65,39 +65,22 @@ impl Masker {
     ///
     /// # Errors
     /// [`KernelError`] for a region that is not finite: the caller covers the frame.
-    pub fn mask(
-        &mut self,
-        shape: &Shape<'_>,
-        width: u32,
-        height: u32,
-    ) -> Result<Option<&RegionMask>, KernelError> {
+    pub fn mask(&mut self, shape: &Shape<'_>, width: u32, height: u32) -> Result<Option<&RegionMask>, KernelError> {
         let feather_px = (shape.feather * shape.box_px.side()).clamp(0.0, 256.0);
-        let half = [
-            shape.box_px.width() / 2.0 * shape.scale,
-            shape.box_px.height() / 2.0 * shape.scale,
-        ];
+        let half = [shape.box_px.width() / 2.0 * shape.scale, shape.box_px.height() / 2.0 * shape.scale];
         let ellipse = Superellipse {
             center_px: shape.box_px.center(),
             half_axes_px: [half[0].max(1.0), half[1].max(1.0)],
             angle_rad: 0.0,
             exponent: EXPONENT,
         };
-        let mut any = self
-            .mask
-            .superellipse_into(&ellipse, feather_px, width, height)?;
+        let mut any = self.mask.superellipse_into(&ellipse, feather_px, width, height)?;
         if shape.oval_px.len() >= 3 {
             self.scale_oval(shape);
-            if self
-                .oval
-                .polygon_into(&self.points, feather_px, width, height)?
-            {
+            if self.oval.polygon_into(&self.points, feather_px, width, height)? {
                 if any {
-                    let both = [
-                        std::mem::take(&mut self.mask),
-                        std::mem::take(&mut self.oval),
-                    ];
-                    self.mask =
-                        RegionMask::union(&both).unwrap_or_else(|| RegionMask::full(width, height));
+                    let both = [std::mem::take(&mut self.mask), std::mem::take(&mut self.oval)];
+                    self.mask = RegionMask::union(&both).unwrap_or_else(|| RegionMask::full(width, height));
                 } else {
                     std::mem::swap(&mut self.mask, &mut self.oval);
                 }
@@ -109,18 +92,15 @@ impl Masker {
 
     fn scale_oval(&mut self, shape: &Shape<'_>) {
         let n = shape.oval_px.len() as f32;
-        let sum = shape
-            .oval_px
-            .iter()
-            .fold([0.0, 0.0], |s, p| [s[0] + p[0], s[1] + p[1]]);
+        let sum = shape.oval_px.iter().fold([0.0, 0.0], |s, p| [s[0] + p[0], s[1] + p[1]]);
         let c = [sum[0] / n, sum[1] / n];
         self.points.clear();
-        self.points.extend(shape.oval_px.iter().map(|p| {
-            [
-                c[0] + (p[0] - c[0]) * shape.scale,
-                c[1] + (p[1] - c[1]) * shape.scale,
-            ]
-        }));
+        self.points.extend(
+            shape
+                .oval_px
+                .iter()
+                .map(|p| [c[0] + (p[0] - c[0]) * shape.scale, c[1] + (p[1] - c[1]) * shape.scale]),
+        );
     }
 }
 
@@ -128,12 +108,7 @@ impl Masker {
 ///
 /// # Errors
 /// [`KernelError`]: nothing may have been covered, and the caller covers the frame.
-pub fn apply(
-    frame: &mut FrameViewMut<'_>,
-    mask: &RegionMask,
-    how: Cover,
-    fill_rgb: [u8; 3],
-) -> Result<(), KernelError> {
+pub fn apply(frame: &mut FrameViewMut<'_>, mask: &RegionMask, how: Cover, fill_rgb: [u8; 3]) -> Result<(), KernelError> {
     match how {
         Cover::Blur => cover::blur(frame, mask, CELLS),
         Cover::Pixelate => cover::pixelate(frame, mask, CELLS),

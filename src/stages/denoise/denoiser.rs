@@ -91,7 +91,14 @@ pub struct EditOptions {
 
 impl Default for EditOptions {
     fn default() -> Self {
-        Self { residual_guidance: false, rescale: 0.0, mask_delay: 0, pinned: true, drop_final_residual: false, inversion: InversionOptions::default() }
+        Self {
+            residual_guidance: false,
+            rescale: 0.0,
+            mask_delay: 0,
+            pinned: true,
+            drop_final_residual: false,
+            inversion: InversionOptions::default(),
+        }
     }
 }
 
@@ -136,12 +143,29 @@ impl Denoiser {
     ///
     /// # Errors
     /// See [`DenoiseError`].
-    pub fn invert(&mut self, model: &mut dyn NoiseModel, plan: &StepPlan, options: InversionOptions, faces: &[ReferenceFace<'_>]) -> Result<&[f32], DenoiseError> {
+    pub fn invert(
+        &mut self,
+        model: &mut dyn NoiseModel,
+        plan: &StepPlan,
+        options: InversionOptions,
+        faces: &[ReferenceFace<'_>],
+    ) -> Result<&[f32], DenoiseError> {
         let shape = model.shape();
         for (index, face) in faces.iter().enumerate() {
             check_source(index, face, &shape)?;
         }
-        ode::invert(model, shape, plan, options, faces, ode::Buffers { rows: &mut self.rows, outputs: &mut self.first, trajectory: &mut self.trajectory })?;
+        ode::invert(
+            model,
+            shape,
+            plan,
+            options,
+            faces,
+            ode::Buffers {
+                rows: &mut self.rows,
+                outputs: &mut self.first,
+                trajectory: &mut self.trajectory,
+            },
+        )?;
         Ok(&self.trajectory)
     }
 
@@ -149,14 +173,24 @@ impl Denoiser {
     ///
     /// # Errors
     /// See [`DenoiseError`]; `out` is then without meaning and the faces must be covered.
-    pub fn edit(&mut self, model: &mut dyn NoiseModel, plan: &StepPlan, options: &EditOptions, faces: &[EditFace<'_>], out: &mut [f32]) -> Result<EditStats, DenoiseError> {
+    pub fn edit(
+        &mut self,
+        model: &mut dyn NoiseModel,
+        plan: &StepPlan,
+        options: &EditOptions,
+        faces: &[EditFace<'_>],
+        out: &mut [f32],
+    ) -> Result<EditStats, DenoiseError> {
         let shape = model.shape();
         let n = shape.latent_len();
         check_faces(faces, &shape, plan, options, out.len())?;
         if faces.is_empty() {
             return Ok(EditStats::default());
         }
-        let mut stats = EditStats { calls: 0, steps: plan.steps() };
+        let mut stats = EditStats {
+            calls: 0,
+            steps: plan.steps(),
+        };
         stats.calls += self.references(model, shape, plan, options, faces)?;
         for v in [&mut self.delta, &mut self.history, &mut self.x_hat] {
             v.clear();
@@ -180,11 +214,22 @@ impl Denoiser {
     }
 
     /// The reference latents of all faces, `[face][step][latent]`.
-    fn references(&mut self, model: &mut dyn NoiseModel, shape: RowShape, plan: &StepPlan, options: &EditOptions, faces: &[EditFace<'_>]) -> Result<usize, ModelError> {
+    fn references(
+        &mut self,
+        model: &mut dyn NoiseModel,
+        shape: RowShape,
+        plan: &StepPlan,
+        options: &EditOptions,
+        faces: &[EditFace<'_>],
+    ) -> Result<usize, ModelError> {
         if plan.solver() == Solver::Dpmpp2m {
             // A frame holds a handful of faces: this list is the only allocation, and small.
             let sources: Vec<_> = faces.iter().map(|f| f.source).collect();
-            let buffers = ode::Buffers { rows: &mut self.rows, outputs: &mut self.first, trajectory: &mut self.trajectory };
+            let buffers = ode::Buffers {
+                rows: &mut self.rows,
+                outputs: &mut self.first,
+                trajectory: &mut self.trajectory,
+            };
             return ode::invert(model, shape, plan, options.inversion, &sources, buffers);
         }
         self.trajectory.clear();
@@ -194,7 +239,14 @@ impl Denoiser {
         Ok(0)
     }
 
-    fn first_call(&mut self, model: &mut dyn NoiseModel, shape: RowShape, plan: &StepPlan, options: &EditOptions, faces: &[EditFace<'_>]) -> Result<usize, ModelError> {
+    fn first_call(
+        &mut self,
+        model: &mut dyn NoiseModel,
+        shape: RowShape,
+        plan: &StepPlan,
+        options: &EditOptions,
+        faces: &[EditFace<'_>],
+    ) -> Result<usize, ModelError> {
         let (n, steps) = (shape.latent_len(), plan.steps());
         let told = plan.told();
         self.rows.clear();
@@ -216,7 +268,13 @@ impl Denoiser {
         if !options.residual_guidance {
             for (f, face) in faces.iter().enumerate() {
                 if let Some(unconditional) = face.unconditional {
-                    self.rows.push(&shape, &self.trajectory[f * steps * n..][..n], told[0], unconditional, face.source.prior);
+                    self.rows.push(
+                        &shape,
+                        &self.trajectory[f * steps * n..][..n],
+                        told[0],
+                        unconditional,
+                        face.source.prior,
+                    );
                     rows += 1;
                 }
             }
@@ -225,7 +283,15 @@ impl Denoiser {
         self.rows.predict(model, shape, &mut self.first)
     }
 
-    fn later_call(&mut self, model: &mut dyn NoiseModel, shape: RowShape, plan: &StepPlan, options: &EditOptions, faces: &[EditFace<'_>], i: usize) -> Result<usize, ModelError> {
+    fn later_call(
+        &mut self,
+        model: &mut dyn NoiseModel,
+        shape: RowShape,
+        plan: &StepPlan,
+        options: &EditOptions,
+        faces: &[EditFace<'_>],
+        i: usize,
+    ) -> Result<usize, ModelError> {
         let n = shape.latent_len();
         let told = plan.told()[i];
         self.rows.clear();
@@ -234,7 +300,13 @@ impl Denoiser {
         }
         if !options.residual_guidance {
             for (face, x) in faces.iter().zip(self.x_hat.chunks_exact(n)) {
-                self.rows.push(&shape, x, told, face.unconditional.unwrap_or(face.source.reference), face.source.prior);
+                self.rows.push(
+                    &shape,
+                    x,
+                    told,
+                    face.unconditional.unwrap_or(face.source.reference),
+                    face.source.prior,
+                );
             }
         }
         self.later.resize(self.later.len().max(2 * faces.len() * n), 0.0);
@@ -242,19 +314,46 @@ impl Denoiser {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn step(&mut self, model: &mut dyn NoiseModel, plan: &StepPlan, options: &EditOptions, faces: usize, n: usize, i: usize, f: usize, face: &EditFace<'_>, promoted: &mut usize) {
+    fn step(
+        &mut self,
+        model: &mut dyn NoiseModel,
+        plan: &StepPlan,
+        options: &EditOptions,
+        faces: usize,
+        n: usize,
+        i: usize,
+        f: usize,
+        face: &EditFace<'_>,
+        promoted: &mut usize,
+    ) {
         let (steps, level, c, prediction) = (plan.steps(), plan.levels()[i], plan.constants()[i], model.prediction());
         let references = if options.residual_guidance { 0 } else { faces * steps };
         let chain = &self.trajectory[f * steps * n..][..steps * n];
         let x = &chain[i * n..][..n];
-        let x_next = if i + 1 == steps { face.source.x0 } else { &chain[(i + 1) * n..][..n] };
-        let output_c = if i == 0 { &self.first[(references + f) * n..][..n] } else { &self.later[f * n..][..n] };
+        let x_next = if i + 1 == steps {
+            face.source.x0
+        } else {
+            &chain[(i + 1) * n..][..n]
+        };
+        let output_c = if i == 0 {
+            &self.first[(references + f) * n..][..n]
+        } else {
+            &self.later[f * n..][..n]
+        };
         let x_hat = &mut self.x_hat[f * n..][..n];
         let to_noise = prediction.to_noise(level.alpha, level.sigma);
         let mut rescale = 1.0;
         let unguided = if options.residual_guidance {
             if options.rescale != 0.0 {
-                rescale = rescale_factor_stock(options.rescale, face.guidance, (level.alpha, level.sigma), to_noise, x_hat, face.source.x0, output_c);
+                rescale = rescale_factor_stock(
+                    options.rescale,
+                    face.guidance,
+                    (level.alpha, level.sigma),
+                    to_noise,
+                    x_hat,
+                    face.source.x0,
+                    output_c,
+                );
             }
             Unguided::Stock { x0: face.source.x0 }
         } else {
@@ -273,7 +372,11 @@ impl Denoiser {
             Unguided::Predicted { output_ref, output_u }
         };
         let to_data = prediction.to_data(level.alpha, level.sigma);
-        let from_step = if options.pinned { options.mask_delay.min(steps - 1) } else { options.mask_delay };
+        let from_step = if options.pinned {
+            options.mask_delay.min(steps - 1)
+        } else {
+            options.mask_delay
+        };
         let step = EditStep {
             carry: c.carry as f32,
             data: c.data as f32,
@@ -299,8 +402,23 @@ impl Denoiser {
     }
 }
 
-fn input(face: usize, what: &'static str, ok: bool, expected: impl std::fmt::Display, got: impl std::fmt::Display) -> Result<(), DenoiseError> {
-    if ok { Ok(()) } else { Err(DenoiseError::Input { face, what, expected: expected.to_string(), got: got.to_string() }) }
+fn input(
+    face: usize,
+    what: &'static str,
+    ok: bool,
+    expected: impl std::fmt::Display,
+    got: impl std::fmt::Display,
+) -> Result<(), DenoiseError> {
+    if ok {
+        Ok(())
+    } else {
+        Err(DenoiseError::Input {
+            face,
+            what,
+            expected: expected.to_string(),
+            got: got.to_string(),
+        })
+    }
 }
 
 fn check_source(index: usize, face: &ReferenceFace<'_>, shape: &RowShape) -> Result<(), DenoiseError> {
@@ -308,7 +426,13 @@ fn check_source(index: usize, face: &ReferenceFace<'_>, shape: &RowShape) -> Res
     input(index, "x0", face.x0.len() == n, n, face.x0.len())?;
     let prior = face.prior.map_or(n, <[f32]>::len);
     input(index, "prior", prior == n, n, prior)?;
-    input(index, "reference condition", face.reference.fits(shape), "the pack's lengths, finite", "another")
+    input(
+        index,
+        "reference condition",
+        face.reference.fits(shape),
+        "the pack's lengths, finite",
+        "another",
+    )
 }
 
 fn check_faces(faces: &[EditFace<'_>], shape: &RowShape, plan: &StepPlan, options: &EditOptions, out: usize) -> Result<(), DenoiseError> {
@@ -321,11 +445,35 @@ fn check_faces(faces: &[EditFace<'_>], shape: &RowShape, plan: &StepPlan, option
         let noised = if plan.solver() == Solver::Dpmpp2m { 0 } else { plan.steps() * n };
         input(index, "noised", face.noised.len() == noised, noised, face.noised.len())?;
         let mask = face.mask.map_or(n, <[f32]>::len);
-        input(index, "mask", mask == n || mask == shape.plane_len(), format!("{n} or {}", shape.plane_len()), mask)?;
-        input(index, "mask", face.mask.is_none_or(|m| m.iter().all(|v| (0.0..=1.0).contains(v))), "values 0 to 1", "others")?;
+        input(
+            index,
+            "mask",
+            mask == n || mask == shape.plane_len(),
+            format!("{n} or {}", shape.plane_len()),
+            mask,
+        )?;
+        input(
+            index,
+            "mask",
+            face.mask.is_none_or(|m| m.iter().all(|v| (0.0..=1.0).contains(v))),
+            "values 0 to 1",
+            "others",
+        )?;
         input(index, "guidance", face.guidance.is_finite(), "finite", face.guidance)?;
-        input(index, "condition", face.conditional.fits(shape), "the pack's lengths, finite", "another")?;
-        input(index, "unconditional condition", face.unconditional.is_none_or(|c| c.fits(shape)), "the pack's lengths, finite", "another")?;
+        input(
+            index,
+            "condition",
+            face.conditional.fits(shape),
+            "the pack's lengths, finite",
+            "another",
+        )?;
+        input(
+            index,
+            "unconditional condition",
+            face.unconditional.is_none_or(|c| c.fits(shape)),
+            "the pack's lengths, finite",
+            "another",
+        )?;
     }
     Ok(())
 }

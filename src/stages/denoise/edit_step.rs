@@ -92,14 +92,34 @@ impl EditOperands<'_> {
             Unguided::Predicted { output_ref, output_u } => (output_ref.len(), output_u.len()),
             Unguided::Stock { x0 } => (x0.len(), x0.len()),
         };
-        [self.x.len(), self.x_next.len(), a, b, self.output_c.len(), self.delta.len(), self.history.len(), self.x_hat_next.len()].iter().all(|n| *n == len)
+        [
+            self.x.len(),
+            self.x_next.len(),
+            a,
+            b,
+            self.output_c.len(),
+            self.delta.len(),
+            self.history.len(),
+            self.x_hat_next.len(),
+        ]
+        .iter()
+        .all(|n| *n == len)
             && self.mask.is_none_or(|m| !m.is_empty() && len % m.len() == 0)
     }
 }
 
 /// Runs one step; contract above.
 pub fn edit_step(step: &EditStep, operands: EditOperands<'_>) {
-    let EditOperands { x, x_next, unguided, output_c, mask, delta, history, x_hat_next } = operands;
+    let EditOperands {
+        x,
+        x_next,
+        unguided,
+        output_c,
+        mask,
+        delta,
+        history,
+        x_hat_next,
+    } = operands;
     let plane = mask.map_or(x.len(), <[f32]>::len).max(1);
     for (index, start) in (0..x.len()).step_by(plane).enumerate() {
         let end = (start + plane).min(x.len());
@@ -113,7 +133,12 @@ pub fn edit_step(step: &EditStep, operands: EditOperands<'_>) {
                 run(step, x, x_next, mask, delta, history, out, |i, d| {
                     let (p, q) = step.to_data;
                     // m_u − m_ref, m_c − m_u, m_u without a large common part.
-                    (p * d + q * (u[i] - r[i]), q * (c[i] - u[i]), p * (x[i] + d) + q * u[i], p * x[i] + q * r[i])
+                    (
+                        p * d + q * (u[i] - r[i]),
+                        q * (c[i] - u[i]),
+                        p * (x[i] + d) + q * u[i],
+                        p * x[i] + q * r[i],
+                    )
                 });
             }
             Unguided::Stock { x0 } => {
@@ -130,7 +155,16 @@ pub fn edit_step(step: &EditStep, operands: EditOperands<'_>) {
 /// `parts(i, δ)` gives `m_u − m_ref`, `m_c − m_u`, `m_u`, `m_ref`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn run(step: &EditStep, x: &[f32], x_next: &[f32], mask: Option<&[f32]>, delta: &mut [f32], history: &mut [f32], out: &mut [f32], parts: impl Fn(usize, f32) -> (f32, f32, f32, f32)) {
+fn run(
+    step: &EditStep,
+    x: &[f32],
+    x_next: &[f32],
+    mask: Option<&[f32]>,
+    delta: &mut [f32],
+    history: &mut [f32],
+    out: &mut [f32],
+    parts: impl Fn(usize, f32) -> (f32, f32, f32, f32),
+) {
     let off = 1.0 - step.rescale;
     let n = x.len();
     for i in 0..n {
@@ -146,7 +180,11 @@ fn run(step: &EditStep, x: &[f32], x_next: &[f32], mask: Option<&[f32]>, delta: 
         if keep {
             q = 0.0;
         }
-        let next = if keep { 0.0 } else { step.carry * d + step.data * (q + step.history * (q - history[i])) };
+        let next = if keep {
+            0.0
+        } else {
+            step.carry * d + step.data * (q + step.history * (q - history[i]))
+        };
         history[i] = q;
         delta[i] = next;
         // μ of the edited side is the reference's, plus δ; at the clean end the reference's is m_ref.
@@ -160,20 +198,37 @@ fn run(step: &EditStep, x: &[f32], x_next: &[f32], mask: Option<&[f32]>, delta: 
 #[must_use]
 pub fn rescale_factor(strength: f32, guidance: f32, to_noise: (f64, f64), x_hat: &[f32], output_u: &[f32], output_c: &[f32]) -> f32 {
     let (p, q) = to_noise;
-    std_ratio(strength, x_hat.iter().zip(output_u).zip(output_c).map(|((x, u), c)| {
-        let unguided = p * f64::from(*x) + q * f64::from(*u);
-        (unguided, unguided + f64::from(guidance) * q * (f64::from(*c) - f64::from(*u)))
-    }))
+    std_ratio(
+        strength,
+        x_hat.iter().zip(output_u).zip(output_c).map(|((x, u), c)| {
+            let unguided = p * f64::from(*x) + q * f64::from(*u);
+            (unguided, unguided + f64::from(guidance) * q * (f64::from(*c) - f64::from(*u)))
+        }),
+    )
 }
 
 /// [`rescale_factor`] for residual guidance: the unguided noise is `(x̂ − α x_0)/σ`.
 #[must_use]
-pub fn rescale_factor_stock(strength: f32, guidance: f32, (alpha, sigma): (f64, f64), to_noise: (f64, f64), x_hat: &[f32], x0: &[f32], output_c: &[f32]) -> f32 {
+pub fn rescale_factor_stock(
+    strength: f32,
+    guidance: f32,
+    (alpha, sigma): (f64, f64),
+    to_noise: (f64, f64),
+    x_hat: &[f32],
+    x0: &[f32],
+    output_c: &[f32],
+) -> f32 {
     let (p, q) = to_noise;
-    std_ratio(strength, x_hat.iter().zip(x0).zip(output_c).map(|((x, x0), c)| {
-        let unguided = (f64::from(*x) - alpha * f64::from(*x0)) / sigma;
-        (unguided, unguided + f64::from(guidance) * (p * f64::from(*x) + q * f64::from(*c) - unguided))
-    }))
+    std_ratio(
+        strength,
+        x_hat.iter().zip(x0).zip(output_c).map(|((x, x0), c)| {
+            let unguided = (f64::from(*x) - alpha * f64::from(*x0)) / sigma;
+            (
+                unguided,
+                unguided + f64::from(guidance) * (p * f64::from(*x) + q * f64::from(*c) - unguided),
+            )
+        }),
+    )
 }
 
 fn std_ratio(strength: f32, pairs: impl Iterator<Item = (f64, f64)>) -> f32 {

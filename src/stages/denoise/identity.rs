@@ -63,7 +63,11 @@ pub fn target(
 ) -> Result<Vec<f32>, TargetError> {
     unit("source embedding", e)?;
     if !(identity_scale.is_finite() && max_angle_rad.is_finite()) {
-        return Err(TargetError { what: "identity scale and angle", expected: "finite".into(), got: format!("{identity_scale}, {max_angle_rad}") });
+        return Err(TargetError {
+            what: "identity scale and angle",
+            expected: "finite".into(),
+            got: format!("{identity_scale}, {max_angle_rad}"),
+        });
     }
     let mut stream = secret.stream(Purpose::Target, person, attempt);
     let scaled = |v: Vec<f32>, by: f32| v.into_iter().map(|x| x * by).collect::<Vec<_>>();
@@ -71,7 +75,11 @@ pub fn target(
         (IdentityPolicy::Ksame, Some(embedding)) => {
             unit("composite's embedding", embedding)?;
             if embedding.len() != e.len() {
-                return Err(TargetError { what: "composite's embedding", expected: format!("length {}", e.len()), got: embedding.len().to_string() });
+                return Err(TargetError {
+                    what: "composite's embedding",
+                    expected: format!("length {}", e.len()),
+                    got: embedding.len().to_string(),
+                });
             }
             Ok(scaled(embedding.to_vec(), identity_scale))
         }
@@ -92,7 +100,11 @@ pub fn orthogonal_to(random: &[f32], source: &[f32]) -> Vec<f32> {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
     let (along, source2, random2) = (dot(random, source), dot(source, source), dot(random, random));
     let share = if source2 > 0.0 { along / source2 } else { 0.0 };
-    let apart: Vec<f64> = random.iter().zip(source).map(|(r, s)| f64::from(*r) - share * f64::from(*s)).collect();
+    let apart: Vec<f64> = random
+        .iter()
+        .zip(source)
+        .map(|(r, s)| f64::from(*r) - share * f64::from(*s))
+        .collect();
     let apart2: f64 = apart.iter().map(|v| v * v).sum();
     // Below this the remainder is rounding error, not a direction.
     let factor = if apart2 > random2 * 1e-12 { (random2 / apart2).sqrt() } else { 0.0 };
@@ -107,7 +119,10 @@ pub fn rotated(e: &[f32], max_angle_rad: f32, stream: &mut Stream) -> Vec<f32> {
     }
     let angle = f64::from(max_angle_rad) * stream.uniform();
     let side = normalised(orthogonal_to(&random_unit(e.len(), stream), e));
-    e.iter().zip(side).map(|(a, b)| (f64::from(*a) * angle.cos() + f64::from(b) * angle.sin()) as f32).collect()
+    e.iter()
+        .zip(side)
+        .map(|(a, b)| (f64::from(*a) * angle.cos() + f64::from(b) * angle.sin()) as f32)
+        .collect()
 }
 
 fn random_unit(len: usize, stream: &mut Stream) -> Vec<f32> {
@@ -118,7 +133,11 @@ fn random_unit(len: usize, stream: &mut Stream) -> Vec<f32> {
 
 fn normalised(v: Vec<f32>) -> Vec<f32> {
     let norm = v.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-    if norm > 0.0 { v.into_iter().map(|x| (f64::from(x) / norm) as f32).collect() } else { v }
+    if norm > 0.0 {
+        v.into_iter().map(|x| (f64::from(x) / norm) as f32).collect()
+    } else {
+        v
+    }
 }
 
 fn unit(what: &'static str, v: &[f32]) -> Result<(), TargetError> {
@@ -127,7 +146,11 @@ fn unit(what: &'static str, v: &[f32]) -> Result<(), TargetError> {
     if v.len() >= 2 && (norm - 1.0).abs() < 5e-3 {
         Ok(())
     } else {
-        Err(TargetError { what, expected: "a unit vector of 2 values or more".into(), got: format!("{} values, norm {norm}", v.len()) })
+        Err(TargetError {
+            what,
+            expected: "a unit vector of 2 values or more".into(),
+            got: format!("{} values, norm {norm}", v.len()),
+        })
     }
 }
 
@@ -166,7 +189,11 @@ mod tests {
         let e = source(192);
         let base = get(IdentityPolicy::Orthogonal, &e, 1, 4, 0);
         assert_eq!(base, get(IdentityPolicy::Orthogonal, &e, 1, 4, 0));
-        for other in [get(IdentityPolicy::Orthogonal, &e, 2, 4, 0), get(IdentityPolicy::Orthogonal, &e, 1, 5, 0), get(IdentityPolicy::Orthogonal, &e, 1, 4, 1)] {
+        for other in [
+            get(IdentityPolicy::Orthogonal, &e, 2, 4, 0),
+            get(IdentityPolicy::Orthogonal, &e, 1, 5, 0),
+            get(IdentityPolicy::Orthogonal, &e, 1, 4, 1),
+        ] {
             assert!(cos(&base, &other).abs() < 6.0 / 192_f32.sqrt());
         }
     }
@@ -184,10 +211,24 @@ mod tests {
 
     #[test]
     fn the_composite_is_the_target_where_there_is_one() {
-        let (e, k) = (source(8), { let mut k = vec![0.0; 8]; k[3] = 1.0; k });
+        let (e, k) = (source(8), {
+            let mut k = vec![0.0; 8];
+            k[3] = 1.0;
+            k
+        });
         let c = target(IdentityPolicy::Ksame, &e, Some(&k), 1.0, 0.0, &SessionSecret::from_seed(1), 0, 0).expect("a target");
         assert_eq!(c, k);
-        let error = target(IdentityPolicy::Ksame, &e, Some(&[1.0, 0.0]), 1.0, 0.0, &SessionSecret::from_seed(1), 0, 0).expect_err("length");
+        let error = target(
+            IdentityPolicy::Ksame,
+            &e,
+            Some(&[1.0, 0.0]),
+            1.0,
+            0.0,
+            &SessionSecret::from_seed(1),
+            0,
+            0,
+        )
+        .expect_err("length");
         assert_eq!(error.what, "composite's embedding");
         for bad in [vec![], vec![1.0], vec![0.0; 8], vec![f32::NAN; 8]] {
             assert!(target(IdentityPolicy::Random, &bad, None, 1.0, 0.0, &SessionSecret::from_seed(1), 0, 0).is_err());

@@ -92,7 +92,12 @@ impl Condition {
     /// ∅: no identity, no attributes, the given (empty) text.
     #[must_use]
     pub fn null(shape: &RowShape, empty_text: &[f32]) -> Self {
-        Self { identity: vec![0.0; shape.identity], identity_mask: 0.0, attributes: vec![0.0; shape.attributes], text: empty_text.to_vec() }
+        Self {
+            identity: vec![0.0; shape.identity],
+            identity_mask: 0.0,
+            attributes: vec![0.0; shape.attributes],
+            text: empty_text.to_vec(),
+        }
     }
 
     /// The same with an identity.
@@ -124,7 +129,10 @@ impl Condition {
             && self.attributes.len() == shape.attributes
             && self.text.len() == shape.text
             && self.identity_mask.is_finite()
-            && [&self.identity, &self.attributes, &self.text].into_iter().flatten().all(|v| v.is_finite())
+            && [&self.identity, &self.attributes, &self.text]
+                .into_iter()
+                .flatten()
+                .all(|v| v.is_finite())
     }
 }
 

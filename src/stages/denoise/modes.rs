@@ -128,12 +128,43 @@ impl ModeSettings {
     /// The engine's own few-step settings for packs that say nothing.
     #[must_use]
     pub fn builtin(mode: DiffusionMode) -> Self {
-        let few = Self { solver: Solver::SdeDpmpp2m, spacing: Spacing::Linspace { skip: 0.4 }, steps: 4, mask_delay: 0, pinned: true, drop_final_residual: false, rescale: 0.7, ..Self::NULLFACE_PAPER };
+        let few = Self {
+            solver: Solver::SdeDpmpp2m,
+            spacing: Spacing::Linspace { skip: 0.4 },
+            steps: 4,
+            mask_delay: 0,
+            pinned: true,
+            drop_final_residual: false,
+            rescale: 0.7,
+            ..Self::NULLFACE_PAPER
+        };
         match mode {
-            DiffusionMode::Nullface => Self { guidance: 3.0, identity: IdentityPolicy::Ksame, ..few },
-            DiffusionMode::Reverse => Self { guidance: -3.0, identity: IdentityPolicy::Repel, ..few },
-            DiffusionMode::Id2face => Self { guidance: 1.0, identity: IdentityPolicy::Orthogonal, residual_guidance: true, rescale: 0.0, ..few },
-            DiffusionMode::Ksame => Self { steps: 1, guidance: 1.0, identity: IdentityPolicy::Ksame, residual_guidance: true, rescale: 0.0, from_prior: true, ..few },
+            DiffusionMode::Nullface => Self {
+                guidance: 3.0,
+                identity: IdentityPolicy::Ksame,
+                ..few
+            },
+            DiffusionMode::Reverse => Self {
+                guidance: -3.0,
+                identity: IdentityPolicy::Repel,
+                ..few
+            },
+            DiffusionMode::Id2face => Self {
+                guidance: 1.0,
+                identity: IdentityPolicy::Orthogonal,
+                residual_guidance: true,
+                rescale: 0.0,
+                ..few
+            },
+            DiffusionMode::Ksame => Self {
+                steps: 1,
+                guidance: 1.0,
+                identity: IdentityPolicy::Ksame,
+                residual_guidance: true,
+                rescale: 0.0,
+                from_prior: true,
+                ..few
+            },
         }
     }
 
@@ -174,15 +205,50 @@ impl ModeSettings {
     /// # Errors
     /// The setting that is out of range.
     pub fn check(&self) -> Result<(), PlanError> {
-        let check = |field, ok: bool, expected: &str, got: String| if ok { Ok(()) } else { Err(PlanError { field, expected: expected.to_owned(), got }) };
+        let check = |field, ok: bool, expected: &str, got: String| {
+            if ok {
+                Ok(())
+            } else {
+                Err(PlanError {
+                    field,
+                    expected: expected.to_owned(),
+                    got,
+                })
+            }
+        };
         check("guidance", self.guidance.abs() <= 100.0, "−100 to 100", self.guidance.to_string())?;
         check("rescale", (0.0..=1.0).contains(&self.rescale), "0 to 1", self.rescale.to_string())?;
-        check("identity_scale", (0.0..=10.0).contains(&self.identity_scale), "0 to 10", self.identity_scale.to_string())?;
-        check("max_angle_rad", (0.0..=std::f32::consts::PI).contains(&self.max_angle_rad), "0 to π", self.max_angle_rad.to_string())?;
-        check("inversion.iterations", (1..=20).contains(&self.inversion.iterations), "1 to 20", self.inversion.iterations.to_string())?;
-        check("inversion.sweeps", self.inversion.sweeps <= 20, "0 to 20", self.inversion.sweeps.to_string())?;
+        check(
+            "identity_scale",
+            (0.0..=10.0).contains(&self.identity_scale),
+            "0 to 10",
+            self.identity_scale.to_string(),
+        )?;
+        check(
+            "max_angle_rad",
+            (0.0..=std::f32::consts::PI).contains(&self.max_angle_rad),
+            "0 to π",
+            self.max_angle_rad.to_string(),
+        )?;
+        check(
+            "inversion.iterations",
+            (1..=20).contains(&self.inversion.iterations),
+            "1 to 20",
+            self.inversion.iterations.to_string(),
+        )?;
+        check(
+            "inversion.sweeps",
+            self.inversion.sweeps <= 20,
+            "0 to 20",
+            self.inversion.sweeps.to_string(),
+        )?;
         // Positive guidance towards the source itself would strengthen the identity.
-        check("guidance", self.identity != IdentityPolicy::Repel || self.guidance <= 0.0, "0 or below with identity repel", self.guidance.to_string())
+        check(
+            "guidance",
+            self.identity != IdentityPolicy::Repel || self.guidance <= 0.0,
+            "0 or below with identity repel",
+            self.guidance.to_string(),
+        )
     }
 }
 
@@ -200,7 +266,14 @@ pub struct ModeConditions {
 /// Puts target identity and asked attributes where a mode wants them: under w < 0 what stands in the
 /// unconditional branch is promoted, so attributes go there; otherwise they join the condition.
 #[must_use]
-pub fn conditions(shape: &RowShape, settings: &ModeSettings, target: &[f32], attributes: Option<&[f32]>, text: Option<&[f32]>, empty_text: &[f32]) -> ModeConditions {
+pub fn conditions(
+    shape: &RowShape,
+    settings: &ModeSettings,
+    target: &[f32],
+    attributes: Option<&[f32]>,
+    text: Option<&[f32]>,
+    empty_text: &[f32],
+) -> ModeConditions {
     let reference = Condition::null(shape, empty_text);
     let asked = |mut condition: Condition| {
         if let Some(a) = attributes {
@@ -214,9 +287,17 @@ pub fn conditions(shape: &RowShape, settings: &ModeSettings, target: &[f32], att
     let any = attributes.is_some() || text.is_some();
     if settings.guidance < 0.0 {
         let unconditional = any.then(|| asked(reference.clone()));
-        ModeConditions { conditional: reference.clone().with_identity(target), unconditional, reference }
+        ModeConditions {
+            conditional: reference.clone().with_identity(target),
+            unconditional,
+            reference,
+        }
     } else {
-        ModeConditions { conditional: asked(reference.clone()).with_identity(target), unconditional: None, reference }
+        ModeConditions {
+            conditional: asked(reference.clone()).with_identity(target),
+            unconditional: None,
+            reference,
+        }
     }
 }
 
@@ -227,11 +308,24 @@ mod tests {
 
     #[test]
     fn every_builtin_and_preset_makes_a_plan_on_both_kinds_of_schedule() {
-        let cosine = ScheduleSpec::Cosine { shift: 0.5, lambda_min: -6.0, lambda_max: 6.0 };
-        let modes = [DiffusionMode::Nullface, DiffusionMode::Reverse, DiffusionMode::Id2face, DiffusionMode::Ksame];
+        let cosine = ScheduleSpec::Cosine {
+            shift: 0.5,
+            lambda_min: -6.0,
+            lambda_max: 6.0,
+        };
+        let modes = [
+            DiffusionMode::Nullface,
+            DiffusionMode::Reverse,
+            DiffusionMode::Id2face,
+            DiffusionMode::Ksame,
+        ];
         for spec in [ScheduleSpec::STABLE_DIFFUSION, cosine] {
             let schedule = Schedule::new(spec).expect("valid");
-            for settings in modes.map(ModeSettings::builtin).into_iter().chain([ModeSettings::NULLFACE_PAPER, ModeSettings::REVERSE_PAPER]) {
+            for settings in modes
+                .map(ModeSettings::builtin)
+                .into_iter()
+                .chain([ModeSettings::NULLFACE_PAPER, ModeSettings::REVERSE_PAPER])
+            {
                 settings.check().expect("in range");
                 let plan = settings.plan(&schedule).expect("a plan");
                 assert!(plan.steps() >= 1);
@@ -241,20 +335,48 @@ mod tests {
 
     #[test]
     fn attributes_stand_in_the_promoted_branch_only_under_negative_guidance() {
-        let shape = RowShape { channels: 1, height: 1, width: 1, identity: 2, attributes: 3, text: 0, prior: false };
+        let shape = RowShape {
+            channels: 1,
+            height: 1,
+            width: 1,
+            identity: 2,
+            attributes: 3,
+            text: 0,
+            prior: false,
+        };
         let asked = [0.0, 1.0, 0.0];
-        let reverse = conditions(&shape, &ModeSettings::builtin(DiffusionMode::Reverse), &[1.0, 0.0], Some(&asked), None, &[]);
+        let reverse = conditions(
+            &shape,
+            &ModeSettings::builtin(DiffusionMode::Reverse),
+            &[1.0, 0.0],
+            Some(&asked),
+            None,
+            &[],
+        );
         let promoted = reverse.unconditional.expect("promoted");
         assert_eq!((promoted.attributes, promoted.identity_mask), (asked.to_vec(), 0.0));
-        assert_eq!((reverse.conditional.attributes, reverse.conditional.identity_mask), (vec![0.0; 3], 1.0));
-        let nullface = conditions(&shape, &ModeSettings::builtin(DiffusionMode::Nullface), &[1.0, 0.0], Some(&asked), None, &[]);
+        assert_eq!(
+            (reverse.conditional.attributes, reverse.conditional.identity_mask),
+            (vec![0.0; 3], 1.0)
+        );
+        let nullface = conditions(
+            &shape,
+            &ModeSettings::builtin(DiffusionMode::Nullface),
+            &[1.0, 0.0],
+            Some(&asked),
+            None,
+            &[],
+        );
         assert_eq!((nullface.unconditional, nullface.conditional.attributes), (None, asked.to_vec()));
         assert_eq!(nullface.reference.attributes, vec![0.0; 3]);
     }
 
     #[test]
     fn repelling_with_positive_guidance_is_refused() {
-        let settings = ModeSettings { identity: IdentityPolicy::Repel, ..ModeSettings::builtin(DiffusionMode::Nullface) };
+        let settings = ModeSettings {
+            identity: IdentityPolicy::Repel,
+            ..ModeSettings::builtin(DiffusionMode::Nullface)
+        };
         assert_eq!(settings.check().expect_err("strengthens the identity").field, "guidance");
     }
 }

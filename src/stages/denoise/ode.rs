@@ -48,7 +48,14 @@ pub(super) struct Buffers<'a> {
 }
 
 /// Fills the trajectory; returns how many calls it took.
-pub(super) fn invert(model: &mut dyn NoiseModel, shape: RowShape, plan: &StepPlan, options: InversionOptions, faces: &[ReferenceFace<'_>], buffers: Buffers<'_>) -> Result<usize, ModelError> {
+pub(super) fn invert(
+    model: &mut dyn NoiseModel,
+    shape: RowShape,
+    plan: &StepPlan,
+    options: InversionOptions,
+    faces: &[ReferenceFace<'_>],
+    buffers: Buffers<'_>,
+) -> Result<usize, ModelError> {
     let Buffers { rows, outputs, trajectory } = buffers;
     let (n, steps) = (shape.latent_len(), plan.steps());
     let prediction = model.prediction();
@@ -65,7 +72,11 @@ pub(super) fn invert(model: &mut dyn NoiseModel, shape: RowShape, plan: &StepPla
             rows.clear();
             for (f, face) in faces.iter().enumerate() {
                 let at = if iteration == 0 { i + 1 } else { i };
-                let x = if at == steps { face.x0 } else { &trajectory[(f * steps + at) * n..][..n] };
+                let x = if at == steps {
+                    face.x0
+                } else {
+                    &trajectory[(f * steps + at) * n..][..n]
+                };
                 rows.push(&shape, x, plan.told()[i], face.reference, face.prior);
             }
             calls += rows.predict(model, shape, outputs)?;
@@ -84,7 +95,13 @@ pub(super) fn invert(model: &mut dyn NoiseModel, shape: RowShape, plan: &StepPla
         rows.clear();
         for (f, face) in faces.iter().enumerate() {
             for i in 0..steps {
-                rows.push(&shape, &trajectory[(f * steps + i) * n..][..n], plan.told()[i], face.reference, face.prior);
+                rows.push(
+                    &shape,
+                    &trajectory[(f * steps + i) * n..][..n],
+                    plan.told()[i],
+                    face.reference,
+                    face.prior,
+                );
             }
         }
         calls += rows.predict(model, shape, outputs)?;
@@ -106,7 +123,8 @@ pub(super) fn invert(model: &mut dyn NoiseModel, shape: RowShape, plan: &StepPla
                         let (p, q) = prediction.to_data(noisier.alpha, noisier.sigma);
                         p * f64::from(trajectory[base - n + j]) + q * f64::from(outputs[base - n + j])
                     };
-                    trajectory[base + j] = ((f64::from(next) + whole * from.sigma / from.alpha * noise + c.data * c.history * before) / divisor) as f32;
+                    trajectory[base + j] =
+                        ((f64::from(next) + whole * from.sigma / from.alpha * noise + c.data * c.history * before) / divisor) as f32;
                 }
             }
         }

@@ -109,7 +109,14 @@ impl StepPlan {
     ///
     /// # Errors
     /// The setting that is out of range, or times that do not fall.
-    pub fn new(schedule: &Schedule, solver: Solver, spacing: Spacing, steps: usize, eta: f64, shift: TimestepShift) -> Result<Self, PlanError> {
+    pub fn new(
+        schedule: &Schedule,
+        solver: Solver,
+        spacing: Spacing,
+        steps: usize,
+        eta: f64,
+        shift: TimestepShift,
+    ) -> Result<Self, PlanError> {
         check("steps", (1..=MAX_STEPS).contains(&steps), format!("1 to {MAX_STEPS}"), steps)?;
         check("eta", (0.0..=1.0).contains(&eta), "0 to 1", eta)?;
         let mut told = match shift {
@@ -125,7 +132,12 @@ impl StepPlan {
             }
         };
         for pair in levels.windows(2) {
-            check("levels", pair[1].lambda > pair[0].lambda, format!("λ above {} (fewer steps or less skip)", pair[0].lambda), pair[1].lambda)?;
+            check(
+                "levels",
+                pair[1].lambda > pair[0].lambda,
+                format!("λ above {} (fewer steps or less skip)", pair[0].lambda),
+                pair[1].lambda,
+            )?;
         }
         let constants = (0..levels.len())
             .map(|i| {
@@ -133,7 +145,12 @@ impl StepPlan {
                 constants(solver, eta, before, levels[i], levels.get(i + 1).copied().unwrap_or(Level::CLEAN))
             })
             .collect();
-        Ok(Self { solver, levels, told, constants })
+        Ok(Self {
+            solver,
+            levels,
+            told,
+            constants,
+        })
     }
 
     /// Solver.
@@ -180,7 +197,15 @@ impl StepPlan {
 }
 
 fn check(field: &'static str, ok: bool, expected: impl Into<String>, got: impl std::fmt::Display) -> Result<(), PlanError> {
-    if ok { Ok(()) } else { Err(PlanError { field, expected: expected.into(), got: got.to_string() }) }
+    if ok {
+        Ok(())
+    } else {
+        Err(PlanError {
+            field,
+            expected: expected.into(),
+            got: got.to_string(),
+        })
+    }
 }
 
 fn spaced(schedule: &Schedule, spacing: Spacing, steps: usize) -> Result<Vec<Level>, PlanError> {
@@ -214,7 +239,12 @@ fn spaced(schedule: &Schedule, spacing: Spacing, steps: usize) -> Result<Vec<Lev
         }
         Spacing::Lambda { start, end } => {
             check("lambda start", start.is_finite(), "finite", start)?;
-            check("lambda end", end.is_finite() && (steps == 1 || end > start), format!("above the start {start}"), end)?;
+            check(
+                "lambda end",
+                end.is_finite() && (steps == 1 || end > start),
+                format!("above the start {start}"),
+                end,
+            )?;
             let step = (end - start) / (n - 1.0).max(1.0);
             Ok((0..steps).map(|i| schedule.level_at_lambda(start + step * i as f64)).collect())
         }
@@ -223,7 +253,12 @@ fn spaced(schedule: &Schedule, spacing: Spacing, steps: usize) -> Result<Vec<Lev
 
 fn constants(solver: Solver, eta: f64, before: Option<Level>, from: Level, to: Level) -> StepConstants {
     if to.is_clean() {
-        return StepConstants { carry: 0.0, data: 1.0, history: 0.0, std: 0.0 };
+        return StepConstants {
+            carry: 0.0,
+            data: 1.0,
+            history: 0.0,
+            std: 0.0,
+        };
     }
     let h = to.lambda - from.lambda;
     let history = before.map_or(0.0, |b| h / (2.0 * (from.lambda - b.lambda)));
@@ -232,7 +267,12 @@ fn constants(solver: Solver, eta: f64, before: Option<Level>, from: Level, to: L
             let ratio = from.alpha / to.alpha;
             let variance = (to.sigma / from.sigma).powi(2) * (1.0 - ratio * ratio);
             let direction = (to.sigma * to.sigma - eta * variance).max(0.0).sqrt();
-            StepConstants { carry: direction / from.sigma, data: to.alpha - direction * from.alpha / from.sigma, history: 0.0, std: eta * variance.sqrt() }
+            StepConstants {
+                carry: direction / from.sigma,
+                data: to.alpha - direction * from.alpha / from.sigma,
+                history: 0.0,
+                std: eta * variance.sqrt(),
+            }
         }
         Solver::SdeDpmpp2m => StepConstants {
             carry: to.sigma / from.sigma * (-h).exp(),
@@ -240,7 +280,12 @@ fn constants(solver: Solver, eta: f64, before: Option<Level>, from: Level, to: L
             history,
             std: to.sigma * (-(-2.0 * h).exp_m1()).sqrt(),
         },
-        Solver::Dpmpp2m => StepConstants { carry: to.sigma / from.sigma, data: to.alpha * -(-h).exp_m1(), history, std: 0.0 },
+        Solver::Dpmpp2m => StepConstants {
+            carry: to.sigma / from.sigma,
+            data: to.alpha * -(-h).exp_m1(),
+            history,
+            std: 0.0,
+        },
     }
 }
 
@@ -250,13 +295,24 @@ mod tests {
     use crate::stages::denoise::{Schedule, ScheduleSpec};
 
     fn plan(solver: Solver, spacing: Spacing, steps: usize, shift: TimestepShift) -> StepPlan {
-        StepPlan::new(&Schedule::new(ScheduleSpec::STABLE_DIFFUSION).expect("valid"), solver, spacing, steps, 1.0, shift).expect("valid")
+        StepPlan::new(
+            &Schedule::new(ScheduleSpec::STABLE_DIFFUSION).expect("valid"),
+            solver,
+            spacing,
+            steps,
+            1.0,
+            shift,
+        )
+        .expect("valid")
     }
 
     #[test]
     fn published_times_are_met() {
         let nullface = plan(Solver::Ddpm, Spacing::Ddim { skip: 0.7 }, 100, TimestepShift::None);
-        assert_eq!((nullface.steps(), nullface.levels()[0].time, nullface.levels()[29].time), (30, 291.0, 1.0));
+        assert_eq!(
+            (nullface.steps(), nullface.levels()[0].time, nullface.levels()[29].time),
+            (30, 291.0, 1.0)
+        );
         let reverse = plan(Solver::SdeDpmpp2m, Spacing::Linspace { skip: 0.7 }, 100, TimestepShift::None);
         let times: Vec<f64> = reverse.levels().iter().map(|l| l.time).collect();
         assert_eq!((times.len(), times[0], times[1], times[99]), (100, 299.0, 295.0, 1.0));
@@ -270,7 +326,10 @@ mod tests {
             let plan = plan(solver, Spacing::Linspace { skip: 0.2 }, 20, TimestepShift::None);
             for (i, c) in plan.constants().iter().enumerate().take(19) {
                 let (from, to) = (plan.levels()[i], plan.levels()[i + 1]);
-                assert!(((c.carry * from.sigma).hypot(c.std) - to.sigma).abs() < 1e-12, "{solver:?} step {i}");
+                assert!(
+                    ((c.carry * from.sigma).hypot(c.std) - to.sigma).abs() < 1e-12,
+                    "{solver:?} step {i}"
+                );
                 assert!((c.carry * from.alpha + c.data - to.alpha).abs() < 1e-12, "{solver:?} step {i}");
             }
         }
@@ -287,7 +346,11 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_named() {
         let schedule = Schedule::new(ScheduleSpec::STABLE_DIFFUSION).expect("valid");
-        let field = |spacing, steps, eta| StepPlan::new(&schedule, Solver::Ddpm, spacing, steps, eta, TimestepShift::None).expect_err("out of range").field;
+        let field = |spacing, steps, eta| {
+            StepPlan::new(&schedule, Solver::Ddpm, spacing, steps, eta, TimestepShift::None)
+                .expect_err("out of range")
+                .field
+        };
         assert_eq!(field(Spacing::Ddim { skip: 0.7 }, 0, 1.0), "steps");
         assert_eq!(field(Spacing::Ddim { skip: 0.7 }, 101, 1.0), "steps");
         assert_eq!(field(Spacing::Ddim { skip: 1.0 }, 10, 1.0), "skip");

@@ -18,14 +18,35 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn clear(&mut self) {
-        for v in [&mut self.x, &mut self.time, &mut self.lambda, &mut self.identity, &mut self.identity_mask, &mut self.attributes, &mut self.text, &mut self.prior] {
+        for v in [
+            &mut self.x,
+            &mut self.time,
+            &mut self.lambda,
+            &mut self.identity,
+            &mut self.identity_mask,
+            &mut self.attributes,
+            &mut self.text,
+            &mut self.prior,
+        ] {
             v.clear();
         }
     }
 
     /// Bytes held.
     pub(super) fn capacity_bytes(&self) -> usize {
-        [&self.x, &self.time, &self.lambda, &self.identity, &self.identity_mask, &self.attributes, &self.text, &self.prior].iter().map(|v| v.capacity() * size_of::<f32>()).sum()
+        [
+            &self.x,
+            &self.time,
+            &self.lambda,
+            &self.identity,
+            &self.identity_mask,
+            &self.attributes,
+            &self.text,
+            &self.prior,
+        ]
+        .iter()
+        .map(|v| v.capacity() * size_of::<f32>())
+        .sum()
     }
 
     /// Adds a row. A missing composite is zeros: what training shows where it drops the prior.

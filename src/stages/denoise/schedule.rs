@@ -62,7 +62,11 @@ pub enum ScheduleSpec {
 
 impl ScheduleSpec {
     /// SD 1.5 and SDXL.
-    pub const STABLE_DIFFUSION: Self = Self::ScaledLinear { beta_start: 0.00085, beta_end: 0.012, steps: 1000 };
+    pub const STABLE_DIFFUSION: Self = Self::ScaledLinear {
+        beta_start: 0.00085,
+        beta_end: 0.012,
+        steps: 1000,
+    };
 }
 
 /// A constant out of range.
@@ -92,14 +96,24 @@ pub struct Level {
 
 impl Level {
     /// No noise.
-    pub const CLEAN: Self = Self { time: 0.0, lambda: f64::INFINITY, alpha: 1.0, sigma: 0.0 };
+    pub const CLEAN: Self = Self {
+        time: 0.0,
+        lambda: f64::INFINITY,
+        alpha: 1.0,
+        sigma: 0.0,
+    };
 
     /// α and σ of a λ, told as `time`.
     #[must_use]
     pub fn of_lambda(time: f64, lambda: f64) -> Self {
         let alpha = (1.0 / (1.0 + (-2.0 * lambda).exp())).sqrt();
         let sigma = (1.0 / (1.0 + (2.0 * lambda).exp())).sqrt();
-        Self { time, lambda, alpha, sigma }
+        Self {
+            time,
+            lambda,
+            alpha,
+            sigma,
+        }
     }
 
     /// Whether there is no noise left.
@@ -124,7 +138,11 @@ impl Schedule {
     /// The constant that is out of range.
     pub fn new(spec: ScheduleSpec) -> Result<Self, ScheduleError> {
         let lambdas = match spec {
-            ScheduleSpec::Cosine { shift, lambda_min, lambda_max } => {
+            ScheduleSpec::Cosine {
+                shift,
+                lambda_min,
+                lambda_max,
+            } => {
                 within("shift", shift, 1e-3, 1e3)?;
                 range(lambda_min, lambda_max)?;
                 Vec::new()
@@ -133,11 +151,19 @@ impl Schedule {
                 range(lambda_min, lambda_max)?;
                 Vec::new()
             }
-            ScheduleSpec::ScaledLinear { beta_start, beta_end, steps } => {
+            ScheduleSpec::ScaledLinear {
+                beta_start,
+                beta_end,
+                steps,
+            } => {
                 let (a, b) = (beta_start.sqrt(), beta_end.sqrt());
                 table(beta_start, beta_end, steps, |u| (a + (b - a) * u).powi(2))?
             }
-            ScheduleSpec::Linear { beta_start, beta_end, steps } => table(beta_start, beta_end, steps, |u| beta_start + (beta_end - beta_start) * u)?,
+            ScheduleSpec::Linear {
+                beta_start,
+                beta_end,
+                steps,
+            } => table(beta_start, beta_end, steps, |u| beta_start + (beta_end - beta_start) * u)?,
         };
         Ok(Self { spec, lambdas })
     }
@@ -158,7 +184,11 @@ impl Schedule {
     #[must_use]
     pub fn level(&self, time: f64) -> Level {
         match self.spec {
-            ScheduleSpec::Cosine { shift, lambda_min, lambda_max } => {
+            ScheduleSpec::Cosine {
+                shift,
+                lambda_min,
+                lambda_max,
+            } => {
                 let u = time.clamp(1e-9, 1.0 - 1e-9);
                 let lambda = shift.ln() - (FRAC_PI_2 * u).tan().ln();
                 Level::of_lambda(time.clamp(0.0, 1.0), lambda.clamp(lambda_min, lambda_max))
@@ -182,7 +212,11 @@ impl Schedule {
     #[must_use]
     pub fn level_at_lambda(&self, lambda: f64) -> Level {
         match self.spec {
-            ScheduleSpec::Cosine { shift, lambda_min, lambda_max } => {
+            ScheduleSpec::Cosine {
+                shift,
+                lambda_min,
+                lambda_max,
+            } => {
                 let lambda = lambda.clamp(lambda_min, lambda_max);
                 Level::of_lambda((shift.ln() - lambda).exp().atan() / FRAC_PI_2, lambda)
             }
@@ -202,7 +236,15 @@ impl Schedule {
 }
 
 fn within(field: &'static str, got: f64, low: f64, high: f64) -> Result<(), ScheduleError> {
-    if got >= low && got <= high { Ok(()) } else { Err(ScheduleError { field, expected: format!("{low} to {high}"), got }) }
+    if got >= low && got <= high {
+        Ok(())
+    } else {
+        Err(ScheduleError {
+            field,
+            expected: format!("{low} to {high}"),
+            got,
+        })
+    }
 }
 
 fn range(lambda_min: f64, lambda_max: f64) -> Result<(), ScheduleError> {
@@ -211,7 +253,11 @@ fn range(lambda_min: f64, lambda_max: f64) -> Result<(), ScheduleError> {
     if lambda_max > lambda_min {
         Ok(())
     } else {
-        Err(ScheduleError { field: "lambda_max", expected: format!("above lambda_min {lambda_min}"), got: lambda_max })
+        Err(ScheduleError {
+            field: "lambda_max",
+            expected: format!("above lambda_min {lambda_min}"),
+            got: lambda_max,
+        })
     }
 }
 
@@ -229,7 +275,11 @@ fn table(beta_start: f64, beta_end: f64, steps: u32, beta: impl Fn(f64) -> f64) 
     if last.is_finite() && last >= -MAX_ABS_LAMBDA && lambdas.windows(2).all(|w| w[1] < w[0]) {
         Ok(lambdas)
     } else {
-        Err(ScheduleError { field: "beta_end", expected: format!("λ falling and not below {}", -MAX_ABS_LAMBDA), got: beta_end })
+        Err(ScheduleError {
+            field: "beta_end",
+            expected: format!("λ falling and not below {}", -MAX_ABS_LAMBDA),
+            got: beta_end,
+        })
     }
 }
 
@@ -243,7 +293,11 @@ mod tests {
         for (t, alpha_bar) in [(199.0, 0.755), (299.0, 0.592), (499.0, 0.278), (799.0, 0.037)] {
             let level = schedule.level(t);
             // Three published digits.
-            assert!((level.alpha * level.alpha - alpha_bar).abs() < 5e-4, "t {t}: {}", level.alpha * level.alpha);
+            assert!(
+                (level.alpha * level.alpha - alpha_bar).abs() < 5e-4,
+                "t {t}: {}",
+                level.alpha * level.alpha
+            );
             assert!((level.alpha.hypot(level.sigma) - 1.0).abs() < 1e-12);
         }
     }
@@ -252,9 +306,20 @@ mod tests {
     fn time_and_lambda_are_inverse_in_every_kind() {
         for spec in [
             ScheduleSpec::STABLE_DIFFUSION,
-            ScheduleSpec::Linear { beta_start: 1e-4, beta_end: 0.02, steps: 1000 },
-            ScheduleSpec::Cosine { shift: 0.5, lambda_min: -5.0, lambda_max: 5.0 },
-            ScheduleSpec::LinearLambda { lambda_min: -4.0, lambda_max: 6.0 },
+            ScheduleSpec::Linear {
+                beta_start: 1e-4,
+                beta_end: 0.02,
+                steps: 1000,
+            },
+            ScheduleSpec::Cosine {
+                shift: 0.5,
+                lambda_min: -5.0,
+                lambda_max: 5.0,
+            },
+            ScheduleSpec::LinearLambda {
+                lambda_min: -4.0,
+                lambda_max: 6.0,
+            },
         ] {
             let schedule = Schedule::new(spec).expect("valid");
             for i in -26..30 {
@@ -269,11 +334,45 @@ mod tests {
     #[test]
     fn constants_out_of_range_are_named() {
         for (spec, field) in [
-            (ScheduleSpec::Cosine { shift: 0.0, lambda_min: -5.0, lambda_max: 5.0 }, "shift"),
-            (ScheduleSpec::Cosine { shift: f64::NAN, lambda_min: -5.0, lambda_max: 5.0 }, "shift"),
-            (ScheduleSpec::LinearLambda { lambda_min: 2.0, lambda_max: 1.0 }, "lambda_max"),
-            (ScheduleSpec::Linear { beta_start: 1e-4, beta_end: 0.02, steps: 1 }, "steps"),
-            (ScheduleSpec::ScaledLinear { beta_start: -1.0, beta_end: 0.02, steps: 1000 }, "beta_start"),
+            (
+                ScheduleSpec::Cosine {
+                    shift: 0.0,
+                    lambda_min: -5.0,
+                    lambda_max: 5.0,
+                },
+                "shift",
+            ),
+            (
+                ScheduleSpec::Cosine {
+                    shift: f64::NAN,
+                    lambda_min: -5.0,
+                    lambda_max: 5.0,
+                },
+                "shift",
+            ),
+            (
+                ScheduleSpec::LinearLambda {
+                    lambda_min: 2.0,
+                    lambda_max: 1.0,
+                },
+                "lambda_max",
+            ),
+            (
+                ScheduleSpec::Linear {
+                    beta_start: 1e-4,
+                    beta_end: 0.02,
+                    steps: 1,
+                },
+                "steps",
+            ),
+            (
+                ScheduleSpec::ScaledLinear {
+                    beta_start: -1.0,
+                    beta_end: 0.02,
+                    steps: 1000,
+                },
+                "beta_start",
+            ),
         ] {
             assert_eq!(Schedule::new(spec).expect_err("out of range").field, field);
         }

@@ -14,8 +14,7 @@ impl Embedding {
     /// Cosine with another embedding of the same recogniser, −1 to 1; `None` where lengths differ.
     #[must_use]
     pub fn cos(&self, other: &Self) -> Option<f32> {
-        (self.0.len() == other.0.len())
-            .then(|| self.0.iter().zip(&other.0).map(|(a, b)| a * b).sum())
+        (self.0.len() == other.0.len()).then(|| self.0.iter().zip(&other.0).map(|(a, b)| a * b).sum())
     }
 }
 
@@ -45,9 +44,5 @@ pub trait Recogniser: Send {
     ///
     /// # Errors
     /// [`IdentifyError`]; the caller covers.
-    fn embed(
-        &mut self,
-        frame: &FrameView<'_>,
-        faces: &[Landmarks5],
-    ) -> Result<Vec<Embedding>, IdentifyError>;
+    fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError>;
 }

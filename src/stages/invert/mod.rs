@@ -43,7 +43,11 @@ impl FrozenNoise {
     /// who returns under the same number gets the same noise.
     #[must_use]
     pub fn draw(secret: &SessionSecret, track: u64, steps: usize, len: usize) -> Self {
-        let mut noise = Self { track, len, values: Vec::new() };
+        let mut noise = Self {
+            track,
+            len,
+            values: Vec::new(),
+        };
         noise.grow(secret, steps);
         noise
     }
@@ -79,12 +83,22 @@ impl FrozenNoise {
     /// # Errors
     /// A length that does not fit; `out` is then untouched.
     pub fn noise_latents(&self, x0: &[f32], alphas: &[f32], sigmas: &[f32], out: &mut [f32]) -> Result<(), InvertError> {
-        let fit = |what, expected, got| if expected == got { Ok(()) } else { Err(InvertError { what, expected, got }) };
+        let fit = |what, expected, got| {
+            if expected == got {
+                Ok(())
+            } else {
+                Err(InvertError { what, expected, got })
+            }
+        };
         fit("x0", self.len, x0.len())?;
         fit("sigmas", alphas.len(), sigmas.len())?;
         fit("out", alphas.len() * self.len, out.len())?;
         if self.steps() < alphas.len() {
-            return Err(InvertError { what: "noise steps", expected: alphas.len(), got: self.steps() });
+            return Err(InvertError {
+                what: "noise steps",
+                expected: alphas.len(),
+                got: self.steps(),
+            });
         }
         if self.len == 0 {
             return Ok(());
@@ -140,7 +154,9 @@ mod tests {
     fn lengths_that_do_not_fit_are_named() {
         let noise = FrozenNoise::draw(&SessionSecret::from_seed(1), 0, 1, 4);
         let mut out = [0.0; 8];
-        let error = noise.noise_latents(&[0.0; 4], &[1.0, 1.0], &[0.0, 0.0], &mut out).expect_err("two levels, one step of noise");
+        let error = noise
+            .noise_latents(&[0.0; 4], &[1.0, 1.0], &[0.0, 0.0], &mut out)
+            .expect_err("two levels, one step of noise");
         assert_eq!(error.to_string(), "invert: noise steps: expected length 2, got 1");
         let error = noise.noise_latents(&[0.0; 3], &[1.0], &[0.0], &mut out[..4]).expect_err("short x0");
         assert_eq!(error.what, "x0");

@@ -144,12 +144,7 @@ pub struct Basis {
     pub detail_gain_max: f32,
 }
 
-fn field(
-    path: &Path,
-    field: &str,
-    expected: impl std::fmt::Display,
-    got: impl std::fmt::Display,
-) -> BasisError {
+fn field(path: &Path, field: &str, expected: impl std::fmt::Display, got: impl std::fmt::Display) -> BasisError {
     BasisError::Field {
         path: path.to_owned(),
         field: field.to_owned(),
@@ -165,12 +160,7 @@ fn read(path: &Path) -> Result<Vec<u8>, BasisError> {
     };
     let size = fs::metadata(path).map_err(file)?.len();
     if size > MAX_FILE {
-        return Err(field(
-            path,
-            "size",
-            format!("at most {MAX_FILE} bytes"),
-            size,
-        ));
+        return Err(field(path, "size", format!("at most {MAX_FILE} bytes"), size));
     }
     fs::read(path).map_err(file)
 }
@@ -178,29 +168,16 @@ fn read(path: &Path) -> Result<Vec<u8>, BasisError> {
 /// An 8-bit RGB picture of exactly the size expected.
 fn picture(path: &Path, width: usize, height: usize) -> Result<Vec<u8>, BasisError> {
     let bytes = read(path)?;
-    let decoder = png::Decoder::new_with_limits(
-        std::io::Cursor::new(bytes),
-        png::Limits {
-            bytes: MAX_FILE as usize,
-        },
-    );
+    let decoder = png::Decoder::new_with_limits(std::io::Cursor::new(bytes), png::Limits { bytes: MAX_FILE as usize });
     let wrong = |e: png::DecodingError| field(path, "picture", "an 8-bit RGB PNG", e);
     let mut reader = decoder.read_info().map_err(wrong)?;
     let info = reader.info();
-    let got = format!(
-        "{}x{} {:?} {:?}",
-        info.width, info.height, info.color_type, info.bit_depth
-    );
+    let got = format!("{}x{} {:?} {:?}", info.width, info.height, info.color_type, info.bit_depth);
     if (info.width as usize, info.height as usize) != (width, height)
         || info.color_type != png::ColorType::Rgb
         || info.bit_depth != png::BitDepth::Eight
     {
-        return Err(field(
-            path,
-            "picture",
-            format!("{width}x{height} Rgb Eight"),
-            got,
-        ));
+        return Err(field(path, "picture", format!("{width}x{height} Rgb Eight"), got));
     }
     let mut pixels = vec![0; width * height * 3];
     reader.next_frame(&mut pixels).map_err(wrong)?;
@@ -215,8 +192,7 @@ impl Basis {
     pub fn load(folder: &Path) -> Result<Self, BasisError> {
         let path = folder.join("basis.toml");
         let text = String::from_utf8(read(&path)?).map_err(|e| field(&path, "text", "UTF-8", e))?;
-        let h: Header = toml::from_str(&text)
-            .map_err(|e| field(&path, "toml", "the documented keys", e.message()))?;
+        let h: Header = toml::from_str(&text).map_err(|e| field(&path, "toml", "the documented keys", e.message()))?;
         for (name, value, low, high) in [
             ("version", h.version as usize, 1, 1),
             ("textures", h.textures, 1, MAX_TEXTURES),
@@ -228,12 +204,7 @@ impl Basis {
             ("identity_dim", h.identity_dim, 1, 4096),
             ("triangles", h.triangles, 1, MAX_TRIANGLES),
             ("triangles_openings", h.triangles_openings, 0, h.triangles),
-            (
-                "columns × rows",
-                h.columns * h.rows,
-                h.textures,
-                MAX_TEXTURES,
-            ),
+            ("columns × rows", h.columns * h.rows, h.textures, MAX_TEXTURES),
             ("[[texture]]", h.texture.len(), h.textures, h.textures),
         ] {
             if value < low || value > high {
@@ -241,12 +212,7 @@ impl Basis {
             }
         }
         if let Some(thin) = h.texture.iter().find(|t| t.contributors < 8) {
-            return Err(field(
-                &path,
-                "contributors",
-                "at least 8 people a texture",
-                thin.contributors,
-            ));
+            return Err(field(&path, "contributors", "at least 8 people a texture", thin.contributors));
         }
         let arrays = Arrays {
             path: folder.join("basis.f32le"),
@@ -257,17 +223,11 @@ impl Basis {
         let canonical = arrays.get("canonical_px", &[p, 2])?;
         let basis = Self {
             size_px: h.size_px,
-            canonical_px: canonical
-                .chunks_exact(2)
-                .map(|c| [c[0] + 0.5, c[1] + 0.5])
-                .collect(),
+            canonical_px: canonical.chunks_exact(2).map(|c| [c[0] + 0.5, c[1] + 0.5]).collect(),
             triangles: triangles(&folder.join("triangles.u16le"), h.triangles)?,
             openings: h.triangles_openings,
             mask: mask(&folder.join("mask.png"), h.size_px)?,
-            textures: textures(
-                &folder.join("textures.png"),
-                &(h.size_px, h.columns, h.rows, b),
-            )?,
+            textures: textures(&folder.join("textures.png"), &(h.size_px, h.columns, h.rows, b))?,
             labels: h.texture,
             mean_shape: arrays.get("mean_shape_iod", &[p, 3])?,
             modes: arrays.get("shape_modes_iod", &[k, p, 3])?,
@@ -303,23 +263,14 @@ impl Arrays {
             .find(|e| e.name == name)
             .ok_or_else(|| field(&self.path, name, "an [[array]] entry", "none"))?;
         if entry.shape != shape {
-            return Err(field(
-                &self.path,
-                name,
-                format!("{shape:?}"),
-                format!("{:?}", entry.shape),
-            ));
+            return Err(field(&self.path, name, format!("{shape:?}"), format!("{:?}", entry.shape)));
         }
         let count: usize = shape.iter().product();
         let end = entry.offset.saturating_add(count.saturating_mul(4));
-        let raw = self.bytes.get(entry.offset..end).ok_or_else(|| {
-            field(
-                &self.path,
-                name,
-                format!("bytes {}..{end}", entry.offset),
-                self.bytes.len(),
-            )
-        })?;
+        let raw = self
+            .bytes
+            .get(entry.offset..end)
+            .ok_or_else(|| field(&self.path, name, format!("bytes {}..{end}", entry.offset), self.bytes.len()))?;
         let values: Vec<f32> = raw
             .chunks_exact(4)
             .filter_map(|c| c.first_chunk::<4>())
@@ -345,11 +296,7 @@ fn triangles(path: &Path, count: usize) -> Result<Vec<[u16; 3]>, BasisError> {
     if let Some(&bad) = corners.iter().find(|&&c| usize::from(c) >= MESH_POINTS) {
         return Err(field(path, "corner", format!("below {MESH_POINTS}"), bad));
     }
-    Ok(corners
-        .chunks_exact(3)
-        .filter_map(|c| c.first_chunk::<3>())
-        .copied()
-        .collect())
+    Ok(corners.chunks_exact(3).filter_map(|c| c.first_chunk::<3>()).copied().collect())
 }
 
 fn mask(path: &Path, size: usize) -> Result<Vec<f32>, BasisError> {
@@ -360,21 +307,14 @@ fn mask(path: &Path, size: usize) -> Result<Vec<f32>, BasisError> {
         .collect())
 }
 
-fn textures(
-    path: &Path,
-    &(size, columns, rows, count): &(usize, usize, usize, usize),
-) -> Result<Vec<Texture>, BasisError> {
+fn textures(path: &Path, &(size, columns, rows, count): &(usize, usize, usize, usize)) -> Result<Vec<Texture>, BasisError> {
     let width = columns * size;
     let atlas = &picture(path, width, rows * size)?;
     let tile = |i: usize| {
         let (row, column) = (i / columns, i % columns);
         (0..size).flat_map(move |y| {
             let start = ((row * size + y) * width + column * size) * 3;
-            atlas
-                .get(start..start + size * 3)
-                .unwrap_or(&[])
-                .iter()
-                .map(|&v| f32::from(v))
+            atlas.get(start..start + size * 3).unwrap_or(&[]).iter().map(|&v| f32::from(v))
         })
     };
     Ok((0..count).map(|i| Texture(tile(i).collect())).collect())

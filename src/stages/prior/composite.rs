@@ -106,14 +106,7 @@ pub struct Face<'a> {
 
 impl Compositor {
     /// One composite into `out`; `false` where the mesh is degenerate, `out` is then not to be used.
-    pub fn composite(
-        &mut self,
-        face: &Face<'_>,
-        basis: &Basis,
-        target: &Target,
-        config: &CompositeConfig,
-        out: &mut Composite,
-    ) -> bool {
+    pub fn composite(&mut self, face: &Face<'_>, basis: &Basis, target: &Target, config: &CompositeConfig, out: &mut Composite) -> bool {
         let (w, h) = (face.width, face.height);
         let n = w * h;
         let (Some(a), Some(b)) = (face.points.get(EYES.0), face.points.get(EYES.1)) else {
@@ -121,11 +114,7 @@ impl Compositor {
         };
         let iod = (a[0] - b[0]).hypot(a[1] - b[1]);
         let finite = |p: &[Point]| p.iter().flatten().all(|v| v.is_finite());
-        if !(iod >= 8.0)
-            || face.crop.len() != n * 3
-            || !finite(face.points)
-            || !finite(face.moved)
-            || face.moved.len() != face.points.len()
+        if !(iod >= 8.0) || face.crop.len() != n * 3 || !finite(face.points) || !finite(face.moved) || face.moved.len() != face.points.len()
         {
             return false;
         }
@@ -145,16 +134,9 @@ impl Compositor {
             return;
         }
         let (w, h) = (face.width, face.height);
-        self.raster
-            .draw(face.moved, face.depth, &basis.triangles, w, h);
+        self.raster.draw(face.moved, face.depth, &basis.triangles, w, h);
         raster::maps(face.moved, face.points, &basis.triangles, &mut self.maps);
-        for (i, (&t, to)) in self
-            .raster
-            .index
-            .iter()
-            .zip(out.base.chunks_exact_mut(3))
-            .enumerate()
-        {
+        for (i, (&t, to)) in self.raster.index.iter().zip(out.base.chunks_exact_mut(3)).enumerate() {
             if let Some(map) = self.maps.get(usize::from(t)).filter(|_| t != NONE) {
                 let from = map.apply((i % w) as f32 + 0.5, (i / w) as f32 + 0.5);
                 to.copy_from_slice(&raster::sample::<3>(face.crop, w, h, from));
@@ -163,14 +145,7 @@ impl Compositor {
     }
 
     /// Texture, mask and facing of every pixel.
-    fn paint(
-        &mut self,
-        face: &Face<'_>,
-        basis: &Basis,
-        target: &Target,
-        config: &CompositeConfig,
-        iod: f32,
-    ) -> bool {
+    fn paint(&mut self, face: &Face<'_>, basis: &Basis, target: &Target, config: &CompositeConfig, iod: f32) -> bool {
         let (w, h) = (face.width, face.height);
         let n = w * h;
         let triangles = basis.painted();
@@ -178,13 +153,7 @@ impl Compositor {
         raster::maps(face.moved, &basis.canonical_px, triangles, &mut self.maps);
         let facing: Vec<f32> = triangles
             .iter()
-            .map(|&t| {
-                smoothstep(
-                    cos_to_viewer(face.moved, face.depth, t),
-                    config.facing_lo,
-                    config.facing_hi,
-                )
-            })
+            .map(|&t| smoothstep(cos_to_viewer(face.moved, face.depth, t), config.facing_lo, config.facing_hi))
             .collect();
         self.texture.clear();
         self.texture.resize(n * 3, 0.0);
@@ -219,22 +188,10 @@ impl Compositor {
     }
 
     /// Light, occluders, and the picture.
-    fn light(
-        &mut self,
-        w: usize,
-        h: usize,
-        config: &CompositeConfig,
-        iod: f32,
-        out: &mut Composite,
-    ) {
+    fn light(&mut self, w: usize, h: usize, config: &CompositeConfig, iod: f32, out: &mut Composite) {
         let n = w * h;
         out.alpha.clear();
-        out.alpha.extend(
-            self.mask
-                .chunks_exact(2)
-                .zip(&self.facing)
-                .map(|(m, f)| m[0] * f),
-        );
+        out.alpha.extend(self.mask.chunks_exact(2).zip(&self.facing).map(|(m, f)| m[0] * f));
         // One low-pass of seven channels under alpha: texture, base, weight.
         let mut stack = vec![0.0; n * 7];
         for (i, s) in stack.chunks_exact_mut(7).enumerate() {
@@ -259,11 +216,9 @@ impl Compositor {
                 [l[0] / weight, l[1] / weight, l[2] / weight],
                 [l[3] / weight, l[4] / weight, l[5] / weight],
             );
-            let gain = ((luma(&lb) + 4.0) / (luma(&la) + 4.0))
-                .clamp(config.contrast_min, config.contrast_max);
+            let gain = ((luma(&lb) + 4.0) / (luma(&la) + 4.0)).clamp(config.contrast_min, config.contrast_max);
             for c in 0..3 {
-                lit[i * 3 + c] =
-                    (lb[c] + (self.texture[i * 3 + c] - la[c]) * gain).clamp(0.0, 255.0);
+                lit[i * 3 + c] = (lb[c] + (self.texture[i * 3 + c] - la[c]) * gain).clamp(0.0, 255.0);
             }
             difference[i] = luma(&lit[i * 3..i * 3 + 3]) - luma(&out.base[i * 3..i * 3 + 3]);
         }
@@ -271,13 +226,7 @@ impl Compositor {
         out.picture.clear();
         out.picture.extend_from_slice(&out.base);
         for i in 0..n {
-            out.alpha[i] *= 1.0
-                - self.mask[i * 2 + 1]
-                    * smoothstep(
-                        difference[i].abs(),
-                        config.occlusion_lo,
-                        config.occlusion_hi,
-                    );
+            out.alpha[i] *= 1.0 - self.mask[i * 2 + 1] * smoothstep(difference[i].abs(), config.occlusion_lo, config.occlusion_hi);
             let a = out.alpha[i];
             for c in 0..3 {
                 let p = &mut out.picture[i * 3 + c];
@@ -299,51 +248,45 @@ fn cos_to_viewer(points: &[Point], depth: &[f32], t: [u16; 3]) -> f32 {
     let (Some(a), Some(b), Some(c)) = (corner(t[0]), corner(t[1]), corner(t[2])) else {
         return -1.0;
     };
-    let (u, v) = (
-        [b[0] - a[0], b[1] - a[1], b[2] - a[2]],
-        [c[0] - a[0], c[1] - a[1], c[2] - a[2]],
-    );
-    let n = [
-        u[1] * v[2] - u[2] * v[1],
-        u[2] * v[0] - u[0] * v[2],
-        u[0] * v[1] - u[1] * v[0],
-    ];
+    let (u, v) = ([b[0] - a[0], b[1] - a[1], b[2] - a[2]], [c[0] - a[0], c[1] - a[1], c[2] - a[2]]);
+    let n = [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]];
     n[2] / ((n[0] * n[0] + n[1] * n[1] + n[2] * n[2]).sqrt() + 1e-9)
 }
 
 /// Gaussian blur by three box passes (Wells 1986) of an interleaved picture; mirrored border.
 #[must_use]
-pub(super) fn blurred<const C: usize>(
-    picture: &[f32],
-    width: usize,
-    height: usize,
-    sigma: f32,
-) -> Vec<f32> {
+pub(super) fn blurred<const C: usize>(picture: &[f32], width: usize, height: usize, sigma: f32) -> Vec<f32> {
     let mut out = picture.to_vec();
-    // Three boxes of width 2r + 1 have variance r(r + 1); a fractional end weight gives any sigma.
-    let radius = ((sigma * sigma + 0.25).sqrt() - 0.5).max(0.0);
-    if radius < 1e-3 || width == 0 || height == 0 {
+    // Each of three boxes has a third of the variance; a box of 2n + 1 pixels with ends of weight f
+    // beyond them has (n(n + 1)(2n + 1)/3 + 2f(n + 1)²) / (2n + 1 + 2f).
+    let variance = sigma * sigma / 3.0;
+    let whole = ((3.0 * variance + 0.25).max(0.0).sqrt() - 0.5).max(0.0) as usize;
+    let n = whole as f32;
+    let ends =
+        ((variance * (2.0 * n + 1.0) - n * (n + 1.0) * (2.0 * n + 1.0) / 3.0) / (2.0 * ((n + 1.0) * (n + 1.0) - variance))).clamp(0.0, 1.0);
+    let reach = Reach { whole, ends };
+    if !(sigma > 1e-2) || width == 0 || height == 0 {
         return out;
     }
     let mut other = vec![0.0; out.len()];
     for _ in 0..3 {
-        boxed::<C>(&out, &mut other, (width, C), (height, width * C), radius);
-        boxed::<C>(&other, &mut out, (height, width * C), (width, C), radius);
+        boxed::<C>(&out, &mut other, (width, C), (height, width * C), reach);
+        boxed::<C>(&other, &mut out, (height, width * C), (width, C), reach);
     }
     out
 }
 
+/// Half width of a box: whole pixels, and the weight of the one beyond them.
+#[derive(Clone, Copy)]
+struct Reach {
+    whole: usize,
+    ends: f32,
+}
+
 /// One box pass along an axis given as (length, step); lines are the other axis.
-fn boxed<const C: usize>(
-    from: &[f32],
-    to: &mut [f32],
-    (len, step): (usize, usize),
-    (lines, line_step): (usize, usize),
-    radius: f32,
-) {
-    let whole = radius as usize;
-    let part = radius - whole as f32;
-    let norm = 1.0 / (2.0 * radius + 1.0);
+fn boxed<const C: usize>(from: &[f32], to: &mut [f32], (len, step): (usize, usize), (lines, line_step): (usize, usize), reach: Reach) {
+    let Reach { whole, ends: part } = reach;
+    let norm = 1.0 / (2.0 * whole as f32 + 1.0 + 2.0 * part);
     let mirror = |i: isize| -> usize {
         let last = len as isize - 1;
         let mut i = i;
@@ -357,11 +300,7 @@ fn boxed<const C: usize>(
     };
     for line in 0..lines {
         let base = line * line_step;
-        let at = |i: isize, c: usize| {
-            from.get(base + mirror(i) * step + c)
-                .copied()
-                .unwrap_or(0.0)
-        };
+        let at = |i: isize, c: usize| from.get(base + mirror(i) * step + c).copied().unwrap_or(0.0);
         let mut sum = [0.0; C];
         for i in -(whole as isize)..=whole as isize {
             for (c, s) in sum.iter_mut().enumerate() {
@@ -382,12 +321,7 @@ fn boxed<const C: usize>(
 }
 
 /// The same for wide kernels: on a grid of a quarter, brought back bilinearly.
-fn blurred_coarse<const C: usize>(
-    picture: &[f32],
-    width: usize,
-    height: usize,
-    sigma: f32,
-) -> Vec<f32> {
+fn blurred_coarse<const C: usize>(picture: &[f32], width: usize, height: usize, sigma: f32) -> Vec<f32> {
     const STEP: usize = 4;
     if sigma < 2.0 * STEP as f32 {
         return blurred::<C>(picture, width, height, sigma);
@@ -409,19 +343,11 @@ fn blurred_coarse<const C: usize>(
     }
     // The box of the reduction and the tent of the enlargement blur by themselves.
     let own = (1.0 / 12.0 + 1.0 / 6.0) * (STEP * STEP) as f32;
-    let coarse = blurred::<C>(
-        &coarse,
-        cw,
-        ch,
-        (sigma * sigma - own).max(0.0).sqrt() / STEP as f32,
-    );
+    let coarse = blurred::<C>(&coarse, cw, ch, (sigma * sigma - own).max(0.0).sqrt() / STEP as f32);
     let mut out = Vec::with_capacity(width * height * C);
     for y in 0..height {
         for x in 0..width {
-            let p = [
-                (x as f32 + 0.5) / STEP as f32,
-                (y as f32 + 0.5) / STEP as f32,
-            ];
+            let p = [(x as f32 + 0.5) / STEP as f32, (y as f32 + 0.5) / STEP as f32];
             out.extend_from_slice(&raster::sample::<C>(&coarse, cw, ch, p));
         }
     }
@@ -437,10 +363,7 @@ mod tests {
         let flat = blurred::<2>(&[3.0; 2 * 40 * 30], 40, 30, 3.0);
         assert!(flat.iter().all(|v| (v - 3.0).abs() < 1e-4));
         for (sigma, f) in [
-            (
-                1.7,
-                blurred::<1> as fn(&[f32], usize, usize, f32) -> Vec<f32>,
-            ),
+            (1.7, blurred::<1> as fn(&[f32], usize, usize, f32) -> Vec<f32>),
             (12.0, blurred_coarse::<1>),
             (9.0, blurred_coarse::<1>),
         ] {

@@ -35,26 +35,18 @@ fn point(points: &[Point], depth: &[f32], i: usize) -> Option<Vector3<f32>> {
 }
 
 fn mean(basis: &Basis, i: usize) -> Option<Vector3<f32>> {
-    basis
-        .mean_shape
-        .get(i * 3..i * 3 + 3)
-        .map(Vector3::from_column_slice)
+    basis.mean_shape.get(i * 3..i * 3 + 3).map(Vector3::from_column_slice)
 }
 
 /// The pose of a mesh; `None` where its points are degenerate or not finite.
 #[must_use]
 pub fn pose(basis: &Basis, points: &[Point], depth: &[f32]) -> Option<Pose> {
-    let pairs: Option<Vec<_>> = RIGID
-        .iter()
-        .map(|&i| Some((mean(basis, i)?, point(points, depth, i)?)))
-        .collect();
+    let pairs: Option<Vec<_>> = RIGID.iter().map(|&i| Some((mean(basis, i)?, point(points, depth, i)?))).collect();
     let pairs = pairs?;
     let n = pairs.len() as f32;
     let (ma, mb) = pairs
         .iter()
-        .fold((Vector3::zeros(), Vector3::zeros()), |(a, b), p| {
-            (a + p.0 / n, b + p.1 / n)
-        });
+        .fold((Vector3::zeros(), Vector3::zeros()), |(a, b), p| (a + p.0 / n, b + p.1 / n));
     let mut covariance = Matrix3::zeros();
     let mut spread = 0.0;
     for (a, b) in &pairs {
@@ -81,12 +73,7 @@ pub fn pose(basis: &Basis, points: &[Point], depth: &[f32]) -> Option<Pose> {
 
 /// Shape coefficients of a mesh.
 #[must_use]
-pub fn coefficients(
-    basis: &Basis,
-    points: &[Point],
-    depth: &[f32],
-    pose: &Pose,
-) -> Option<Vec<f32>> {
+pub fn coefficients(basis: &Basis, points: &[Point], depth: &[f32], pose: &Pose) -> Option<Vec<f32>> {
     let inverse = pose.rotation.transpose() / pose.scale;
     let count = basis.mean_shape.len() / 3;
     let mut local = Vec::with_capacity(count * 3);
@@ -105,14 +92,7 @@ pub fn coefficients(
 
 /// The mesh moved from the source's coefficients to the target's.
 #[must_use]
-pub fn moved(
-    basis: &Basis,
-    points: &[Point],
-    pose: &Pose,
-    source: &[f32],
-    target: &[f32],
-    strength: f32,
-) -> Vec<Point> {
+pub fn moved(basis: &Basis, points: &[Point], pose: &Pose, source: &[f32], target: &[f32], strength: f32) -> Vec<Point> {
     let width = basis.mean_shape.len();
     let steps: Vec<f32> = basis
         .mode_sd

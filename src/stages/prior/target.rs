@@ -39,16 +39,10 @@ pub struct Target {
 
 /// How far a texture is from what is wanted; smaller is nearer.
 fn distance(label: &Label, wanted: &Wanted) -> f32 {
-    let sex = wanted
-        .sex
-        .map_or(0.0, |s| if s == label.sex { 0.0 } else { 4.0 });
-    let group = wanted.group.map_or(0.0, |g| {
-        if g == label.group || label.group < 0 {
-            0.0
-        } else {
-            1.5
-        }
-    });
+    let sex = wanted.sex.map_or(0.0, |s| if s == label.sex { 0.0 } else { 4.0 });
+    let group = wanted
+        .group
+        .map_or(0.0, |g| if g == label.group || label.group < 0 { 0.0 } else { 1.5 });
     let age = wanted.age.map_or(0.0, |a| (a - label.age).abs() / 12.0);
     sex + group + age
 }
@@ -67,11 +61,7 @@ impl Target {
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
         // Dirichlet(2): normalised sums of two exponentials.
         let mut share = || -(1.0 - rng.random::<f32>()).ln() - (1.0 - rng.random::<f32>()).ln();
-        let mut weights: Vec<(usize, f32)> = ranked
-            .iter()
-            .take(MIX)
-            .map(|&(_, i)| (i, share()))
-            .collect();
+        let mut weights: Vec<(usize, f32)> = ranked.iter().take(MIX).map(|&(_, i)| (i, share())).collect();
         let sum: f32 = weights.iter().map(|w| w.1).sum();
         weights.iter_mut().for_each(|w| w.1 /= sum.max(1e-6));
         Self::mix(basis, weights)
@@ -86,14 +76,9 @@ impl Target {
         let mut shape = vec![0.0; modes];
         let mut embedding = vec![0.0; basis.identity_dim];
         for &(i, w) in &weights {
-            let add = |to: &mut [f32], from: &[f32]| {
-                to.iter_mut().zip(from).for_each(|(t, f)| *t += w * f)
-            };
+            let add = |to: &mut [f32], from: &[f32]| to.iter_mut().zip(from).for_each(|(t, f)| *t += w * f);
             add(&mut texture, basis.textures.get(i).map_or(&[], |t| &t.0));
-            add(
-                &mut shape,
-                basis.shapes.get(i * modes..(i + 1) * modes).unwrap_or(&[]),
-            );
+            add(&mut shape, basis.shapes.get(i * modes..(i + 1) * modes).unwrap_or(&[]));
             add(
                 &mut embedding,
                 basis
@@ -102,22 +87,12 @@ impl Target {
                     .unwrap_or(&[]),
             );
         }
-        let norm = embedding
-            .iter()
-            .map(|v| v * v)
-            .sum::<f32>()
-            .sqrt()
-            .max(1e-6);
+        let norm = embedding.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-6);
         embedding.iter_mut().for_each(|v| *v /= norm);
         // Averaging n faces divides the fine detail by the root of their number; the gain gives it back.
         let effective = 1.0 / weights.iter().map(|w| w.1 * w.1).sum::<f32>().max(1e-6);
         let gain = effective.sqrt().min(basis.detail_gain_max);
-        let low = super::composite::blurred::<3>(
-            &texture,
-            basis.size_px,
-            basis.size_px,
-            basis.detail_sigma_px,
-        );
+        let low = super::composite::blurred::<3>(&texture, basis.size_px, basis.size_px, basis.detail_sigma_px);
         for (t, l) in texture.iter_mut().zip(&low) {
             *t = (l + (*t - l) * gain).clamp(0.0, 255.0);
         }

@@ -85,17 +85,35 @@ impl LatentCodec {
     pub fn new(codec: Codec, size_px: usize, latent_len: usize, scale: f32, shift: f32) -> Result<Self, ReconstructError> {
         if let Codec::SpaceToDepth { factor } = codec {
             if factor == 0 || !size_px.is_multiple_of(factor) {
-                return Err(ReconstructError::Size { what: "crop size's remainder by the factor", expected: 0, got: size_px.checked_rem(factor).unwrap_or(size_px) });
+                return Err(ReconstructError::Size {
+                    what: "crop size's remainder by the factor",
+                    expected: 0,
+                    got: size_px.checked_rem(factor).unwrap_or(size_px),
+                });
             }
             check("latent length", 3 * size_px * size_px, latent_len)?;
         }
         if !(scale.is_finite() && scale != 0.0) {
-            return Err(ReconstructError::NotFinite { what: "scale (finite, not 0)", got: scale, index: 0 });
+            return Err(ReconstructError::NotFinite {
+                what: "scale (finite, not 0)",
+                got: scale,
+                index: 0,
+            });
         }
         if !shift.is_finite() {
-            return Err(ReconstructError::NotFinite { what: "shift", got: shift, index: 0 });
+            return Err(ReconstructError::NotFinite {
+                what: "shift",
+                got: shift,
+                index: 0,
+            });
         }
-        Ok(Self { codec, size_px, latent_len, scale, shift })
+        Ok(Self {
+            codec,
+            size_px,
+            latent_len,
+            scale,
+            shift,
+        })
     }
 
     /// Values in one crop.
@@ -119,7 +137,10 @@ impl LatentCodec {
         check("latents", rows * self.latent_len, latents.len())?;
         match &mut self.codec {
             Codec::SpaceToDepth { factor } => {
-                for (p, l) in pixels.chunks_exact(3 * self.size_px * self.size_px).zip(latents.chunks_exact_mut(self.latent_len)) {
+                for (p, l) in pixels
+                    .chunks_exact(3 * self.size_px * self.size_px)
+                    .zip(latents.chunks_exact_mut(self.latent_len))
+                {
                     space_to_depth(p, 3, self.size_px, self.size_px, *factor, l)?;
                 }
             }
@@ -151,7 +172,10 @@ impl LatentCodec {
         };
         match &mut self.codec {
             Codec::SpaceToDepth { factor } => {
-                for (l, p) in source.chunks_exact(self.latent_len).zip(pixels.chunks_exact_mut(3 * self.size_px * self.size_px)) {
+                for (l, p) in source
+                    .chunks_exact(self.latent_len)
+                    .zip(pixels.chunks_exact_mut(3 * self.size_px * self.size_px))
+                {
                     depth_to_space(l, 3, self.size_px, self.size_px, *factor, p)?;
                 }
             }
@@ -162,13 +186,21 @@ impl LatentCodec {
 }
 
 fn check(what: &'static str, expected: usize, got: usize) -> Result<(), ReconstructError> {
-    if expected == got { Ok(()) } else { Err(ReconstructError::Size { what, expected, got }) }
+    if expected == got {
+        Ok(())
+    } else {
+        Err(ReconstructError::Size { what, expected, got })
+    }
 }
 
 fn finite(what: &'static str, values: &[f32]) -> Result<(), ReconstructError> {
     match values.iter().position(|v| !v.is_finite()) {
         None => Ok(()),
-        Some(index) => Err(ReconstructError::NotFinite { what, got: values[index], index }),
+        Some(index) => Err(ReconstructError::NotFinite {
+            what,
+            got: values[index],
+            index,
+        }),
     }
 }
 

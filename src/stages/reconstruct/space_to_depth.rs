@@ -7,7 +7,14 @@ use super::{ReconstructError, check};
 ///
 /// # Errors
 /// Sizes that the factor does not divide, lengths that do not fit.
-pub fn space_to_depth(pixels: &[f32], channels: usize, height: usize, width: usize, factor: usize, latents: &mut [f32]) -> Result<(), ReconstructError> {
+pub fn space_to_depth(
+    pixels: &[f32],
+    channels: usize,
+    height: usize,
+    width: usize,
+    factor: usize,
+    latents: &mut [f32],
+) -> Result<(), ReconstructError> {
     check_sizes(pixels.len(), latents.len(), channels, height, width, factor)?;
     for_each_row(channels, height, width, factor, |row_px, latent_row, j| {
         for (x, l) in latents[latent_row..latent_row + width / factor].iter_mut().enumerate() {
@@ -21,7 +28,14 @@ pub fn space_to_depth(pixels: &[f32], channels: usize, height: usize, width: usi
 ///
 /// # Errors
 /// Sizes that the factor does not divide, lengths that do not fit.
-pub fn depth_to_space(latents: &[f32], channels: usize, height: usize, width: usize, factor: usize, pixels: &mut [f32]) -> Result<(), ReconstructError> {
+pub fn depth_to_space(
+    latents: &[f32],
+    channels: usize,
+    height: usize,
+    width: usize,
+    factor: usize,
+    pixels: &mut [f32],
+) -> Result<(), ReconstructError> {
     check_sizes(pixels.len(), latents.len(), channels, height, width, factor)?;
     for_each_row(channels, height, width, factor, |row_px, latent_row, j| {
         for (x, l) in latents[latent_row..latent_row + width / factor].iter().enumerate() {
@@ -62,7 +76,11 @@ fn for_each_row(channels: usize, height: usize, width: usize, factor: usize, mut
 
 fn check_sizes(pixels: usize, latents: usize, channels: usize, height: usize, width: usize, factor: usize) -> Result<(), ReconstructError> {
     if factor == 0 {
-        return Err(ReconstructError::Size { what: "factor", expected: 1, got: 0 });
+        return Err(ReconstructError::Size {
+            what: "factor",
+            expected: 1,
+            got: 0,
+        });
     }
     check("height's remainder by the factor", 0, height % factor)?;
     check("width's remainder by the factor", 0, width % factor)?;
