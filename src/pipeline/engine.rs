@@ -204,7 +204,8 @@ impl Engine {
         while self.pending.front().is_some_and(|p| p.id < id) {
             self.pending.pop_front();
         }
-        let plan = self.pending.pop_front_if(|p| p.id == id);
+        let known = self.pending.front().is_some_and(|p| p.id == id);
+        let plan = if known { self.pending.pop_front() } else { None };
         let before = plan.as_ref().map_or(std::time::Duration::ZERO, |p| p.took);
         let withheld = |reason, fault: Option<String>| FrameReport {
             pts: at.pts,

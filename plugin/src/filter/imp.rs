@@ -432,6 +432,7 @@ impl BaseTransformImpl for NullfaceFilter {
         Ok(())
     }
 
+    #[allow(clippy::collapsible_match, reason = "a guard would let the event fall through to the last arm")]
     fn sink_event(&self, event: gst::Event) -> bool {
         match event.view() {
             gst::EventView::FlushStart(_) => self.interrupt.raise(),

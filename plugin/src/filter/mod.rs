@@ -30,7 +30,7 @@ use std::sync::Arc;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use nullface::pipeline::{DetectorChoice, DeviceChoice, EngineConfig, EngineError, Mode, OnFailure, Settings};
+use nullface::pipeline::{DetectorChoice, DeviceChoice, Mode, OnFailure};
 
 mod fail_closed;
 mod formats;
@@ -43,7 +43,7 @@ mod properties;
 mod state;
 mod worker;
 
-pub use processor::Processor;
+pub use processor::{Processor, ProcessorFactory};
 
 /// Makes the GObject twin of one of the library's enums, so that its words stay the library's.
 macro_rules! twin {
@@ -119,10 +119,7 @@ impl NullfaceFilter {
     /// Puts another engine behind the element, from the next start on. For fault injection: fakes
     /// wrap a real engine, because only that can make the proof that a frame may go.
     #[doc(hidden)]
-    pub fn set_processor_factory(
-        &self,
-        factory: Box<dyn Fn(&EngineConfig, &Settings) -> Result<Box<dyn Processor>, EngineError> + Send + Sync>,
-    ) {
+    pub fn set_processor_factory(&self, factory: Box<ProcessorFactory>) {
         self.imp().set_factory(Arc::from(factory));
     }
 }

@@ -51,7 +51,7 @@ impl Processor for Engine {
 }
 
 /// Opens a processor; called at start and after a panic.
-pub(super) type ProcessorFactory = dyn Fn(&EngineConfig, &Settings) -> Result<Box<dyn Processor>, EngineError> + Send + Sync;
+pub type ProcessorFactory = dyn Fn(&EngineConfig, &Settings) -> Result<Box<dyn Processor>, EngineError> + Send + Sync;
 
 /// The factory of everyday: the real engine.
 ///

@@ -104,7 +104,7 @@ impl EditOperands<'_> {
         ]
         .iter()
         .all(|n| *n == len)
-            && self.mask.is_none_or(|m| !m.is_empty() && len % m.len() == 0)
+            && self.mask.is_none_or(|m| !m.is_empty() && len.is_multiple_of(m.len()))
     }
 }
 

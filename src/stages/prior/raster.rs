@@ -73,10 +73,10 @@ impl Raster {
         let at = |i: &u16| depth.get(usize::from(*i)).copied().unwrap_or(0.0);
         self.order.sort_by(|a, b| at(b).total_cmp(&at(a)).then(a.cmp(b)));
         for &t in &self.order {
-            if let Some(p) = triangles.get(usize::from(t)).and_then(|&t| corners(points, t)) {
-                if twice_area(&p) > MIN_TWICE_AREA {
-                    fill(&mut self.index, &p, t, width, height);
-                }
+            if let Some(p) = triangles.get(usize::from(t)).and_then(|&t| corners(points, t))
+                && twice_area(&p) > MIN_TWICE_AREA
+            {
+                fill(&mut self.index, &p, t, width, height);
             }
         }
     }
