@@ -15,13 +15,13 @@ use nullface::stages::identify::{Embedding, IdentifyError, Recogniser};
 
 /// A frame of seeded noise that owns its planes.
 #[derive(Clone)]
-pub struct Picture {
-    pub info: FrameInfo,
-    pub planes: Vec<(Vec<u8>, usize)>,
+pub(crate) struct Picture {
+    pub(crate) info: FrameInfo,
+    pub(crate) planes: Vec<(Vec<u8>, usize)>,
 }
 
 impl Picture {
-    pub fn noise(format: PixelFormat, width: u32, height: u32, seed: u32) -> Self {
+    pub(crate) fn noise(format: PixelFormat, width: u32, height: u32, seed: u32) -> Self {
         let info = FrameInfo {
             format,
             width,
@@ -46,12 +46,12 @@ impl Picture {
         Self { info, planes }
     }
 
-    pub fn view(&self) -> FrameView<'_> {
+    pub(crate) fn view(&self) -> FrameView<'_> {
         let planes: Vec<Plane<'_>> = self.planes.iter().map(|(data, stride)| Plane { data, stride: *stride }).collect();
         FrameView::new(self.info, &planes).expect("planes fit")
     }
 
-    pub fn view_mut(&mut self) -> FrameViewMut<'_> {
+    pub(crate) fn view_mut(&mut self) -> FrameViewMut<'_> {
         let planes = self
             .planes
             .iter_mut()
@@ -61,7 +61,7 @@ impl Picture {
     }
 
     /// Luma rows (or the packed plane's rows) of a box, for comparing blocks.
-    pub fn block(&self, x: usize, y: usize, side: usize) -> Vec<u8> {
+    pub(crate) fn block(&self, x: usize, y: usize, side: usize) -> Vec<u8> {
         let (data, stride) = &self.planes[0];
         let (row, _) = self.info.format.plane_size(0, self.info.width, self.info.height);
         let pixel = row / self.info.width as usize;
@@ -72,7 +72,7 @@ impl Picture {
 }
 
 /// Blocks of 8×8 pixels inside a box that are the same in both pictures; panics when the box holds none.
-pub fn equal_blocks(a: &Picture, b: &Picture, region: BoxPx) -> usize {
+pub(crate) fn equal_blocks(a: &Picture, b: &Picture, region: BoxPx) -> usize {
     let inside = region.clipped(a.info.width, a.info.height);
     let (mut compared, mut equal) = (0, 0);
     let mut y = inside.y0.ceil() as usize;
@@ -91,17 +91,17 @@ pub fn equal_blocks(a: &Picture, b: &Picture, region: BoxPx) -> usize {
 
 /// What a fake network does when it is called for the n-th time, counted from 0.
 #[derive(Clone, Debug, Default)]
-pub struct Script {
-    pub faces: Vec<BoxPx>,
-    pub fail_from: Option<usize>,
-    pub panic_at: Option<usize>,
-    pub nan_at: Option<usize>,
-    pub blind_before: usize,
+pub(crate) struct Script {
+    pub(crate) faces: Vec<BoxPx>,
+    pub(crate) fail_from: Option<usize>,
+    pub(crate) panic_at: Option<usize>,
+    pub(crate) nan_at: Option<usize>,
+    pub(crate) blind_before: usize,
 }
 
-pub struct FakeDetector {
-    pub script: Arc<Mutex<Script>>,
-    pub calls: usize,
+pub(crate) struct FakeDetector {
+    pub(crate) script: Arc<Mutex<Script>>,
+    pub(crate) calls: usize,
 }
 
 impl Detector for FakeDetector {
@@ -139,7 +139,7 @@ impl Detector for FakeDetector {
 }
 
 /// Finds no mesh anywhere, which is what a profile or a small face gives.
-pub struct NoMesh;
+pub(crate) struct NoMesh;
 
 impl MeshFitter for NoMesh {
     fn fit(&mut self, _frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError> {
@@ -154,7 +154,7 @@ impl MeshFitter for NoMesh {
     }
 }
 
-pub struct FakeRecogniser;
+pub(crate) struct FakeRecogniser;
 
 impl Recogniser for FakeRecogniser {
     fn name(&self) -> &str {
@@ -169,7 +169,7 @@ impl Recogniser for FakeRecogniser {
 }
 
 /// An engine over fakes and the script that rules its detector.
-pub fn engine(script: Script, config: &EngineConfig, settings: Settings) -> (Engine, Arc<Mutex<Script>>) {
+pub(crate) fn engine(script: Script, config: &EngineConfig, settings: Settings) -> (Engine, Arc<Mutex<Script>>) {
     let script = Arc::new(Mutex::new(script));
     let parts = Parts {
         detector: Box::new(FakeDetector {
@@ -187,7 +187,7 @@ pub fn engine(script: Script, config: &EngineConfig, settings: Settings) -> (Eng
     (Engine::from_parts(parts, config, settings).expect("settings are in range"), script)
 }
 
-pub fn at(frame: u64) -> FrameTime {
+pub(crate) fn at(frame: u64) -> FrameTime {
     FrameTime {
         pts: Pts(frame * 40_000_000),
         duration_ns: 40_000_000,
