@@ -1,4 +1,5 @@
 //! The engine's bracket form against the published z form in float64 (tests/data/golden).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod golden_support;
 

@@ -1,7 +1,6 @@
 //! Bad input ends in one sentence that names file, cause and remedy, exit code 1, and nothing under
 //! the final name or beside it.
-
-#![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod support;
 

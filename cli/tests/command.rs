@@ -1,6 +1,5 @@
 //! The command's manners: exit codes, the report, signals, the sheet, the doctor.
-
-#![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod support;
 

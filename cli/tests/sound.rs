@@ -1,5 +1,6 @@
 //! Sound is passed on packet by packet where the container takes it, at the same time; encoded anew
 //! only where it does not.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! What must survive of the picture track: every frame, its time, aspect, colour tags, and which way
 //! is up.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod support;
 

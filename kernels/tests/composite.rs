@@ -1,4 +1,5 @@
 //! Edits put back into frames: nothing outside the mask, everything inside it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Crops against the plain definition, against known answers, and against bad arguments.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Frame views refuse every geometry that a plane cannot carry, and accept the tightest that it can.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Masks: full inside, a ramp outside, never beyond the frame.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod support;
 

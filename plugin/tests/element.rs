@@ -1,4 +1,5 @@
 //! Properties, metas, hints, messages: what the element shows and takes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod support;
 

@@ -1,4 +1,11 @@
 //! Each way in which such an element may leak, injected; after each, no block of the source leaves.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::type_complexity,
+    reason = "a test ends by panicking"
+)]
 
 mod support;
 

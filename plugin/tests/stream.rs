@@ -1,4 +1,5 @@
 //! Number, order and time of buffers; lookahead; what a break in the stream does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod support;
 
