@@ -9,7 +9,7 @@ use nullface::Settings;
 use nullface::pipeline::{DetectorChoice, DeviceChoice, Mode, OnFailure};
 
 /// Frames held back by default, so that a face is covered before it is first found.
-const LOOKAHEAD_FRAMES: u32 = 2;
+const LOOKAHEAD_FRAMES: u32 = 8;
 
 /// The element's unit of time is the nanosecond.
 const NS_PER_MS: u64 = 1_000_000;

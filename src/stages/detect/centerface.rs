@@ -34,7 +34,7 @@
 //! with a smallest face of 16 px or less is the full pass.
 //!
 //! Limits: memory grows with the largest pass, about 0.5 GB for one at 1920×1080, which is why
-//! thorough looks are tiled at 1280 px.
+//! thorough looks are tiled at 736 px (two tiles for 1280×720).
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 
@@ -64,10 +64,10 @@ const COARSE_SIDE_PX: f32 = 640.0;
 /// Largest enlargement of a thorough look.
 const MAX_ENLARGEMENT: f32 = 2.0;
 /// Side of a tile at most, network px.
-const TILE_PX: f32 = 1280.0;
+const TILE_PX: f32 = 736.0;
 /// Overlap of tiles, network px: faces up to this size lie whole in one tile; larger ones are large
 /// enough for the coarse pass up to 8K.
-const OVERLAP_PX: f32 = 256.0;
+const OVERLAP_PX: f32 = 192.0;
 
 /// The detector.
 #[derive(Debug)]
