@@ -15,7 +15,7 @@ import train as tr
 
 
 def trainer(work, small_folder, cfg, run, steps, stage="denoiser", *more):
-    a = tr.arguments(["--stage", stage, "--work", work, "--run", str(run), "--small", small_folder, "--batch", "8", "--max-steps", str(steps), "--minutes", "30", "--threads", "1", *more])
+    a = tr.arguments(["--stage", stage, "--work", work, "--run", str(run), "--small", small_folder, "--batch", "4", "--max-steps", str(steps), "--minutes", "30", "--threads", "1", *more])
     return tr.Trainer(a, cfg)
 
 
@@ -23,11 +23,11 @@ def held_loss(t, n=3):
     torch.manual_seed(9)
     t.batches.rng = np.random.default_rng(9)
     with torch.no_grad():
-        return float(np.mean([float(t.reconstruct(t.put(t.batches.draw(8)))[1]) for _ in range(n)]))
+        return float(np.mean([float(t.reconstruct(t.put(t.batches.draw(4)))[1]) for _ in range(n)]))
 
 
 def test_twenty_steps_lower_the_loss_and_resume_goes_on(work, small_folder, cfg, tmp_path):
-    t = trainer(work, small_folder, cfg, tmp_path / "r", 20, "denoiser", "--lr", "2e-3")
+    t = trainer(work, small_folder, cfg, tmp_path / "r", 20, "denoiser", "--lr", "3e-3")
     before = held_loss(t)
     t.run()
     after = held_loss(t)
