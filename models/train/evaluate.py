@@ -12,6 +12,7 @@ import datetime
 import json
 import os
 import sys
+import time
 import tomllib
 
 import cv2
@@ -159,7 +160,11 @@ def measure(a):
     runs = [r for r in RUNS if not a.modes or any(r[0].startswith(m) for m in a.modes.split(";"))]
     table = {k: [] for k in ["itself, jittered", "solid", "blur", "pixelate 8x8"] + [r[0] for r in runs]}
     tiles, reals = [], []
+    stop = time.time() + 60 * a.minutes
     for n, (row, x) in enumerate(rows):
+        if time.time() > stop:
+            print(f"time is up after {n} of {len(rows)} people: the table has those", file=sys.stderr)
+            break
         x = x.astype(np.float32)
         p, flag = mesh_net.on_crop(x)
         if flag <= 0:
@@ -235,6 +240,7 @@ if __name__ == "__main__":
     ap.add_argument("--eval", default=os.path.join(HERE, "..", "eval"))
     ap.add_argument("--precision", default="fp32")
     ap.add_argument("--n", type=int, default=120)
+    ap.add_argument("--minutes", type=float, default=600, help="report on the people measured by then")
     ap.add_argument("--seed", type=int, default=5)
     ap.add_argument("--modes", help="only modes whose names start with one of these, split by semicolons")
     ap.add_argument("--sheet")
