@@ -28,11 +28,12 @@ def loss_on(t, batch, n=4):
 def test_twenty_steps_lower_the_loss_and_resume_goes_on(work, small_folder, cfg, tmp_path):
     t = trainer(work, small_folder, cfg, tmp_path / "r", 20, "denoiser", "--lr", "1e-3")
     batch = t.batches.draw(8)
+    batch["p"] = batch["p"] * 0.6 + 0.3                             # composites that are too pale: something to learn in 20 steps
     t.batches.draw = lambda n, **_: {k: v.clone() for k, v in batch.items()}
     before = loss_on(t, batch)
     t.run()
     after = loss_on(t, batch)
-    assert after < 0.97 * before, (before, after)
+    assert after < 0.9 * before, (before, after)
     again = trainer(work, small_folder, cfg, tmp_path / "r", 3, "denoiser", "--resume")
     assert again.steps["denoiser"] == 20
     for a, b in zip(again.nets.parameters(), t.nets.parameters()):
