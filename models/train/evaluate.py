@@ -12,6 +12,7 @@ import datetime
 import json
 import os
 import sys
+import time
 import tomllib
 
 import cv2
@@ -156,10 +157,14 @@ def measure(a):
     thr = {"hse": judge.m["hse-faceres"]["thresholds"]["far_1e-3"]["threshold"], "api": judge.m["faceapi-resnet"]["thresholds"]["far_1e-3"]["threshold"], "mfn": pack.toml["identity"]["same_person_cos"]}
     rows = held_out(a.data, a.n, a.seed)
     emb = lambda im: rec(small.to112(im[8:136, 8:136])[None])[0]
-    runs = [r for r in RUNS if not a.modes or any(r[0].startswith(m) for m in a.modes.split(","))]
+    runs = [r for r in RUNS if not a.modes or any(r[0].startswith(m) for m in a.modes.split(";"))]
     table = {k: [] for k in ["itself, jittered", "solid", "blur", "pixelate 8x8"] + [r[0] for r in runs]}
     tiles, reals = [], []
+    stop = time.time() + 60 * a.minutes
     for n, (row, x) in enumerate(rows):
+        if time.time() > stop:
+            print(f"time is up after {n} of {len(rows)} people: the table has those", file=sys.stderr)
+            break
         x = x.astype(np.float32)
         p, flag = mesh_net.on_crop(x)
         if flag <= 0:
@@ -172,17 +177,18 @@ def measure(a):
         inner = np.zeros((144, 144), np.uint8)
         cv2.fillPoly(inner, [np.round(p[g.OVAL, :2]).astype(np.int32)], 1)
         outs = {"itself, jittered": jitter(x), "solid": classical("solid", x, p), "blur": classical("blur", x, p), "pixelate 8x8": classical("pixelate", x, p)}
-        alpha = None
+        alpha, chosen = None, {}                    # one target a person and request, as a track has it
         for name, mode, kw in runs:
             kw = dict(kw)
             if kw.get("attributes"):
                 kw["attributes"] = asked
             try:
-                r = pack.run(mode, x, p, e, labels, seed=1000 + n, **kw)
+                r = pack.run(mode, x, p, e, labels, seed=1000 + n, embed=emb, weights=chosen.get(bool(kw.get("attributes"))), **kw)
             except g.Degenerate as err:
                 print(f"{row['file']}: {err}", file=sys.stderr)
                 continue
             outs[name], alpha = r["out"], r["alpha"]
+            chosen[bool(kw.get("attributes"))] = r["weights"]
         core = (alpha > 0.6) if alpha is not None and (alpha > 0.6).sum() > 200 else inner > 0
         src_sharp = sharpness(x, core)
         for name, im in outs.items():
@@ -234,8 +240,9 @@ if __name__ == "__main__":
     ap.add_argument("--eval", default=os.path.join(HERE, "..", "eval"))
     ap.add_argument("--precision", default="fp32")
     ap.add_argument("--n", type=int, default=120)
+    ap.add_argument("--minutes", type=float, default=600, help="report on the people measured by then")
     ap.add_argument("--seed", type=int, default=5)
-    ap.add_argument("--modes", help="only modes whose names start with one of these, comma separated")
+    ap.add_argument("--modes", help="only modes whose names start with one of these, split by semicolons")
     ap.add_argument("--sheet")
     ap.add_argument("--sheet-people", type=int, default=12)
     ap.add_argument("--sheet-modes", default="k-same prior alone;ksame, 1 step;nullface, negate;reverse, repel;reverse, attributes;id2face, orthogonal")

@@ -134,8 +134,10 @@ class IdentityVAE(nn.Module):
     def start_from(self, e):
         mean = e.mean(0)
         _, s, v = torch.linalg.svd(e - mean, full_matrices=False)
-        sd = (s / len(e) ** 0.5)[: self.latent]
-        v = v[: self.latent]
+        k = min(self.latent, len(s))               # fewer faces than latents: the rest keeps its random start
+        sd = torch.ones(self.latent)
+        sd[:k] = (s[:k] / len(e) ** 0.5).clamp(min=1e-4)
+        v = torch.cat([v[:k], self.lin.weight[k:] / self.lin.weight[k:].norm(dim=1, keepdim=True)])
         self.lin.weight.copy_(v / sd[:, None])
         self.lin.bias.copy_(-(v / sd[:, None]) @ mean)
         self.back.weight.copy_((v * sd[:, None]).T)

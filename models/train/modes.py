@@ -16,7 +16,7 @@ import pairs
 import small
 from basisio import read_basis
 
-LAMBDAS = {1: [0.0], 2: [0.0, 1.0], 4: [0.0, 1 / 3, 2 / 3, 1.0]}
+LAMBDAS = {1: [0.5], 2: [0.5, 1.5], 4: [0.5, 5 / 6, 7 / 6, 1.5]}
 
 
 def unshuffle(rgb):
@@ -56,10 +56,12 @@ class Pack:
         return self.denoiser.run(None, {"x": x.astype(np.float32), "prior": prior.astype(np.float32), "lambda": one(lam), "identity": np.zeros((1, 192), np.float32) if identity is None else identity[None].astype(np.float32),
                                         "identity_mask": np.float32([[identity is not None]]), "attributes": np.zeros((1, 17), np.float32) if attributes is None else attributes[None].astype(np.float32)})[0]
 
-    def target(self, e, sex, age, group, rng, draws=12, matched=1.0):
-        """Mixture of a track: of `draws`, the one whose embedding is farthest from the source's."""
+    def target(self, e, sex, age, group, rng, draws=12, matched=1.0, tries=4, look=None):
+        """Mixture of a track: of `draws`, the `tries` whose embeddings are farthest from the source's; of these, where
+        look(weights) -> embedding of the rendered composite is given, the one that looks least like the source."""
         ws = [pairs.draw_target(self.basis, rng, sex, age, group, matched=matched) for _ in range(draws)]
-        return min(ws, key=lambda w: float(pairs.target_embedding(self.basis, w) @ e))
+        ws.sort(key=lambda w: float(pairs.target_embedding(self.basis, w) @ e))
+        return ws[0] if look is None else min(ws[:tries], key=lambda w: float(look(w) @ e))
 
     def place(self, crop144, mesh, weights, strength=None):
         """The composite of a mixture on a 144 px crop (a crop of 128 in its ring)."""
@@ -90,15 +92,17 @@ class Pack:
             carry, dat = s2 / s * np.exp(-h), a2 * (1 - np.exp(-2 * h))
             cur = a2 * base + s2 * noise[i + 1] + mask * (carry * (cur - xt) + dat * (ref_cur - ref_x) + w * dat * (fc - ref_cur))
 
-    def run(self, mode, crop144, mesh, e, labels, seed, steps=1, policy=None, attributes=None, w=None, lambdas=None):
-        """crop144 RGB 0..255 float; returns dict(out 144x144x3, prior, alpha, target). labels = (sex, age, group), -1 unknown."""
+    def run(self, mode, crop144, mesh, e, labels, seed, steps=1, policy=None, attributes=None, w=None, lambdas=None, embed=None, weights=None):
+        """crop144 RGB 0..255 float; embed(144 px picture) -> unit embedding, for choosing the target; returns dict(out 144x144x3, prior, alpha, target). labels = (sex, age, group), -1 unknown."""
         rng = np.random.default_rng(seed)
         asked = attributes or {}
         sex, age, group = asked.get("sex", labels[0]), asked.get("age", labels[1]), labels[2]
-        weights = self.target(e, sex, age, group, rng)
+        look = embed and (lambda ws: embed(self.place(crop144, mesh, ws)["picture"]))
+        if weights is None:
+            weights = self.target(e, sex, age, group, np.random.default_rng([seed, 1]), look=look)
         c = self.place(crop144, mesh, weights)
         if mode == "prior":
-            return dict(out=c["picture"], prior=c["picture"], alpha=c["alpha"])
+            return dict(out=c["picture"], prior=c["picture"], alpha=c["alpha"], weights=weights)
         cut = lambda z: z[8:136, 8:136]
         ramp = np.minimum(np.arange(128), np.arange(128)[::-1]).astype(np.float32) / 6
         alpha = cut(c["alpha"]) * np.clip(np.minimum(ramp[:, None], ramp[None]), 0, 1)
@@ -132,4 +136,4 @@ class Pack:
         z = self.edit(base, mask, steps, cond, noise, w0 if w is None else w, null, residual, lambdas)
         out = c["picture"].copy()
         out[8:136, 8:136] = shuffle(z)
-        return dict(out=out.clip(0, 255), prior=c["picture"], alpha=c["alpha"])
+        return dict(out=out.clip(0, 255), prior=c["picture"], alpha=c["alpha"], weights=weights)

@@ -83,15 +83,20 @@ def make(work, basis_folder, cfg, workers, limit):
     lit, alpha, e, at, rw = mm("lit", (n, v, s, s, 3), np.uint8), mm("alpha", (n, v, s, s), np.uint8), mm("e", (n, v, 192), np.float32), mm("a", (n, v, 17), np.float32), mm("row", (n,), np.int32)
     items = ((z["x"][r], z["mesh"][r], int(z["sex"][r]), int(z["age"][r]), int(z["group"][r]), int(r)) for r in rows)
     at_row = 0
-    with mp.get_context("fork").Pool(workers, _init, (basis_folder, cfg)) as pool:
-        for r, o in zip(rows, pool.imap(_one, items, chunksize=8)):
-            if o is None:
-                continue
-            lit[at_row], alpha[at_row], e[at_row], at[at_row] = o
-            rw[at_row] = r
-            at_row += 1
-            if at_row % 250 == 0:
-                open(os.path.join(work, "pairs-ready"), "w").write(str(at_row))
+    pool = mp.get_context("fork").Pool(workers, _init, (basis_folder, cfg)) if workers else None
+    if not pool:                                    # in this process: a fork under running threads can hang
+        _init(basis_folder, cfg)
+    for r, o in zip(rows, pool.imap(_one, items, chunksize=8) if pool else map(_one, items)):
+        if o is None:
+            continue
+        lit[at_row], alpha[at_row], e[at_row], at[at_row] = o
+        rw[at_row] = r
+        at_row += 1
+        if at_row % 250 == 0:
+            open(os.path.join(work, "pairs-ready"), "w").write(str(at_row))
+    if pool:
+        pool.close()
+        pool.join()
     open(os.path.join(work, "pairs-ready"), "w").write(str(at_row))
     print(f"{at_row} of {n} crops x {v} composites in {time.time() - t0:.0f} s")
 

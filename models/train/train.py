@@ -181,7 +181,9 @@ class Trainer:
         back = F.relu((e * d["e"]).sum(1, keepdim=True) - 0.05)
         ident = (to * (0.35 + 0.65 * reachable) + 2.0 * back).mean()
         light = robust(low(out) - low(d["x"])).mean()
-        keep = (robust(o - base) * (1 - d["m"])).mean() + 0.15 * (robust(o - base) * d["m"]).mean()
+        # without the coarse part the identity term paints pale patches that only the recogniser likes
+        coarse = F.avg_pool2d(o - base, 4)
+        keep = (robust(o - base) * (1 - d["m"])).mean() + 0.15 * (robust(o - base) * d["m"]).mean() + 1.5 * (robust(coarse) * F.avg_pool2d(d["m"], 4)).mean()
         q = max(1, h // 4)
         pad = lambda z: F.pad(z, (8, 8, 8, 8), mode="reflect")
         with torch.no_grad():
@@ -189,13 +191,14 @@ class Trainer:
         land = (self.mesh(pad(out[:q].clamp(-1, 1))) - want).abs().mean() / 56.0
         mm = F.avg_pool2d(d["m"], 17, 4)
         fine = (mm * (grain(out) - grain(d["x"])).abs()).sum() / (mm.sum() + 1e-3)
-        fool = -self.critic(out).mean()
-        same = torch.zeros((), device=self.dev)
+        # the critic learns before it judges: its weights must not change between judging and the backward pass
         closs = self.critic_loss(d["x"], out.detach())
         self.copt.zero_grad(set_to_none=True)
         closs.backward()
         self.copt.step()
-        loss = rec + 0.5 * sharp + 0.2 * ident + 0.5 * light + 0.3 * keep + 0.5 * land + 0.05 * fine + 0.005 * fool
+        fool = -self.critic(out).mean()
+        same = torch.zeros((), device=self.dev)
+        loss = rec + 0.5 * sharp + 0.06 * ident + 0.5 * light + 0.5 * keep + 0.5 * land + 0.08 * fine + 0.005 * fool
         # frames of one person asked for one target must give one face
         if self.steps["edit"] % 4 == 0 and len(d["x"]) % 2 == 0:
             one = c[0::2].repeat_interleave(2, 0)
@@ -270,11 +273,11 @@ class Trainer:
         step = getattr(self, "step_" + stage)
         t0 = last = time.time()
         mean, it0 = None, self.steps[stage]
-        acc = {}
+        acc, warm = {}, min(60, max(1, a.max_steps // 4)) if a.max_steps else 60
         while (el := (time.time() - t0) / 60) < a.minutes and self.steps[stage] - it0 < (a.max_steps or 10 ** 9):
             done = self.steps[stage] - it0
             for g in self.opt.param_groups:
-                g["lr"] = self.lr * min(1, (done + 1) / 60) * (0.525 + 0.475 * math.cos(math.pi * min(1, el / a.minutes)))
+                g["lr"] = self.lr * min(1, (done + 1) / warm) * (0.525 + 0.475 * math.cos(math.pi * min(1, el / a.minutes)))
             loss, parts = step()
             v = float(loss.detach())
             if not math.isfinite(v) or (mean is not None and done > 50 and v > 20 * abs(mean) + 5):

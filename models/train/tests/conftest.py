@@ -58,5 +58,5 @@ def work(tmp_path_factory, basis, cfg, small_folder):
     np.save(out / "faces-x.npy", x)
     np.savez(out / "faces.npz", mesh=mesh, flag=np.ones(32, np.float32), e=e, age=rng.integers(20, 60, 32), sex=rng.integers(0, 2, 32), group=rng.integers(0, 5, 32), hold=np.zeros(32, np.int32),
              face_px=np.full(32, 120), sharp=np.full(32, 300, np.float32), valid=np.tile([0, 0, 144, 144], (32, 1)), name=np.array([str(i) for i in range(32)]), source=np.array(["drawn"] * 32), identity=np.array([f"p{i // 2}" for i in range(32)]))
-    pairs.make(str(out), os.path.join(PACK, "basis"), cfg, 1, None)
+    pairs.make(str(out), os.path.join(PACK, "basis"), cfg, 0, None)
     return str(out)
