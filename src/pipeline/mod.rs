@@ -2,6 +2,7 @@
 
 mod analysis;
 mod engine;
+mod generate;
 mod open;
 mod outcome;
 mod plan;
@@ -10,6 +11,7 @@ mod settings;
 mod stats;
 mod treat;
 
+pub use generate::Generator;
 pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
 pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung};
 pub use settings::{

@@ -24,6 +24,8 @@ pub enum CoverReason {
     NotAnalysed,
     /// The policy covers whole frames.
     Policy,
+    /// Turned away, too small, cut off, or not known long enough to be replaced.
+    NotReplaceable,
 }
 
 impl CoverReason {
@@ -36,8 +38,18 @@ impl CoverReason {
             | Self::StageFailed
             | Self::Deadline
             | Self::DetectorFailed
-            | Self::NotAnalysed => false,
+            | Self::NotAnalysed
+            | Self::NotReplaceable => false,
         }
+    }
+}
+
+impl CoverReason {
+    /// Whether the policy for failures applies. A face that cannot be replaced counts as a fallback,
+    /// but covering it is what the modes that replace promise.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        !self.is_expected() && !matches!(self, Self::NotReplaceable)
     }
 }
 
@@ -49,6 +61,8 @@ pub enum Outcome {
     Replaced {
         /// Cosine between the output's and the source track's embedding.
         cos: f32,
+        /// By what.
+        rung: Rung,
     },
     /// Covered.
     Covered {
@@ -70,6 +84,12 @@ pub enum Outcome {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
+    /// Replaced, by the denoiser in this frame.
+    Diffusion,
+    /// Replaced, by the denoiser in an earlier frame, moved along.
+    Cached,
+    /// Replaced by the k-same composite alone.
+    Prior,
     /// Blurred, irreversibly.
     Blur,
     /// Pixelated, irreversibly.

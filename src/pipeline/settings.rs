@@ -67,6 +67,25 @@ words! {
         Pixelate = "pixelate",
         /// One colour.
         Solid = "solid",
+        /// Another face, made real by diffusion away from the source.
+        Nullface = "nullface",
+        /// Another face, the source's identity reversed by negative guidance.
+        Reverse = "reverse",
+        /// Another face, recomposed under a sampled identity.
+        Id2face = "id2face",
+        /// Another face from averages of at least eight people, without a network.
+        Ksame = "ksame",
+    }
+}
+
+impl Mode {
+    /// Whether faces are replaced, for which a model pack is needed; otherwise they are covered.
+    #[must_use]
+    pub const fn replaces(self) -> bool {
+        matches!(
+            self,
+            Self::Nullface | Self::Reverse | Self::Id2face | Self::Ksame
+        )
     }
 }
 
@@ -127,6 +146,8 @@ pub struct EngineConfig {
     pub models_dir: Option<PathBuf>,
     /// ONNX Runtime's shared library; searched for where `None`.
     pub runtime_library: Option<PathBuf>,
+    /// Folder of the model pack for the modes that replace; searched for where `None`.
+    pub model_pack: Option<PathBuf>,
     /// Detector's file for `yunet` and `scrfd`.
     pub detector_model: Option<PathBuf>,
     /// Which detector.
@@ -266,7 +287,7 @@ mod tests {
         let error = "mosaic".parse::<Mode>().expect_err("not a mode");
         assert_eq!(
             error.to_string(),
-            "mode: expected one of blur, pixelate, solid, got `mosaic`"
+            "mode: expected one of blur, pixelate, solid, nullface, reverse, id2face, ksame, got `mosaic`"
         );
     }
 }

@@ -1,10 +1,11 @@
 //! Carries a plan out on pixels: every region ends in exactly one outcome, and whatever cannot be
 //! treated is covered, at last with the whole frame.
 
-use crate::frame::{FrameViewMut, Landmarks5};
+use crate::frame::{FrameViewMut, Landmarks5, Pts};
 use crate::stages::blend::{self, Cover, Masker, Shape};
 use crate::stages::identify::{Embedding, Recogniser};
 
+use super::generate::{Generator, Replaced};
 use super::outcome::{CoverReason, FaceReport, FrameReport, Outcome, Rung};
 use super::plan::{Plan, Region};
 use super::settings::{Mode, OnFailure, Settings};
@@ -15,6 +16,10 @@ impl Mode {
             Self::Blur => (Cover::Blur, Rung::Blur),
             Self::Pixelate => (Cover::Pixelate, Rung::Pixelate),
             Self::Solid => (Cover::Solid, Rung::Solid),
+            // What cannot be replaced.
+            Self::Nullface | Self::Reverse | Self::Id2face | Self::Ksame => {
+                (Cover::Blur, Rung::Blur)
+            }
         }
     }
 }
@@ -23,9 +28,27 @@ impl Mode {
 #[derive(Debug, Default)]
 pub(super) struct Treater {
     masker: Masker,
+    generator: Option<Generator>,
 }
 
 impl Treater {
+    /// From now on faces can be replaced.
+    pub(super) fn set_generator(&mut self, generator: Generator) {
+        self.generator = Some(generator);
+    }
+
+    /// Whether faces can be replaced.
+    pub(super) fn can_replace(&self) -> bool {
+        self.generator.is_some()
+    }
+
+    /// Another film or place: nothing of the frames before is continued.
+    pub(super) fn flush(&mut self) {
+        if let Some(generator) = &mut self.generator {
+            generator.flush();
+        }
+    }
+
     /// Treats a frame by its plan.
     pub(super) fn treat(
         &mut self,
@@ -46,8 +69,13 @@ impl Treater {
         }
         if report.withheld.is_none() {
             for region in &plan.regions {
-                match self.region(region, frame, settings, recogniser) {
-                    Ok(face) => report.faces.push(face),
+                match self.region(region, plan.at.pts, frame, settings, recogniser) {
+                    Ok((face, fault)) => {
+                        report.faces.push(face);
+                        if let Some(fault) = fault {
+                            report.fault.get_or_insert(fault);
+                        }
+                    }
                     Err(fault) => {
                         report.fault.get_or_insert(fault);
                         report.withheld = Some(CoverReason::StageFailed);
@@ -59,7 +87,7 @@ impl Treater {
         let fell_back = report
             .faces
             .iter()
-            .any(|f| matches!(f.outcome, Outcome::Covered { reason, .. } if !reason.is_expected()));
+            .any(|f| matches!(f.outcome, Outcome::Covered { reason, .. } if reason.is_failure()));
         if report.withheld.is_none() && fell_back && settings.on_failure == OnFailure::CoverFrame {
             report.withheld = Some(CoverReason::Policy);
         }
@@ -72,28 +100,51 @@ impl Treater {
         report
     }
 
+    /// The face as it ended, and what went wrong on the way.
     fn region(
         &mut self,
         region: &Region,
+        at: Pts,
         frame: &mut FrameViewMut<'_>,
         settings: &Settings,
         recogniser: &mut dyn Recogniser,
-    ) -> Result<FaceReport, String> {
-        let (how, rung) = match region.reason {
+    ) -> Result<(FaceReport, Option<String>), String> {
+        let mut reason = region.reason;
+        let mut fault = None;
+        if settings.mode.replaces() && reason == CoverReason::Asked {
+            reason = CoverReason::NotReplaceable;
+            if let (Some(generator), Some(face)) = (&mut self.generator, &region.replaceable) {
+                match generator.replace(region.track, at, face, frame, settings, recogniser) {
+                    Ok(Replaced { cos, rung }) => {
+                        let face = FaceReport {
+                            track: region.track,
+                            box_px: region.box_px,
+                            outcome: Outcome::Replaced { cos, rung },
+                            cos: Some(cos),
+                        };
+                        return Ok((face, None));
+                    }
+                    Err(refusal) => {
+                        reason = refusal.reason;
+                        fault = refusal.fault;
+                    }
+                }
+            }
+        }
+        let (how, rung) = match reason {
             CoverReason::Asked
             | CoverReason::Held
             | CoverReason::Lookahead
+            | CoverReason::NotReplaceable
             | CoverReason::Policy => settings.mode.cover(),
+            CoverReason::TooNear if settings.mode.replaces() => settings.mode.cover(),
             _ => (Cover::Solid, Rung::Solid),
         };
         self.cover(region, frame, settings, how)?;
         let mut face = FaceReport {
             track: region.track,
             box_px: region.box_px,
-            outcome: Outcome::Covered {
-                reason: region.reason,
-                rung,
-            },
+            outcome: Outcome::Covered { reason, rung },
             cos: None,
         };
         if let (Some(source), Some(landmarks), false) =
@@ -118,7 +169,7 @@ impl Treater {
                 }
             }
         }
-        Ok(face)
+        Ok((face, fault))
     }
 
     fn cover(

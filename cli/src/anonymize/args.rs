@@ -73,6 +73,9 @@ pub(crate) struct Args {
     /// Folder of the models; searched for when left out.
     #[arg(long, value_name = "DIR")]
     pub(crate) models_dir: Option<PathBuf>,
+    /// Folder of the model pack for the modes that replace faces; searched for when left out.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model_pack: Option<PathBuf>,
     /// Keep titles, dates, places and devices of the input's metadata. Pictures are left out even so.
     #[arg(long)]
     pub(crate) keep_metadata: bool,
@@ -110,6 +113,7 @@ impl Args {
         ];
         list.extend(self.verify_threshold.map(|t| ("verify-threshold", t.to_string())));
         list.extend(self.models_dir.as_ref().map(|d| ("models-dir", d.to_string_lossy().into_owned())));
+        list.extend(self.model_pack.as_ref().map(|d| ("model-pack", d.to_string_lossy().into_owned())));
         list.extend(self.seed.map(|s| ("seed", s.to_string())));
         list
     }

@@ -75,6 +75,10 @@ twin! {
         Blur: "blur", "Blur: at most 8x8 cells of each face are left, smoothly interpolated";
         Pixelate: "pixelate", "Pixelate: at most 8x8 cells of each face are left, drawn as squares";
         Solid: "solid", "Solid: one colour, see fill-color";
+        Nullface: "nullface", "Nullface: another face, made real by diffusion away from the source";
+        Reverse: "reverse", "Reverse: another face, the source's identity reversed by negative guidance";
+        Id2face: "id2face", "ID2Face: another face, recomposed under a sampled identity";
+        Ksame: "ksame", "K-same: another face from averages of at least eight people, without a network";
     }
 }
 

@@ -83,6 +83,7 @@ impl Properties {
             "detector" => c.detector = take::<FilterDetector>(value)?.into(),
             "detector-model" => c.detector_model = path(value),
             "models-dir" => c.models_dir = path(value),
+            "model-pack" => c.model_pack = path(value),
             "runtime-library" => c.runtime_library = path(value),
             "threads" => c.threads = take::<u32>(value)? as usize,
             "seed" => {
@@ -117,6 +118,7 @@ impl Properties {
             "detector" => FilterDetector::from(c.detector).to_value(),
             "detector-model" => path(&c.detector_model),
             "models-dir" => path(&c.models_dir),
+            "model-pack" => path(&c.model_pack),
             "runtime-library" => path(&c.runtime_library),
             "threads" => u32::try_from(c.threads).unwrap_or(0).to_value(),
             _ => return None,
@@ -278,6 +280,11 @@ fn means() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("models-dir")
             .nick("Models' folder")
             .blurb("Folder of the models with their manifest; searched for where not set")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("model-pack")
+            .nick("Model pack")
+            .blurb("Folder of the model pack for the modes that replace faces; searched for where not set")
             .mutable_ready()
             .build(),
         glib::ParamSpecString::builder("runtime-library")
