@@ -112,15 +112,19 @@ impl Engine {
         if engine.settings.mode.replaces() {
             let generator = Generator::open(&backend, config.model_pack.as_deref(), config.seed)?;
             engine.treater.set_generator(generator);
+            engine.treater.configure(&engine.settings)?;
         }
         Ok(engine)
     }
 
     /// The same with a generator of the caller's, for the modes that replace.
-    #[must_use]
-    pub fn with_generator(mut self, generator: Generator) -> Self {
+    ///
+    /// # Errors
+    /// A setting that the generator cannot follow.
+    pub fn with_generator(mut self, generator: Generator) -> Result<Self, EngineError> {
         self.treater.set_generator(generator);
-        self
+        self.treater.configure(&self.settings)?;
+        Ok(self)
     }
 
     /// An engine over the caller's own networks.
@@ -166,6 +170,7 @@ impl Engine {
             let generator = Generator::open(&backend, config.model_pack.as_deref(), config.seed)?;
             self.treater.set_generator(generator);
         }
+        self.treater.configure(&settings)?;
         self.analyst.configure(&settings)?;
         self.settings = settings;
         Ok(())

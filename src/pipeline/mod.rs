@@ -15,6 +15,7 @@ pub use generate::Generator;
 pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
 pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung};
 pub use settings::{
-    DetectorChoice, DeviceChoice, EngineConfig, Mode, OnFailure, Settings, UnknownWord,
+    DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, Settings,
+    SolverChoice, UnknownWord,
 };
 pub use stats::Stats;

@@ -5,6 +5,7 @@ use crate::frame::{FrameViewMut, Landmarks5, Pts};
 use crate::stages::blend::{self, Cover, Masker, Shape};
 use crate::stages::identify::{Embedding, Recogniser};
 
+use super::engine::EngineError;
 use super::generate::{Generator, Replaced};
 use super::outcome::{CoverReason, FaceReport, FrameReport, Outcome, Rung};
 use super::plan::{Plan, Region};
@@ -40,6 +41,14 @@ impl Treater {
     /// Whether faces can be replaced.
     pub(super) fn can_replace(&self) -> bool {
         self.generator.is_some()
+    }
+
+    /// Tells the generator of new settings.
+    pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), EngineError> {
+        match &mut self.generator {
+            Some(generator) if settings.mode.replaces() => generator.configure(settings),
+            _ => Ok(()),
+        }
     }
 
     /// Another film or place: nothing of the frames before is continued.

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use nullface::pipeline::{DetectorChoice, DeviceChoice, EngineConfig, EngineError, Mode, OnFailure, Settings};
+use nullface::pipeline::{DetectorChoice, DeviceChoice, EngineConfig, EngineError, IdentityChoice, Mode, OnFailure, Settings, SolverChoice};
 
 mod fail_closed;
 mod formats;
@@ -104,6 +104,28 @@ twin! {
 }
 
 twin! {
+    /// [`SolverChoice`] as a property.
+    FilterSolver = "NullfaceSolver" of SolverChoice {
+        Auto: "auto", "The pack's own";
+        Ddpm: "ddpm", "Ancestral steps (edit-friendly DDPM)";
+        SdeDpmpp2m: "sde-dpmpp-2m", "SDE-DPM-Solver++(2M)";
+        Dpmpp2m: "dpmpp-2m", "DPM-Solver++(2M), deterministic";
+    }
+}
+
+twin! {
+    /// [`IdentityChoice`] as a property.
+    FilterIdentity = "NullfaceIdentity" of IdentityChoice {
+        Auto: "auto", "The mode's own";
+        Ksame: "ksame", "A mixture drawn from the session's secret";
+        Orthogonal: "orthogonal", "Random, orthogonal to the source";
+        Negate: "negate", "The opposite of the source";
+        Repel: "repel", "Pushed away from the source; guidance must be 0 or below";
+        Random: "random", "Random";
+    }
+}
+
+twin! {
     /// [`OnFailure`] as a property.
     FilterOnFailure = "NullfaceOnFailure" of OnFailure {
         Cover: "cover", "Opaque fill of the face, of the whole frame where faces are not known";
@@ -137,7 +159,7 @@ impl NullfaceFilter {
 /// GStreamer refused the type.
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     #[cfg(feature = "doc")]
-    for kind in [FilterMode::static_type(), FilterDevice::static_type(), FilterDetector::static_type(), FilterOnFailure::static_type()] {
+    for kind in [FilterMode::static_type(), FilterDevice::static_type(), FilterDetector::static_type(), FilterOnFailure::static_type(), FilterSolver::static_type(), FilterIdentity::static_type()] {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }
     gst::Element::register(Some(plugin), "nullfacefilter", gst::Rank::NONE, NullfaceFilter::static_type())

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
-use nullface::pipeline::{EngineConfig, Settings};
+use nullface::pipeline::{EngineConfig, FaceRegion, Settings};
 
-use super::{FilterDetector, FilterDevice, FilterMode, FilterOnFailure};
+use super::{FilterDetector, FilterDevice, FilterIdentity, FilterMode, FilterOnFailure, FilterSolver};
 
 /// Most frames that may be held back.
 const MAX_LOOKAHEAD: u32 = 64;
@@ -21,6 +21,9 @@ const DEFAULT_LOOKAHEAD: usize = 2;
 
 /// `verify-threshold` that stands for the recogniser's own.
 const OWN_THRESHOLD: f32 = -1.0;
+
+/// `skip` that stands for the pack's own.
+const PACKS_SKIP: f32 = -1.0;
 
 /// The share of `processing-deadline` after which the engine steps down by itself, so that it can
 /// cover the faces before the element must give up the frame.
@@ -57,6 +60,7 @@ impl Properties {
         let s = &mut self.settings;
         let c = &mut self.config;
         let path = |value: &glib::Value| value.get::<Option<String>>().ok().flatten().filter(|p| !p.is_empty()).map(PathBuf::from);
+        let text = |value: &glib::Value| value.get::<Option<String>>().ok().flatten().unwrap_or_default();
         match name {
             "mode" => s.mode = take::<FilterMode>(value)?.into(),
             "threshold" => s.threshold = take(value)?,
@@ -73,6 +77,17 @@ impl Properties {
                 let threshold: f32 = take(value)?;
                 s.verify_threshold = (threshold > OWN_THRESHOLD).then_some(threshold);
             }
+            "strength" => s.strength = take(value)?,
+            "guidance" => s.guidance = Some(take::<f32>(value)?).filter(|w| *w != 0.0),
+            "skip" => s.skip = Some(take::<f32>(value)?).filter(|v| *v >= 0.0),
+            "steps" => s.steps = Some(take::<u32>(value)?).filter(|n| *n > 0),
+            "solver" => s.solver = take::<FilterSolver>(value)?.into(),
+            "identity" => s.identity = take::<FilterIdentity>(value)?.into(),
+            "attributes" => s.attributes = text(value),
+            "keep-regions" => match FaceRegion::list(&text(value)) {
+                Ok(regions) => s.keep_regions = regions,
+                Err(error) => glib::g_warning!("nullface", "{error}; nothing is kept"),
+            },
             "on-failure" => s.on_failure = take::<FilterOnFailure>(value)?.into(),
             "processing-deadline" => {
                 let ns: u64 = take(value)?;
@@ -111,6 +126,14 @@ impl Properties {
             "fill-color" => packed(s.fill_rgb).to_value(),
             "hold-time" => ns(s.hold).to_value(),
             "verify-threshold" => s.verify_threshold.unwrap_or(OWN_THRESHOLD).to_value(),
+            "strength" => s.strength.to_value(),
+            "guidance" => s.guidance.unwrap_or(0.0).to_value(),
+            "skip" => s.skip.unwrap_or(PACKS_SKIP).to_value(),
+            "steps" => s.steps.unwrap_or(0).to_value(),
+            "solver" => FilterSolver::from(s.solver).to_value(),
+            "identity" => FilterIdentity::from(s.identity).to_value(),
+            "attributes" => s.attributes.to_value(),
+            "keep-regions" => s.keep_regions.iter().map(|r| r.word()).collect::<Vec<_>>().join(",").to_value(),
             "on-failure" => FilterOnFailure::from(s.on_failure).to_value(),
             "processing-deadline" => s.deadline.map_or(0, ns).to_value(),
             "lookahead" => u32::try_from(c.lookahead).unwrap_or(MAX_LOOKAHEAD).to_value(),
@@ -144,6 +167,7 @@ fn packed([r, g, b]: [u8; 3]) -> u32 {
 /// The specs, in the order of the documentation.
 pub(super) static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut specs = treatment();
+    specs.extend(replacing());
     specs.extend(safety());
     specs.extend(means());
     specs
@@ -210,6 +234,64 @@ fn treatment() -> Vec<glib::ParamSpec> {
             .default_value(packed(s.fill_rgb))
             .mutable_playing()
             .controllable()
+            .build(),
+    ]
+}
+
+/// How faces are replaced; all may change while playing.
+fn replacing() -> Vec<glib::ParamSpec> {
+    let s = Settings::default();
+    vec![
+        glib::ParamSpecFloat::builder("strength")
+            .nick("Strength")
+            .blurb("How far the denoiser's edit goes: multiplies the guidance")
+            .minimum(0.0)
+            .maximum(2.0)
+            .default_value(s.strength)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecFloat::builder("guidance")
+            .nick("Guidance")
+            .blurb("Guidance scale of the denoiser; below 0 what is asked for is promoted and the source pushed away; 0 = the pack's own")
+            .minimum(-100.0)
+            .maximum(100.0)
+            .default_value(0.0)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecFloat::builder("skip")
+            .nick("Skip")
+            .blurb("Share of the diffusion left out; higher stays closer to the picture that is edited; -1 = the pack's own")
+            .minimum(PACKS_SKIP)
+            .maximum(0.99)
+            .default_value(PACKS_SKIP)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt::builder("steps")
+            .nick("Steps")
+            .blurb("Steps of the diffusion; 0 = the pack's own")
+            .maximum(100)
+            .default_value(0)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default::<FilterSolver>("solver", s.solver.into())
+            .nick("Solver")
+            .blurb("How the diffusion goes from noise to picture")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default::<FilterIdentity>("identity", s.identity.into())
+            .nick("Identity")
+            .blurb("Who a person becomes")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecString::builder("attributes")
+            .nick("Attributes")
+            .blurb("What the new face should be like, separated by commas: age=70, sex=female, group=asian; the source's own where not set")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecString::builder("keep-regions")
+            .nick("Kept regions")
+            .blurb("Parts of the source's face that stay, separated by commas: eyes, brows, nose, mouth, skin")
+            .mutable_playing()
             .build(),
     ]
 }

@@ -20,6 +20,8 @@ use crate::stages::prior::blurred;
 pub(super) const CROP_PX: usize = 128;
 /// Ring around it, px of the crop.
 pub(super) const MARGIN_PX: usize = 16;
+/// Fade of the denoiser's mask at the crop's border, px.
+const RAMP_PX: f32 = 6.0;
 /// Frame px for each crop px up to which a canvas of scale 1 and 2 will do.
 const ENOUGH: [f32; 2] = [1.35, 2.7];
 /// Soft rim inside the mesh, in distances between the outer eye corners.
@@ -91,7 +93,34 @@ impl Place {
         crop_affine(frame, &self.frame_from_canvas, &spec, out)
     }
 
-    /// Puts a finished canvas into the frame where `weight` (0–1, canvas px) says.
+    /// The crop out of a canvas picture of `C` channels, averaged down.
+    pub(super) fn to_crop<const C: usize>(&self, picture: &[f32]) -> Vec<f32> {
+        let (k, share) = (self.k, 1.0 / (self.k * self.k) as f32);
+        let mut out = vec![0.0; CROP_PX * CROP_PX * C];
+        for (i, to) in out.chunks_exact_mut(C).enumerate() {
+            let (x, y) = ((i % CROP_PX + MARGIN_PX) * k, (i / CROP_PX + MARGIN_PX) * k);
+            for row in y..y + k {
+                let from = (row * self.side + x) * C;
+                for pixel in picture.get(from..from + k * C).unwrap_or(&[]).chunks_exact(C) {
+                    to.iter_mut().zip(pixel).for_each(|(t, p)| *t += p * share);
+                }
+            }
+        }
+        out
+    }
+
+    /// A crop's edit at a canvas pixel; none in the margin.
+    pub(super) fn delta_at(&self, delta: &[f32], x: usize, y: usize) -> [f32; 3] {
+        let at = |v: usize| (v as f32 + 0.5) / self.k as f32 - MARGIN_PX as f32;
+        let p = [at(x), at(y)];
+        let end = CROP_PX as f32;
+        if p[0] < 0.0 || p[1] < 0.0 || p[0] >= end || p[1] >= end {
+            return [0.0; 3];
+        }
+        crate::stages::prior::raster::sample::<3>(delta, CROP_PX, CROP_PX, p)
+    }
+
+    /// Blends a finished canvas into the frame by `weight` (0–1, canvas px).
     pub(super) fn write(
         &self,
         frame: &mut FrameViewMut<'_>,
@@ -144,10 +173,13 @@ pub(super) fn weight(inside: &[f32], side: usize, k: usize, iod_px: f32) -> Vec<
     weight
 }
 
-/// Rounds a picture to bytes; what is not a number becomes 0.
-pub(super) fn bytes(picture: &[f32], out: &mut Vec<u8>) {
-    out.clear();
-    out.extend(picture.iter().map(|v| (v + 0.5) as u8));
+/// Fades a mask of the crop towards the crop's border.
+pub(super) fn ramp(mask: &mut [f32]) {
+    for (i, m) in mask.iter_mut().enumerate() {
+        let (x, y) = (i % CROP_PX, i / CROP_PX);
+        let edge = x.min(y).min(CROP_PX - 1 - x).min(CROP_PX - 1 - y) as f32;
+        *m = m.clamp(0.0, 1.0) * (edge / RAMP_PX).min(1.0);
+    }
 }
 
 /// A canvas as a frame, for the recogniser.

@@ -4,12 +4,18 @@
 //! 1. aligned canvas, mesh smoothed in it ([`canvas`], [`smooth`])
 //! 2. target of the person, from the session's secret ([`person`])
 //! 3. k-same composite
-//! 4. embedding of the result against the source; too near → another target → refusal
-//! 5. blended into the frame
+//! 4. the denoiser's edit, new or moved along from a key frame ([`diffuse`], [`cache`])
+//! 5. embedding of the result against the source
+//! 6. blended into the frame
 //!
-//! Nothing is written before the result has passed; after a refusal the caller covers.
+//! The ladder of one face in one frame: cached edit → new edit → stronger edit → composite alone →
+//! all that with another target, [`TRIES`] in all → refusal. Nothing is written before the result
+//! has passed; after a refusal the caller covers.
 
+mod cache;
 mod canvas;
+mod diffuse;
+mod keep;
 mod person;
 mod smooth;
 
@@ -17,21 +23,27 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::backend::{Backend, find_pack_dir};
-use crate::frame::{FrameViewMut, Landmarks5, Mesh, Point, Pts};
+use crate::frame::{FrameView, FrameViewMut, Landmarks5, Mesh, Point, Pts};
 use crate::pack::Pack;
 use crate::secret::SessionSecret;
+use crate::stages::denoise::{NoiseModel, Schedule};
 use crate::stages::identify::{Embedding, Recogniser};
 use crate::stages::prior::{Basis, Composite, Compositor, Face, Wanted, shape};
 
 use super::engine::EngineError;
 use super::outcome::{CoverReason, Rung};
 use super::plan::Replaceable;
-use super::settings::Settings;
+use super::settings::{Mode, Settings};
+use cache::{Stamp, Warp};
 use canvas::Place;
+use diffuse::Diffuser;
+use keep::Keeper;
 use person::{Person, TrackMemory};
 
 /// Targets tried for one face in one frame.
 const TRIES: u32 = 3;
+/// Guidance of the stronger edit, as a multiple.
+const STRONGER: f32 = 1.6;
 /// Cosine between the face's normal and the viewer below which it is a profile.
 const LEAST_FACING: f32 = 0.5;
 /// Tracks and textures unseen for so long are forgotten, s; persons keep their draw.
@@ -66,12 +78,43 @@ fn failed(error: impl std::fmt::Display) -> Refusal {
 pub struct Generator {
     basis: Basis,
     secret: SessionSecret,
+    diffuser: Option<Diffuser>,
+    asked: Wanted,
+    /// Counts changes of settings, so that no edit outlives them.
+    settings: u32,
+    mode: Mode,
     persons: HashMap<u64, Person>,
     tracks: HashMap<u64, TrackMemory>,
     compositor: Compositor,
     composite: Composite,
+    keeper: Keeper,
+    warp: Warp,
     canvas: Vec<f32>,
-    picture: Vec<u8>,
+    pictures: Pictures,
+    delta: Vec<f32>,
+}
+
+/// A finished face.
+#[derive(Debug, Default)]
+struct Pictures {
+    /// What is blended.
+    new: Vec<u8>,
+    /// What is then seen: the source where the weight is 0, the new picture where it is 1.
+    seen: Vec<u8>,
+}
+
+/// A face on its canvas, as far as it does not depend on the target.
+struct Seat<'a> {
+    place: Place,
+    /// Mesh, crop px.
+    crop: Vec<Point>,
+    depth: Vec<f32>,
+    on_canvas: Vec<Point>,
+    canvas_depth: Vec<f32>,
+    pose: shape::Pose,
+    shape: Vec<f32>,
+    source: &'a Embedding,
+    limit: f32,
 }
 
 impl Generator {
@@ -88,7 +131,9 @@ impl Generator {
             .and_then(|b| pack.manifest().files.get(&b.manifest))
             .and_then(|f| Path::new(&f.path).parent().map(|p| pack.folder().join(p)))
             .ok_or(EngineError::Stage { stage: "pack", why: "it has no basis, without which no face can be replaced".to_owned() })?;
-        Ok(Self::new(Basis::load(&folder)?, SessionSecret::from_option(seed)))
+        let mut generator = Self::new(Basis::load(&folder)?, SessionSecret::from_option(seed));
+        generator.diffuser = Some(Diffuser::open(backend, &pack)?);
+        Ok(generator)
     }
 
     /// Over a basis, without a denoiser.
@@ -97,13 +142,45 @@ impl Generator {
         Self {
             basis,
             secret,
+            diffuser: None,
+            asked: Wanted::default(),
+            settings: 0,
+            mode: Mode::default(),
             persons: HashMap::new(),
             tracks: HashMap::new(),
             compositor: Compositor::default(),
             composite: Composite::default(),
+            keeper: Keeper::default(),
+            warp: Warp::default(),
             canvas: Vec::new(),
-            picture: Vec::new(),
+            pictures: Pictures::default(),
+            delta: Vec::new(),
         }
+    }
+
+    /// The same with a denoiser of the caller's, of space-to-depth latents by `factor`.
+    #[must_use]
+    pub fn with_denoiser(mut self, model: Box<dyn NoiseModel>, schedule: Schedule, factor: usize) -> Self {
+        self.diffuser = Some(Diffuser::new(model, schedule, factor));
+        self
+    }
+
+    /// Takes new settings from the next face on. Persons whose attributes change are drawn anew.
+    ///
+    /// # Errors
+    /// The setting that the pack cannot follow; the old ones stay.
+    pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), EngineError> {
+        let asked = match &mut self.diffuser {
+            Some(diffuser) => diffuser.configure(settings)?,
+            None => diffuse::wanted(&settings.attributes.split(',').map(str::trim).collect::<Vec<_>>()),
+        };
+        if asked != self.asked {
+            self.asked = asked;
+            self.persons.values_mut().for_each(Person::redraw);
+        }
+        self.mode = settings.mode;
+        self.settings = self.settings.wrapping_add(1);
+        Ok(())
     }
 
     /// Another film or place: tracks end, persons stay who they became.
@@ -122,6 +199,36 @@ impl Generator {
         recogniser: &mut dyn Recogniser,
     ) -> Result<Replaced, Refusal> {
         self.forget(at);
+        let limit = settings.verify_threshold.unwrap_or_else(|| recogniser.same_person_cos());
+        let seat = self.seat(track, at, face, &frame.as_image(), limit)?;
+        let mut fault = None;
+        for _ in 0..TRIES {
+            let moved = self.compose(face.person, &seat)?;
+            let iod = distance(&seat.on_canvas, 33, 263);
+            let mut weight = canvas::weight(&self.composite.inside, seat.place.side, seat.place.k, iod);
+            self.keeper
+                .keep(&settings.keep_regions, &seat.on_canvas, seat.place.side, iod, &mut weight)
+                .map_err(failed)?;
+            if self.mode != Mode::Ksame && self.diffuser.is_some() {
+                match self.diffused(track, face.person, &seat, &moved, &weight, recogniser) {
+                    Ok(Some(done)) => return self.write(frame, &seat, &weight, done),
+                    Ok(None) => {}
+                    Err(why) => fault = Some(why),
+                }
+            }
+            let cos = self.verify(&seat, &moved, &weight, None, recogniser)?;
+            if cos < limit {
+                return self.write(frame, &seat, &weight, Replaced { cos, rung: Rung::Prior });
+            }
+            if let Some(person) = self.persons.get_mut(&face.person) {
+                person.redraw();
+            }
+        }
+        Err(Refusal { fault, ..refuse(CoverReason::TooNear) })
+    }
+
+    /// Where the face lies, its pose and its own shape.
+    fn seat<'a>(&mut self, track: u64, at: Pts, face: &'a Replaceable, frame: &FrameView<'_>, limit: f32) -> Result<Seat<'a>, Refusal> {
         let not_replaceable = || refuse(CoverReason::NotReplaceable);
         let place = face.mesh.landmarks5().and_then(|l| Place::of(&l)).ok_or_else(not_replaceable)?;
         let mut points = place.mesh_in_crop(&face.mesh);
@@ -137,42 +244,101 @@ impl Generator {
             .filter(|p| p.rotation[(2, 2)] >= LEAST_FACING)
             .ok_or_else(not_replaceable)?;
         let seen = shape::coefficients(&self.basis, &crop, &depth, &pose).ok_or_else(not_replaceable)?;
-        place.read(&frame.as_image(), &mut self.canvas).map_err(failed)?;
-        let depth: Vec<f32> = depth.iter().map(|z| z * place.k as f32).collect();
-        let on_canvas: Vec<Point> = crop.iter().map(|p| place.on_canvas(*p)).collect();
+        place.read(frame, &mut self.canvas).map_err(failed)?;
+        let person = self.persons.entry(face.person).or_default();
+        person.seen = at;
+        Ok(Seat {
+            canvas_depth: depth.iter().map(|z| z * place.k as f32).collect(),
+            on_canvas: crop.iter().map(|p| place.on_canvas(*p)).collect(),
+            shape: person.own_shape(&seen).to_vec(),
+            place,
+            crop,
+            depth,
+            pose,
+            source: &face.source,
+            limit,
+        })
+    }
 
-        let limit = settings.verify_threshold.unwrap_or_else(|| recogniser.same_person_cos());
-        for _ in 0..TRIES {
-            let person = self.persons.entry(face.person).or_default();
-            person.seen = at;
-            let own = person.own_shape(&seen).to_vec();
-            let target = person.target(&self.basis, &self.secret, face.person, &face.source.0, Wanted::default());
-            let moved: Vec<Point> = shape::moved(&self.basis, &crop, &pose, &own, &target.shape)
-                .iter()
-                .map(|p| place.on_canvas(*p))
-                .collect();
-            let on = Face {
-                crop: &self.canvas,
-                width: place.side,
-                height: place.side,
-                points: &on_canvas,
-                moved: &moved,
-                depth: &depth,
-            };
-            if !self.compositor.composite(&on, &self.basis, target, &self.basis.composite, &mut self.composite) {
-                return Err(not_replaceable());
-            }
-            canvas::bytes(&self.composite.picture, &mut self.picture);
-            let cos = embed(&self.picture, place.side, moved, &face.source, recogniser)?;
-            if cos < limit {
-                let iod = distance(&on_canvas, 33, 263);
-                let weight = canvas::weight(&self.composite.inside, place.side, place.k, iod);
-                place.write(frame, &self.picture, &weight).map_err(failed)?;
-                return Ok(Replaced { cos, rung: Rung::Prior });
-            }
-            person.redraw();
+    /// Makes the composite; returns the moved mesh in crop px.
+    fn compose(&mut self, person: u64, seat: &Seat<'_>) -> Result<Vec<Point>, Refusal> {
+        let target = self
+            .persons
+            .entry(person)
+            .or_default()
+            .target(&self.basis, &self.secret, person, &seat.source.0, self.asked);
+        let moved = shape::moved(&self.basis, &seat.crop, &seat.pose, &seat.shape, &target.shape);
+        let on_canvas: Vec<Point> = moved.iter().map(|p| seat.place.on_canvas(*p)).collect();
+        let face = Face {
+            crop: &self.canvas,
+            width: seat.place.side,
+            height: seat.place.side,
+            points: &seat.on_canvas,
+            moved: &on_canvas,
+            depth: &seat.canvas_depth,
+        };
+        if self.compositor.composite(&face, &self.basis, target, &self.basis.composite, &mut self.composite) {
+            Ok(moved)
+        } else {
+            Err(refuse(CoverReason::NotReplaceable))
         }
-        Err(refuse(CoverReason::TooNear))
+    }
+
+    /// Tries the denoiser's rungs. `None` where none of them passes.
+    fn diffused(&mut self, track: u64, id: u64, seat: &Seat<'_>, moved: &[Point], weight: &[f32], recogniser: &mut dyn Recogniser) -> Result<Option<Replaced>, String> {
+        let (Some(diffuser), Some(person)) = (&mut self.diffuser, self.persons.get_mut(&id)) else { return Ok(None) };
+        let memory = self.tracks.entry(track).or_default();
+        memory.cache.next(Stamp { person: id, attempt: person.attempt, settings: self.settings });
+        let base = if diffuser.from_prior() { &self.composite.picture } else { &self.canvas };
+        let mut boosts = [1.0, STRONGER].into_iter();
+        let mut rung = Rung::Cached;
+        if memory.cache.is_due(moved) {
+            rung = Rung::Diffusion;
+        }
+        loop {
+            if rung == Rung::Diffusion {
+                let Some(boost) = boosts.next() else { break };
+                let crop = seat.place.to_crop::<3>(base);
+                let mut mask = seat.place.to_crop::<1>(if diffuser.from_prior() { &self.composite.alpha } else { weight });
+                canvas::ramp(&mut mask);
+                let ksame = person.target(&self.basis, &self.secret, id, &seat.source.0, self.asked).embedding.clone();
+                let conditions = diffuser.conditions(&seat.source.0, &ksame, &self.secret, id, person.attempt, self.mode == Mode::Id2face)?;
+                diffuser.noise(&self.secret, id, &mut person.noise);
+                let noise = person.noise.as_ref().ok_or("no noise")?;
+                let edit = diffuser.edit(&crop, &mask, noise, &conditions, boost);
+                let memory = self.tracks.entry(track).or_default();
+                match edit {
+                    Ok(delta) => memory.cache.store(delta, moved.to_vec()),
+                    Err(why) => {
+                        memory.cache.clear();
+                        return Err(why);
+                    }
+                }
+            }
+            let memory = self.tracks.entry(track).or_default();
+            if !memory.cache.delta(&mut self.warp, moved, &seat.depth, &self.basis.triangles, &mut self.delta) {
+                break;
+            }
+            finish(&self.canvas, base, Some(&self.delta), &seat.place, weight, &mut self.pictures);
+            let cos = embed(&self.pictures.seen, &seat.place, moved, seat.source, recogniser).map_err(|r| r.fault.unwrap_or_default())?;
+            if cos < seat.limit {
+                return Ok(Some(Replaced { cos, rung }));
+            }
+            rung = Rung::Diffusion;
+        }
+        self.tracks.entry(track).or_default().cache.clear();
+        Ok(None)
+    }
+
+    /// Finishes the composite alone and compares it.
+    fn verify(&mut self, seat: &Seat<'_>, moved: &[Point], weight: &[f32], delta: Option<&[f32]>, recogniser: &mut dyn Recogniser) -> Result<f32, Refusal> {
+        finish(&self.canvas, &self.composite.picture, delta, &seat.place, weight, &mut self.pictures);
+        embed(&self.pictures.seen, &seat.place, moved, seat.source, recogniser)
+    }
+
+    fn write(&self, frame: &mut FrameViewMut<'_>, seat: &Seat<'_>, weight: &[f32], done: Replaced) -> Result<Replaced, Refusal> {
+        seat.place.write(frame, &self.pictures.new, weight).map_err(failed)?;
+        Ok(done)
     }
 
     /// Drops what was not seen for long.
@@ -192,11 +358,30 @@ fn distance(points: &[Point], a: usize, b: usize) -> f32 {
     }
 }
 
+/// The new picture, and the canvas as it will be seen with it.
+fn finish(canvas: &[f32], base: &[f32], delta: Option<&[f32]>, place: &Place, weight: &[f32], out: &mut Pictures) {
+    let side = place.side;
+    out.new.clear();
+    out.seen.clear();
+    for (i, ((c, b), w)) in canvas.chunks_exact(3).zip(base.chunks_exact(3)).zip(weight).enumerate() {
+        let d = match delta {
+            Some(delta) if *w > 0.0 => place.delta_at(delta, i % side, i / side),
+            _ => [0.0; 3],
+        };
+        for k in 0..3 {
+            let new = b[k] + d[k];
+            out.new.push((new + 0.5) as u8);
+            out.seen.push((c[k] + (new - c[k]) * w + 0.5) as u8);
+        }
+    }
+}
+
 /// Cosine of a finished canvas to the source.
-fn embed(picture: &[u8], side: usize, moved: Vec<Point>, source: &Embedding, recogniser: &mut dyn Recogniser) -> Result<f32, Refusal> {
-    let mesh = Mesh { points_px: moved, depth_px: Vec::new(), face_prob: 1.0 };
+fn embed(picture: &[u8], place: &Place, moved: &[Point], source: &Embedding, recogniser: &mut dyn Recogniser) -> Result<f32, Refusal> {
+    let points_px = moved.iter().map(|p| place.on_canvas(*p)).collect();
+    let mesh = Mesh { points_px, depth_px: Vec::new(), face_prob: 1.0 };
     let landmarks: Landmarks5 = mesh.landmarks5().ok_or_else(|| failed("verify: no landmarks"))?;
-    let output = recogniser.embed(&canvas::view(picture, side).map_err(failed)?, &[landmarks]).map_err(failed)?;
+    let output = recogniser.embed(&canvas::view(picture, place.side).map_err(failed)?, &[landmarks]).map_err(failed)?;
     output
         .first()
         .and_then(|e| e.cos(source))

@@ -2,8 +2,10 @@
 
 use crate::frame::Pts;
 use crate::secret::{Purpose, SessionSecret};
+use crate::stages::invert::FrozenNoise;
 use crate::stages::prior::{Basis, Target, Wanted};
 
+use super::cache::Cache;
 use super::smooth::Smoother;
 
 /// Samples after which a person's own shape is locked.
@@ -18,6 +20,8 @@ pub(super) struct Person {
     target: Option<Target>,
     shape: Vec<f32>,
     samples: u32,
+    /// Frozen noise.
+    pub(super) noise: Option<FrozenNoise>,
     /// When last seen.
     pub(super) seen: Pts,
 }
@@ -52,6 +56,7 @@ impl Person {
     /// Forgets what can be made again.
     pub(super) fn shrink(&mut self) {
         self.target = None;
+        self.noise = None;
     }
 
     /// The person's own shape: the mean of the first samples, then locked.
@@ -75,6 +80,8 @@ impl Person {
 pub(super) struct TrackMemory {
     /// Mesh points.
     pub(super) smoother: Smoother,
+    /// The denoiser's edits.
+    pub(super) cache: Cache,
     /// When last seen.
     pub(super) seen: Pts,
 }
