@@ -1,12 +1,12 @@
 //! Carries a plan out on pixels: every region ends in exactly one outcome, and whatever cannot be
 //! treated is covered, at last with the whole frame.
 
-use crate::frame::{FrameViewMut, Landmarks5, Pts};
+use crate::frame::{FrameView, FrameViewMut, Landmarks5, Pts};
 use crate::stages::blend::{self, Cover, Masker, Shape};
 use crate::stages::identify::{Embedding, Recogniser};
 
 use super::engine::EngineError;
-use super::generate::{Generator, Replaced};
+use super::generate::{Generator, Ready, Refusal, Replaced};
 use super::outcome::{CoverReason, FaceReport, FrameReport, Outcome, Rung};
 use super::plan::{Plan, Region};
 use super::settings::{Mode, OnFailure, Settings};
@@ -77,19 +77,33 @@ impl Treater {
             report.withheld = Some(CoverReason::NotAnalysed);
         }
         if report.withheld.is_none() {
+            let mut made = Vec::with_capacity(plan.regions.len());
             for region in &plan.regions {
-                match self.region(region, plan.at.pts, frame, settings, recogniser) {
-                    Ok((face, fault)) => {
-                        report.faces.push(face);
-                        if let Some(fault) = fault {
-                            report.fault.get_or_insert(fault);
+                made.push(self.make(region, plan.at.pts, &frame.as_image(), settings, recogniser));
+            }
+            for (region, made) in plan.regions.iter().zip(&made) {
+                let treated = match made {
+                    Ok(ready) => Ok(replaced(region, ready)),
+                    Err(refusal) => {
+                        if let Some(fault) = &refusal.fault {
+                            report.fault.get_or_insert_with(|| fault.clone());
                         }
+                        self.region(region, refusal.reason, frame, settings, recogniser)
                     }
+                };
+                match treated {
+                    Ok(face) => report.faces.push(face),
                     Err(fault) => {
                         report.fault.get_or_insert(fault);
                         report.withheld = Some(CoverReason::StageFailed);
                         break;
                     }
+                }
+            }
+            for ready in made.iter().flatten() {
+                if let Err(fault) = ready.write(frame) {
+                    report.fault.get_or_insert(fault);
+                    report.withheld = Some(CoverReason::StageFailed);
                 }
             }
         }
@@ -109,37 +123,35 @@ impl Treater {
         report
     }
 
-    /// The face as it ended, and what went wrong on the way.
-    fn region(
+    /// The new face, or why the region must be covered.
+    fn make(
         &mut self,
         region: &Region,
         at: Pts,
+        frame: &FrameView<'_>,
+        settings: &Settings,
+        recogniser: &mut dyn Recogniser,
+    ) -> Result<Ready, Refusal> {
+        let refuse = |reason| Err(Refusal { reason, fault: None });
+        if !settings.mode.replaces() || region.reason != CoverReason::Asked {
+            return refuse(region.reason);
+        }
+        match (&mut self.generator, &region.replaceable) {
+            (Some(generator), Some(face)) => {
+                generator.replace(region.track, at, face, frame, settings, recogniser)
+            }
+            _ => refuse(CoverReason::NotReplaceable),
+        }
+    }
+
+    fn region(
+        &mut self,
+        region: &Region,
+        reason: CoverReason,
         frame: &mut FrameViewMut<'_>,
         settings: &Settings,
         recogniser: &mut dyn Recogniser,
-    ) -> Result<(FaceReport, Option<String>), String> {
-        let mut reason = region.reason;
-        let mut fault = None;
-        if settings.mode.replaces() && reason == CoverReason::Asked {
-            reason = CoverReason::NotReplaceable;
-            if let (Some(generator), Some(face)) = (&mut self.generator, &region.replaceable) {
-                match generator.replace(region.track, at, face, frame, settings, recogniser) {
-                    Ok(Replaced { cos, rung }) => {
-                        let face = FaceReport {
-                            track: region.track,
-                            box_px: region.box_px,
-                            outcome: Outcome::Replaced { cos, rung },
-                            cos: Some(cos),
-                        };
-                        return Ok((face, None));
-                    }
-                    Err(refusal) => {
-                        reason = refusal.reason;
-                        fault = refusal.fault;
-                    }
-                }
-            }
-        }
+    ) -> Result<FaceReport, String> {
         let (how, rung) = match reason {
             CoverReason::Asked
             | CoverReason::Held
@@ -178,7 +190,7 @@ impl Treater {
                 }
             }
         }
-        Ok((face, fault))
+        Ok(face)
     }
 
     fn cover(
@@ -203,6 +215,16 @@ impl Treater {
             Ok(None) => Ok(()),
             Err(e) => Err(e.to_string()),
         }
+    }
+}
+
+fn replaced(region: &Region, ready: &Ready) -> FaceReport {
+    let Replaced { cos, rung } = ready.replaced;
+    FaceReport {
+        track: region.track,
+        box_px: region.box_px,
+        outcome: Outcome::Replaced { cos, rung },
+        cos: Some(cos),
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Cache {
     key: Option<Edit>,
     before: Option<Edit>,
     age: u32,
+    /// Frames until the denoiser is tried again after an edit that did not pass.
+    rest: u32,
     stamp: Stamp,
 }
 
@@ -54,11 +56,12 @@ impl Cache {
             *self = Self { stamp, ..Self::default() };
         }
         self.age = self.age.saturating_add(1);
+        self.rest = self.rest.saturating_sub(1);
     }
 
     /// Whether the denoiser must run for these points.
     pub(super) fn is_due(&self, points: &[Point]) -> bool {
-        let Some(key) = &self.key else { return true };
+        let Some(key) = &self.key else { return self.rest == 0 };
         let moved: f32 = key.points.iter().zip(points).map(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1])).sum();
         self.age >= KEY_EVERY || moved > KEY_MOTION_PX * points.len() as f32
     }
@@ -69,9 +72,10 @@ impl Cache {
         self.age = 0;
     }
 
-    /// Drops everything: the edit did not pass.
-    pub(super) fn clear(&mut self) {
+    /// The edit did not pass: nothing of it is used, and the denoiser rests.
+    pub(super) fn fail(&mut self) {
         (self.key, self.before) = (None, None);
+        self.rest = KEY_EVERY;
     }
 
     /// The edit for a mesh at these points, interleaved RGB of the crop. `false` where there is none.
@@ -156,6 +160,18 @@ mod tests {
             seen.push(out);
         }
         assert!(seen.windows(2).all(|w| w[0] == w[1]));
+    }
+
+    #[test]
+    fn after_a_failure_the_denoiser_rests() {
+        let mut cache = Cache::default();
+        cache.next(Stamp::default());
+        cache.fail();
+        let frames = (0..20).take_while(|_| {
+            cache.next(Stamp::default());
+            !cache.is_due(&SQUARE)
+        });
+        assert_eq!(frames.count() as u32, KEY_EVERY - 1);
     }
 
     #[test]

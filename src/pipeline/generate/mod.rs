@@ -58,6 +58,23 @@ pub(super) struct Replaced {
     pub(super) rung: Rung,
 }
 
+/// A face that passed and waits to be blended: other regions of the frame are covered first, so that
+/// a second, larger region over the same head does not cover the new face.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) replaced: Replaced,
+    place: Place,
+    picture: Vec<u8>,
+    weight: Vec<f32>,
+}
+
+impl Ready {
+    /// Blends the face into the frame.
+    pub(super) fn write(&self, frame: &mut FrameViewMut<'_>) -> Result<(), String> {
+        self.place.write(frame, &self.picture, &self.weight).map_err(|e| e.to_string())
+    }
+}
+
 /// A face that was not.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Refusal {
@@ -188,19 +205,19 @@ impl Generator {
         self.tracks.clear();
     }
 
-    /// Replaces a face in the frame, or leaves the frame as it is.
+    /// Makes a face for a frame, which stays as it is until [`Ready::write`].
     pub(super) fn replace(
         &mut self,
         track: u64,
         at: Pts,
         face: &Replaceable,
-        frame: &mut FrameViewMut<'_>,
+        frame: &FrameView<'_>,
         settings: &Settings,
         recogniser: &mut dyn Recogniser,
-    ) -> Result<Replaced, Refusal> {
+    ) -> Result<Ready, Refusal> {
         self.forget(at);
         let limit = settings.verify_threshold.unwrap_or_else(|| recogniser.same_person_cos());
-        let seat = self.seat(track, at, face, &frame.as_image(), limit)?;
+        let seat = self.seat(track, at, face, frame, limit)?;
         let mut fault = None;
         for _ in 0..TRIES {
             let moved = self.compose(face.person, &seat)?;
@@ -211,14 +228,17 @@ impl Generator {
                 .map_err(failed)?;
             if self.mode != Mode::Ksame && self.diffuser.is_some() {
                 match self.diffused(track, face.person, &seat, &moved, &weight, recogniser) {
-                    Ok(Some(done)) => return self.write(frame, &seat, &weight, done),
+                    Ok(Some(done)) => return Ok(self.ready(&seat, weight, done)),
                     Ok(None) => {}
-                    Err(why) => fault = Some(why),
+                    Err(why) => {
+                        tracing::debug!(track, why, "the denoiser's edit did not pass");
+                        fault = Some(why);
+                    }
                 }
             }
             let cos = self.verify(&seat, &moved, &weight, None, recogniser)?;
             if cos < limit {
-                return self.write(frame, &seat, &weight, Replaced { cos, rung: Rung::Prior });
+                return Ok(self.ready(&seat, weight, Replaced { cos, rung: Rung::Prior }));
             }
             if let Some(person) = self.persons.get_mut(&face.person) {
                 person.redraw();
@@ -310,14 +330,14 @@ impl Generator {
                 match edit {
                     Ok(delta) => memory.cache.store(delta, moved.to_vec()),
                     Err(why) => {
-                        memory.cache.clear();
+                        memory.cache.fail();
                         return Err(why);
                     }
                 }
             }
             let memory = self.tracks.entry(track).or_default();
             if !memory.cache.delta(&mut self.warp, moved, &seat.depth, &self.basis.triangles, &mut self.delta) {
-                break;
+                return Ok(None);
             }
             finish(&self.canvas, base, Some(&self.delta), &seat.place, weight, &mut self.pictures);
             let cos = embed(&self.pictures.seen, &seat.place, moved, seat.source, recogniser).map_err(|r| r.fault.unwrap_or_default())?;
@@ -326,7 +346,7 @@ impl Generator {
             }
             rung = Rung::Diffusion;
         }
-        self.tracks.entry(track).or_default().cache.clear();
+        self.tracks.entry(track).or_default().cache.fail();
         Ok(None)
     }
 
@@ -336,9 +356,8 @@ impl Generator {
         embed(&self.pictures.seen, &seat.place, moved, seat.source, recogniser)
     }
 
-    fn write(&self, frame: &mut FrameViewMut<'_>, seat: &Seat<'_>, weight: &[f32], done: Replaced) -> Result<Replaced, Refusal> {
-        seat.place.write(frame, &self.pictures.new, weight).map_err(failed)?;
-        Ok(done)
+    fn ready(&mut self, seat: &Seat<'_>, weight: Vec<f32>, replaced: Replaced) -> Ready {
+        Ready { replaced, place: seat.place, picture: std::mem::take(&mut self.pictures.new), weight }
     }
 
     /// Drops what was not seen for long.
