@@ -6,6 +6,7 @@
 mod describe;
 mod device;
 mod manifest;
+mod network;
 mod opencv_yn;
 mod runtime;
 mod search;
@@ -18,8 +19,9 @@ use std::path::{Path, PathBuf};
 pub use describe::{Description, Finding, describe};
 pub use device::{Device, DeviceRequest, GpuParts, ResolvedDevice};
 pub use manifest::{CropSpecEntry, ModelEntry, Models, TensorSpec, Threshold, Thresholds};
+pub use network::{Input, Network, Outlet};
 pub use opencv_yn::FaceDetectorYn;
-pub use runtime::{Runtime, find_library, find_models_dir};
+pub use runtime::{Runtime, find_library, find_models_dir, find_pack_dir};
 pub use session::{Session, first_not_finite};
 
 /// What [`Backend::open`] needs to know; every field has a default.
@@ -91,6 +93,14 @@ impl Backend {
             &self.device,
             self.threads,
         )
+    }
+
+    /// A network with several inputs from bytes that the caller has verified.
+    ///
+    /// # Errors
+    /// [`BackendError`]: wrong graph, device that does not start.
+    pub fn network(&self, name: &str, bytes: &[u8]) -> Result<Network, BackendError> {
+        Network::load(self.runtime, name, bytes, &self.device, self.threads)
     }
 
     /// The runtime.

@@ -19,6 +19,8 @@ use super::search::Places;
 const LIBRARY_NAMES: [&str; 2] = ["libonnxruntime.so", "libonnxruntime.so.1"];
 /// What to do about a missing library.
 const LIBRARY_REMEDY: &str = "run scripts/setup.sh, or point NULLFACE_ORT_LIBRARY at libonnxruntime.so 1.24 or newer";
+/// Folder of the model pack that comes along.
+const PACK: &str = "nullface-128";
 /// What to do about missing models.
 const MODELS_REMEDY: &str = "point NULLFACE_MODELS (or models-dir) at the folder that holds manifest.toml, models/small in a checkout";
 
@@ -147,6 +149,27 @@ fn find_library_in(named: Option<&Path>, places: &Places) -> Result<PathBuf, Bac
 pub fn find_models_dir(explicit: Option<&Path>) -> Result<PathBuf, BackendError> {
     let named = explicit.map(Path::to_path_buf).or_else(|| from_environment("NULLFACE_MODELS"));
     find_models_in(named.as_deref(), &Places::here())
+}
+
+/// The folder of the model pack: the one named, `NULLFACE_PACK`, or [`PACK`] beside the small models or
+/// among them.
+///
+/// # Errors
+/// [`BackendError::Model`] names the places.
+pub fn find_pack_dir(explicit: Option<&Path>, models_dir: &Path) -> Result<PathBuf, BackendError> {
+    let holds = |folder: &Path| folder.join(crate::pack::MANIFEST).is_file();
+    let named = explicit.map(Path::to_path_buf).or_else(|| from_environment("NULLFACE_PACK"));
+    let folders = named.map_or_else(|| vec![models_dir.with_file_name(PACK), models_dir.join(PACK)], |named| vec![named]);
+    folders
+        .iter()
+        .find(|f| holds(f))
+        .map(|f| absolute(f))
+        .ok_or_else(|| BackendError::Model {
+            name: PACK.to_owned(),
+            path: join(&folders),
+            why: format!("no {} there", crate::pack::MANIFEST),
+            remedy: "name the pack's folder, or choose mode blur, pixelate or solid".to_owned(),
+        })
 }
 
 fn find_models_in(named: Option<&Path>, places: &Places) -> Result<PathBuf, BackendError> {

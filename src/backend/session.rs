@@ -243,7 +243,7 @@ pub fn first_not_finite(data: &[f32]) -> Option<usize> {
     }
 }
 
-fn build(runtime: &Runtime, bytes: &[u8], device: Device, threads: usize) -> ort::Result<ort::session::Session> {
+pub(super) fn build(runtime: &Runtime, bytes: &[u8], device: Device, threads: usize) -> ort::Result<ort::session::Session> {
     // The builder's own error type is not `Send`: `?` turns it into `ort::Error` first.
     let mut builder = ort::session::Session::builder(&runtime.environment)?
         .with_log_level(LogLevel::Error)?

@@ -15,7 +15,7 @@ use crate::stages::track::{
 
 use super::engine::EngineError;
 use super::outcome::CoverReason;
-use super::plan::{Plan, Region};
+use super::plan::{Plan, Region, Replaceable};
 use super::schedule::{Schedule, Situation};
 use super::settings::{EngineConfig, Settings};
 
@@ -151,7 +151,7 @@ impl Analyst {
             let new = self.hints(|t| started.contains(&t.id));
             self.refine(frame, &new, &mut meshes, plan);
         }
-        self.identify(frame, effort, at.pts, recogniser, plan, &meshes);
+        self.identify(frame, effort, at.pts, settings.mode.replaces(), recogniser, plan, &meshes);
         for track in self.tracker.tracks().iter().filter(|t| started.contains(&t.id)) {
             extend_backwards(track, pending, frame);
         }
@@ -246,17 +246,23 @@ impl Analyst {
         frame: &FrameView<'_>,
         effort: Effort,
         at: Pts,
+        replaces: bool,
         recogniser: &mut dyn Recogniser,
         plan: &mut Plan,
         meshes: &HashMap<TrackId, Mesh>,
     ) {
         let mut failed = false;
-        if effort != Effort::Glance {
+        {
+            // A face of which nothing is known yet cannot be replaced: it is embedded at once.
+            let due = |t: &Track| match self.tracker.source(t.id) {
+                Some(source) => effort != Effort::Glance && !source.locked,
+                None => effort != Effort::Glance || replaces,
+            };
             let wanted: Vec<(TrackId, _)> = self
                 .tracker
                 .tracks()
                 .iter()
-                .filter(|t| t.state != TrackState::Held && !self.tracker.source(t.id).is_some_and(|s| s.locked))
+                .filter(|t| t.state != TrackState::Held && due(t))
                 .filter_map(|t| meshes.get(&t.id).and_then(Mesh::landmarks5).map(|l| (t.id, l)))
                 .take(MAX_EMBEDDED)
                 .collect();
@@ -307,6 +313,16 @@ impl Analyst {
                     TrackState::Tentative | TrackState::Confirmed => CoverReason::Asked,
                 },
                 check_against: source,
+                replaceable: mesh
+                    .filter(|_| replaces && track.state != TrackState::Held)
+                    .zip(self.tracker.source(track.id))
+                    .map(|(mesh, source)| {
+                        Box::new(Replaceable {
+                            person: track.person.0,
+                            mesh: mesh.clone(),
+                            source: Embedding(source.mean.to_vec()),
+                        })
+                    }),
             });
         }
     }
@@ -327,6 +343,7 @@ fn extend_backwards(track: &Track, pending: &mut VecDeque<Plan>, frame: &FrameVi
                 roll_rad: track.roll_rad,
                 reason: CoverReason::Lookahead,
                 check_against: None,
+                replaceable: None,
             });
         }
     }

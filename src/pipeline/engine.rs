@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use crate::backend::{BackendError, ResolvedDevice};
+use crate::backend::{Backend, BackendError, ResolvedDevice};
 use crate::frame::{FrameTime, FrameView, FrameViewMut};
 use crate::stages::align::MeshFitter;
 use crate::stages::blend;
@@ -17,6 +17,7 @@ use crate::stages::detect::{Detection, Detector};
 use crate::stages::identify::Recogniser;
 
 use super::analysis::Analyst;
+use super::generate::Generator;
 use super::outcome::{CoverReason, FrameReport, Released};
 use super::plan::Plan;
 use super::settings::{EngineConfig, Settings};
@@ -32,6 +33,12 @@ pub enum EngineError {
     /// A model, the runtime or a device is missing.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// A pack that cannot be used.
+    #[error(transparent)]
+    Pack(#[from] crate::pack::PackError),
+    /// A pack's basis that cannot be used.
+    #[error(transparent)]
+    Basis(#[from] crate::stages::prior::BasisError),
     /// A setting outside its range.
     #[error("setting {name}: expected {expected}, got {got}")]
     Setting {
@@ -89,6 +96,8 @@ pub struct Engine {
     pending: VecDeque<Plan>,
     next: u64,
     meter: Meter,
+    /// Opens a generator when a mode that replaces is chosen later.
+    config: Option<EngineConfig>,
 }
 
 impl Engine {
@@ -97,7 +106,25 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] names the file or device and the remedy.
     pub fn open(config: &EngineConfig, settings: Settings) -> Result<Self, EngineError> {
-        Self::from_parts(super::open::parts(config)?, config, settings)
+        let backend = Backend::open(&config.into())?;
+        let mut engine = Self::from_parts(super::open::parts(&backend, config)?, config, settings)?;
+        engine.config = Some(config.clone());
+        if engine.settings.mode.replaces() {
+            let generator = Generator::open(&backend, config.model_pack.as_deref(), config.seed)?;
+            engine.treater.set_generator(generator);
+            engine.treater.configure(&engine.settings)?;
+        }
+        Ok(engine)
+    }
+
+    /// The same with a generator of the caller's, for the modes that replace.
+    ///
+    /// # Errors
+    /// A setting that the generator cannot follow.
+    pub fn with_generator(mut self, generator: Generator) -> Result<Self, EngineError> {
+        self.treater.set_generator(generator);
+        self.treater.configure(&self.settings)?;
+        Ok(self)
     }
 
     /// An engine over the caller's own networks.
@@ -121,6 +148,7 @@ impl Engine {
             pending: VecDeque::new(),
             next: 0,
             meter: Meter::default(),
+            config: None,
         })
     }
 
@@ -130,6 +158,15 @@ impl Engine {
     /// A value outside its range; the old settings stay.
     pub fn set_settings(&mut self, settings: Settings) -> Result<(), EngineError> {
         settings.check()?;
+        if let Some(config) = &self.config
+            && settings.mode.replaces()
+            && !self.treater.can_replace()
+        {
+            let backend = Backend::open(&config.into())?;
+            let generator = Generator::open(&backend, config.model_pack.as_deref(), config.seed)?;
+            self.treater.set_generator(generator);
+        }
+        self.treater.configure(&settings)?;
         self.analyst.configure(&settings)?;
         self.settings = settings;
         Ok(())
@@ -251,6 +288,7 @@ impl Engine {
             Discontinuity::Flush | Discontinuity::Caps => {
                 self.pending.clear();
                 self.analyst.flush();
+                self.treater.flush();
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod analysis;
 mod engine;
+mod generate;
 mod open;
 mod outcome;
 mod plan;
@@ -11,6 +12,9 @@ mod stats;
 mod treat;
 
 pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
+pub use generate::Generator;
 pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung};
-pub use settings::{DetectorChoice, DeviceChoice, EngineConfig, Mode, OnFailure, Settings, UnknownWord};
+pub use settings::{
+    DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, Settings, SolverChoice, UnknownWord,
+};
 pub use stats::Stats;

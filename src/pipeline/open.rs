@@ -43,12 +43,11 @@ impl From<&EngineConfig> for BackendConfig {
 }
 
 /// Detector, mesh and recogniser by configuration.
-pub(super) fn parts(config: &EngineConfig) -> Result<Parts, EngineError> {
-    let backend = Backend::open(&config.into())?;
+pub(super) fn parts(backend: &Backend, config: &EngineConfig) -> Result<Parts, EngineError> {
     Ok(Parts {
-        detector: detect::open(config.detector.into(), &backend, config.detector_model.as_deref())?,
-        mesh: Box::new(FaceMesh::open(&backend)?),
-        recogniser: Box::new(MobileFaceNet::open(&backend)?),
+        detector: detect::open(config.detector.into(), backend, config.detector_model.as_deref())?,
+        mesh: Box::new(FaceMesh::open(backend)?),
+        recogniser: Box::new(MobileFaceNet::open(backend)?),
         device: backend.device().clone(),
     })
 }

@@ -24,6 +24,8 @@ pub enum CoverReason {
     NotAnalysed,
     /// The policy covers whole frames.
     Policy,
+    /// Turned away, too small, cut off, or not known long enough to be replaced.
+    NotReplaceable,
 }
 
 impl CoverReason {
@@ -32,8 +34,17 @@ impl CoverReason {
     pub const fn is_expected(self) -> bool {
         match self {
             Self::Asked | Self::Held | Self::Lookahead | Self::Policy => true,
-            Self::TooNear | Self::StageFailed | Self::Deadline | Self::DetectorFailed | Self::NotAnalysed => false,
+            Self::TooNear | Self::StageFailed | Self::Deadline | Self::DetectorFailed | Self::NotAnalysed | Self::NotReplaceable => false,
         }
+    }
+}
+
+impl CoverReason {
+    /// Whether the policy for failures applies. A face that cannot be replaced counts as a fallback,
+    /// but covering it is what the modes that replace promise.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        !self.is_expected() && !matches!(self, Self::NotReplaceable)
     }
 }
 
@@ -45,6 +56,8 @@ pub enum Outcome {
     Replaced {
         /// Cosine between the output's and the source track's embedding.
         cos: f32,
+        /// By what.
+        rung: Rung,
     },
     /// Covered.
     Covered {
@@ -64,6 +77,12 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
+    /// Replaced, by the denoiser in this frame.
+    Diffusion,
+    /// Replaced, by the denoiser in an earlier frame, moved along.
+    Cached,
+    /// Replaced by the k-same composite alone.
+    Prior,
     /// Blurred, irreversibly.
     Blur,
     /// Pixelated, irreversibly.

@@ -3,11 +3,22 @@
 
 use std::time::Duration;
 
-use crate::frame::{BoxPx, FrameTime, FrameView, Landmarks5, Point};
+use crate::frame::{BoxPx, FrameTime, FrameView, Landmarks5, Mesh, Point};
 use crate::stages::identify::Embedding;
 
 use super::engine::FrameId;
 use super::outcome::CoverReason;
+
+/// What replacing a face takes.
+#[derive(Debug, Clone)]
+pub(super) struct Replaceable {
+    /// Whose face; the same for a person who returns.
+    pub(super) person: u64,
+    /// Mesh of this frame.
+    pub(super) mesh: Mesh,
+    /// The source's embedding.
+    pub(super) source: Embedding,
+}
 
 /// One face region of one frame.
 #[derive(Debug, Clone)]
@@ -26,6 +37,8 @@ pub(super) struct Region {
     pub(super) reason: CoverReason,
     /// The source track's embedding, where the output of this frame is to be checked against it.
     pub(super) check_against: Option<Embedding>,
+    /// Set where the mode replaces and the face can be replaced.
+    pub(super) replaceable: Option<Box<Replaceable>>,
 }
 
 /// One frame between analysis and rendering.

@@ -67,6 +67,22 @@ words! {
         Pixelate = "pixelate",
         /// One colour.
         Solid = "solid",
+        /// Another face, made real by diffusion away from the source.
+        Nullface = "nullface",
+        /// Another face, the source's identity reversed by negative guidance.
+        Reverse = "reverse",
+        /// Another face, recomposed under a sampled identity.
+        Id2face = "id2face",
+        /// Another face from averages of at least eight people, without a network.
+        Ksame = "ksame",
+    }
+}
+
+impl Mode {
+    /// Whether faces are replaced, for which a model pack is needed; otherwise they are covered.
+    #[must_use]
+    pub const fn replaces(self) -> bool {
+        matches!(self, Self::Nullface | Self::Reverse | Self::Id2face | Self::Ksame)
     }
 }
 
@@ -120,6 +136,68 @@ words! {
     }
 }
 
+words! {
+    /// Which solver the denoiser runs under.
+    #[derive(Default)]
+    SolverChoice, "solver" {
+        /// The pack's.
+        #[default]
+        Auto = "auto",
+        /// Ancestral steps.
+        Ddpm = "ddpm",
+        /// SDE-DPM-Solver++(2M).
+        SdeDpmpp2m = "sde-dpmpp-2m",
+        /// DPM-Solver++(2M), deterministic.
+        Dpmpp2m = "dpmpp-2m",
+    }
+}
+
+words! {
+    /// Who a person becomes.
+    #[derive(Default)]
+    IdentityChoice, "identity" {
+        /// The mode's own.
+        #[default]
+        Auto = "auto",
+        /// The mixture's, drawn from the session's secret.
+        Ksame = "ksame",
+        /// Random, orthogonal to the source.
+        Orthogonal = "orthogonal",
+        /// The opposite of the source.
+        Negate = "negate",
+        /// Pushed away from the source; with a guidance of 0 or below.
+        Repel = "repel",
+        /// Random.
+        Random = "random",
+    }
+}
+
+words! {
+    /// A part of the face that may stay as it is.
+    FaceRegion, "keep-regions" {
+        /// Eyes with their lids.
+        Eyes = "eyes",
+        /// Brows.
+        Brows = "brows",
+        /// Nose.
+        Nose = "nose",
+        /// Mouth with its lips.
+        Mouth = "mouth",
+        /// All that is none of the others.
+        Skin = "skin",
+    }
+}
+
+impl FaceRegion {
+    /// Several, separated by commas.
+    ///
+    /// # Errors
+    /// The first word that is none.
+    pub fn list(text: &str) -> Result<Vec<Self>, UnknownWord> {
+        text.split(',').map(str::trim).filter(|w| !w.is_empty()).map(str::parse).collect()
+    }
+}
+
 /// What must be known before the first frame.
 #[derive(Debug, Clone, Default)]
 pub struct EngineConfig {
@@ -127,6 +205,8 @@ pub struct EngineConfig {
     pub models_dir: Option<PathBuf>,
     /// ONNX Runtime's shared library; searched for where `None`.
     pub runtime_library: Option<PathBuf>,
+    /// Folder of the model pack for the modes that replace; searched for where `None`.
+    pub model_pack: Option<PathBuf>,
     /// Detector's file for `yunet` and `scrfd`.
     pub detector_model: Option<PathBuf>,
     /// Which detector.
@@ -162,6 +242,22 @@ pub struct Settings {
     pub hold: Duration,
     /// Cosine to the source above which an output counts as recognisable; the recogniser's FAR 1e-3 point where `None`.
     pub verify_threshold: Option<f32>,
+    /// Multiplies the guidance: how far the denoiser's edit goes, 0–2.
+    pub strength: f32,
+    /// Guidance scale; the pack's where `None`.
+    pub guidance: Option<f32>,
+    /// Share of the diffusion that is left out: higher stays closer to the picture that is edited.
+    pub skip: Option<f32>,
+    /// Steps of the diffusion; the pack's where `None`.
+    pub steps: Option<u32>,
+    /// Solver.
+    pub solver: SolverChoice,
+    /// Who a person becomes.
+    pub identity: IdentityChoice,
+    /// What the new face should be like: words `age=70`, `sex=female`, `group=asian`, separated by commas.
+    pub attributes: String,
+    /// Parts of the source's face that stay.
+    pub keep_regions: Vec<FaceRegion>,
     /// Policy for frames that could not be handled.
     pub on_failure: OnFailure,
     /// Longest time one frame may take before the ladder steps down; none where `None`.
@@ -180,6 +276,14 @@ impl Default for Settings {
             fill_rgb: [16, 16, 16],
             hold: Duration::from_millis(1000),
             verify_threshold: None,
+            strength: 1.0,
+            guidance: None,
+            skip: None,
+            steps: None,
+            solver: SolverChoice::default(),
+            identity: IdentityChoice::default(),
+            attributes: String::new(),
+            keep_regions: Vec::new(),
             on_failure: OnFailure::default(),
             deadline: None,
         }
@@ -209,6 +313,20 @@ impl Settings {
         within("hold-time", self.hold.as_secs_f32(), 0.0, 60.0, "0..=60 s")?;
         if let Some(limit) = self.verify_threshold {
             within("verify-threshold", limit, -1.0, 1.0, "-1..=1")?;
+        }
+        within("strength", self.strength, 0.0, 2.0, "0..=2")?;
+        if let Some(w) = self.guidance {
+            within("guidance", w, -100.0, 100.0, "-100..=100")?;
+        }
+        if let Some(skip) = self.skip {
+            within("skip", skip, 0.0, 0.99, "0..=0.99")?;
+        }
+        if let Some(steps) = self.steps.filter(|s| !(1..=100).contains(s)) {
+            return Err(EngineError::Setting {
+                name: "steps",
+                expected: "1..=100",
+                got: steps.to_string(),
+            });
         }
         if !(4..=4096).contains(&self.min_face_px) {
             return Err(EngineError::Setting {
@@ -258,6 +376,9 @@ mod tests {
     #[test]
     fn an_unknown_word_lists_the_known_ones() {
         let error = "mosaic".parse::<Mode>().expect_err("not a mode");
-        assert_eq!(error.to_string(), "mode: expected one of blur, pixelate, solid, got `mosaic`");
+        assert_eq!(
+            error.to_string(),
+            "mode: expected one of blur, pixelate, solid, nullface, reverse, id2face, ksame, got `mosaic`"
+        );
     }
 }

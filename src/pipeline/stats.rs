@@ -20,6 +20,12 @@ pub struct Stats {
     pub tracks: u64,
     /// Regions replaced by another face.
     pub replaced: u64,
+    /// Of these, by the denoiser in the same frame.
+    pub diffused: u64,
+    /// Of these, by the denoiser in an earlier frame.
+    pub cached: u64,
+    /// Of these, by the k-same composite alone.
+    pub prior: u64,
     /// Blurred regions.
     pub blurred: u64,
     /// Pixelated regions.
@@ -62,13 +68,20 @@ impl Meter {
         for face in &report.faces {
             s.faces += 1;
             match face.outcome {
-                Outcome::Replaced { .. } => s.replaced += 1,
+                Outcome::Replaced { rung, .. } => {
+                    s.replaced += 1;
+                    match rung {
+                        Rung::Diffusion => s.diffused += 1,
+                        Rung::Cached => s.cached += 1,
+                        _ => s.prior += 1,
+                    }
+                }
                 Outcome::Covered { reason, rung } => {
                     match rung {
                         Rung::Blur => s.blurred += 1,
                         Rung::Pixelate => s.pixelated += 1,
                         Rung::Solid => s.solid += 1,
-                        Rung::Frame => {}
+                        Rung::Frame | Rung::Diffusion | Rung::Cached | Rung::Prior => {}
                     }
                     s.fallbacks += u64::from(!reason.is_expected());
                 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use nullface::Settings;
-use nullface::pipeline::{DetectorChoice, DeviceChoice, Mode, OnFailure};
+use nullface::pipeline::{DetectorChoice, DeviceChoice, FaceRegion, IdentityChoice, Mode, OnFailure, SolverChoice};
 
 /// Frames held back by default, so that a face is covered before it is first found.
 const LOOKAHEAD_FRAMES: u32 = 8;
@@ -61,6 +61,30 @@ pub(crate) struct Args {
     /// Likeness to the source (cosine) above which a result is covered; the recogniser's own when left out.
     #[arg(long, value_name = "COS", value_parser = range::<0, 1>)]
     pub(crate) verify_threshold: Option<f32>,
+    /// How far the denoiser's edit goes, 0–2; multiplies the guidance.
+    #[arg(long, value_name = "FACTOR", value_parser = range::<0, 2>, default_value_t = Settings::default().strength)]
+    pub(crate) strength: f32,
+    /// Guidance scale of the denoiser; the pack's own when left out.
+    #[arg(long, value_name = "SCALE", value_parser = range::<-100, 100>, allow_hyphen_values = true)]
+    pub(crate) guidance: Option<f32>,
+    /// Share of the diffusion left out; higher stays closer to the picture that is edited.
+    #[arg(long, value_name = "SHARE", value_parser = range::<0, 1>)]
+    pub(crate) skip: Option<f32>,
+    /// Steps of the diffusion; the pack's own when left out.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) steps: Option<u32>,
+    /// How the diffusion goes from noise to picture.
+    #[arg(long, value_parser = words(SolverChoice::ALL, SolverChoice::word), default_value_t = SolverChoice::default())]
+    pub(crate) solver: SolverChoice,
+    /// Who a person becomes.
+    #[arg(long, value_parser = words(IdentityChoice::ALL, IdentityChoice::word), default_value_t = IdentityChoice::default())]
+    pub(crate) identity: IdentityChoice,
+    /// What the new face should be like: age=70,sex=female,group=asian.
+    #[arg(long, value_name = "WORDS")]
+    pub(crate) attributes: Option<String>,
+    /// Parts of the source's face that stay.
+    #[arg(long, value_name = "PARTS", value_delimiter = ',', value_parser = words(FaceRegion::ALL, FaceRegion::word))]
+    pub(crate) keep_regions: Vec<FaceRegion>,
     /// What becomes of a frame whose faces could not be handled as asked.
     #[arg(long, value_parser = words(OnFailure::ALL, OnFailure::word), default_value_t = OnFailure::default())]
     pub(crate) on_failure: OnFailure,
@@ -73,6 +97,9 @@ pub(crate) struct Args {
     /// Folder of the models; searched for when left out.
     #[arg(long, value_name = "DIR")]
     pub(crate) models_dir: Option<PathBuf>,
+    /// Folder of the model pack for the modes that replace faces; searched for when left out.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model_pack: Option<PathBuf>,
     /// Keep titles, dates, places and devices of the input's metadata. Pictures are left out even so.
     #[arg(long)]
     pub(crate) keep_metadata: bool,
@@ -105,11 +132,23 @@ impl Args {
             ("mask-scale", self.mask_scale.to_string()),
             ("feather", self.feather.to_string()),
             ("hold-time", (u64::from(self.hold_time) * NS_PER_MS).to_string()),
+            ("strength", self.strength.to_string()),
+            ("solver", self.solver.to_string()),
+            ("identity", self.identity.to_string()),
             ("on-failure", self.on_failure.to_string()),
             ("lookahead", self.lookahead.to_string()),
         ];
         list.extend(self.verify_threshold.map(|t| ("verify-threshold", t.to_string())));
+        list.extend(self.guidance.map(|w| ("guidance", w.to_string())));
+        list.extend(self.skip.map(|s| ("skip", s.to_string())));
+        list.extend(self.steps.map(|n| ("steps", n.to_string())));
+        list.extend(self.attributes.clone().map(|a| ("attributes", a)));
+        if !self.keep_regions.is_empty() {
+            let words: Vec<&str> = self.keep_regions.iter().map(|r| r.word()).collect();
+            list.push(("keep-regions", words.join(",")));
+        }
         list.extend(self.models_dir.as_ref().map(|d| ("models-dir", d.to_string_lossy().into_owned())));
+        list.extend(self.model_pack.as_ref().map(|d| ("model-pack", d.to_string_lossy().into_owned())));
         list.extend(self.seed.map(|s| ("seed", s.to_string())));
         list
     }

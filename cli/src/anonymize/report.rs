@@ -42,7 +42,7 @@ impl Report {
         let settings: Map<String, Value> = args
             .properties()
             .into_iter()
-            .filter(|(name, _)| !matches!(*name, "seed" | "models-dir"))
+            .filter(|(name, _)| !matches!(*name, "seed" | "models-dir" | "model-pack"))
             .map(|(name, value)| {
                 (
                     name.to_owned(),

@@ -98,7 +98,7 @@ pub(super) struct Settled {
 /// Whether a cover is part of the treatment that was asked for.
 const fn asked_for(reason: CoverReason) -> bool {
     match reason {
-        CoverReason::Asked | CoverReason::Held | CoverReason::Lookahead | CoverReason::Policy => true,
+        CoverReason::Asked | CoverReason::Held | CoverReason::Lookahead | CoverReason::Policy | CoverReason::NotReplaceable => true,
         CoverReason::TooNear
         | CoverReason::StageFailed
         | CoverReason::Deadline
@@ -194,6 +194,7 @@ pub(super) fn start_error(error: &EngineError) -> gst::ErrorMessage {
             gst::error_msg!(gst::ResourceError::NotFound, ("{error}"))
         }
         EngineError::Backend(_) => gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")),
+        EngineError::Pack(_) | EngineError::Basis(_) => gst::error_msg!(gst::ResourceError::Read, ("{error}")),
         EngineError::Setting { .. } => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
         EngineError::Stage { .. } => gst::error_msg!(gst::LibraryError::Init, ("{error}")),
     }

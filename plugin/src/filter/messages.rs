@@ -47,12 +47,16 @@ const fn reason_word(reason: CoverReason) -> &'static str {
         CoverReason::Deadline => "deadline",
         CoverReason::DetectorFailed => "detector-failed",
         CoverReason::NotAnalysed => "not-analysed",
+        CoverReason::NotReplaceable => "not-replaceable",
         CoverReason::Policy => "policy",
     }
 }
 
 const fn rung_word(rung: Rung) -> &'static str {
     match rung {
+        Rung::Diffusion => "diffusion",
+        Rung::Cached => "cached",
+        Rung::Prior => "prior",
         Rung::Blur => "blur",
         Rung::Pixelate => "pixelate",
         Rung::Solid => "solid",
@@ -63,7 +67,7 @@ const fn rung_word(rung: Rung) -> &'static str {
 /// Outcome, reason, rung.
 const fn outcome_words(outcome: Outcome) -> (&'static str, &'static str, &'static str) {
     match outcome {
-        Outcome::Replaced { .. } => ("replaced", "", ""),
+        Outcome::Replaced { rung, .. } => ("replaced", "", rung_word(rung)),
         Outcome::Covered { reason, rung } => ("covered", reason_word(reason), rung_word(rung)),
         Outcome::FrameWithheld { reason } => ("frame-withheld", reason_word(reason), "frame"),
     }
@@ -125,6 +129,9 @@ pub(super) fn stats_structure(engine: &Stats, element: &Counters) -> gst::Struct
         .field("faces", engine.faces)
         .field("tracks", engine.tracks)
         .field("replaced", engine.replaced)
+        .field("diffused", engine.diffused)
+        .field("cached", engine.cached)
+        .field("prior", engine.prior)
         .field("blurred", engine.blurred)
         .field("pixelated", engine.pixelated)
         .field("solid", engine.solid)

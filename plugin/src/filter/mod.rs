@@ -30,7 +30,7 @@ use std::sync::Arc;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use nullface::pipeline::{DetectorChoice, DeviceChoice, Mode, OnFailure};
+use nullface::pipeline::{DetectorChoice, DeviceChoice, IdentityChoice, Mode, OnFailure, SolverChoice};
 
 mod fail_closed;
 mod formats;
@@ -75,6 +75,10 @@ twin! {
         Blur: "blur", "Blur: at most 8x8 cells of each face are left, smoothly interpolated";
         Pixelate: "pixelate", "Pixelate: at most 8x8 cells of each face are left, drawn as squares";
         Solid: "solid", "Solid: one colour, see fill-color";
+        Nullface: "nullface", "Nullface: another face, made real by diffusion away from the source";
+        Reverse: "reverse", "Reverse: another face, the source's identity reversed by negative guidance";
+        Id2face: "id2face", "ID2Face: another face, recomposed under a sampled identity";
+        Ksame: "ksame", "K-same: another face from averages of at least eight people, without a network";
     }
 }
 
@@ -96,6 +100,28 @@ twin! {
         Blazeface: "blazeface", "BlazeFace alone: large faces only";
         Yunet: "yunet", "YuNet from detector-model";
         Scrfd: "scrfd", "SCRFD from detector-model";
+    }
+}
+
+twin! {
+    /// [`SolverChoice`] as a property.
+    FilterSolver = "NullfaceSolver" of SolverChoice {
+        Auto: "auto", "The pack's own";
+        Ddpm: "ddpm", "Ancestral steps (edit-friendly DDPM)";
+        SdeDpmpp2m: "sde-dpmpp-2m", "SDE-DPM-Solver++(2M)";
+        Dpmpp2m: "dpmpp-2m", "DPM-Solver++(2M), deterministic";
+    }
+}
+
+twin! {
+    /// [`IdentityChoice`] as a property.
+    FilterIdentity = "NullfaceIdentity" of IdentityChoice {
+        Auto: "auto", "The mode's own";
+        Ksame: "ksame", "A mixture drawn from the session's secret";
+        Orthogonal: "orthogonal", "Random, orthogonal to the source";
+        Negate: "negate", "The opposite of the source";
+        Repel: "repel", "Pushed away from the source; guidance must be 0 or below";
+        Random: "random", "Random";
     }
 }
 
@@ -135,6 +161,8 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         FilterDevice::static_type(),
         FilterDetector::static_type(),
         FilterOnFailure::static_type(),
+        FilterSolver::static_type(),
+        FilterIdentity::static_type(),
     ] {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
-use nullface::pipeline::{EngineConfig, Settings};
+use nullface::pipeline::{EngineConfig, FaceRegion, Settings};
 
-use super::{FilterDetector, FilterDevice, FilterMode, FilterOnFailure};
+use super::{FilterDetector, FilterDevice, FilterIdentity, FilterMode, FilterOnFailure, FilterSolver};
 
 /// Most frames that may be held back.
 const MAX_LOOKAHEAD: u32 = 64;
@@ -21,6 +21,9 @@ const DEFAULT_LOOKAHEAD: usize = 2;
 
 /// `verify-threshold` that stands for the recogniser's own.
 const OWN_THRESHOLD: f32 = -1.0;
+
+/// `skip` that stands for the pack's own.
+const PACKS_SKIP: f32 = -1.0;
 
 /// The share of `processing-deadline` after which the engine steps down by itself, so that it can
 /// cover the faces before the element must give up the frame.
@@ -71,6 +74,7 @@ impl Properties {
                 .filter(|p| !p.is_empty())
                 .map(PathBuf::from)
         };
+        let text = |value: &glib::Value| value.get::<Option<String>>().ok().flatten().unwrap_or_default();
         match name {
             "mode" => s.mode = take::<FilterMode>(value)?.into(),
             "threshold" => s.threshold = take(value)?,
@@ -87,6 +91,17 @@ impl Properties {
                 let threshold: f32 = take(value)?;
                 s.verify_threshold = (threshold > OWN_THRESHOLD).then_some(threshold);
             }
+            "strength" => s.strength = take(value)?,
+            "guidance" => s.guidance = Some(take::<f32>(value)?).filter(|w| *w != 0.0),
+            "skip" => s.skip = Some(take::<f32>(value)?).filter(|v| *v >= 0.0),
+            "steps" => s.steps = Some(take::<u32>(value)?).filter(|n| *n > 0),
+            "solver" => s.solver = take::<FilterSolver>(value)?.into(),
+            "identity" => s.identity = take::<FilterIdentity>(value)?.into(),
+            "attributes" => s.attributes = text(value),
+            "keep-regions" => match FaceRegion::list(&text(value)) {
+                Ok(regions) => s.keep_regions = regions,
+                Err(error) => glib::g_warning!("nullface", "{error}; nothing is kept"),
+            },
             "on-failure" => s.on_failure = take::<FilterOnFailure>(value)?.into(),
             "processing-deadline" => {
                 let ns: u64 = take(value)?;
@@ -97,6 +112,7 @@ impl Properties {
             "detector" => c.detector = take::<FilterDetector>(value)?.into(),
             "detector-model" => c.detector_model = path(value),
             "models-dir" => c.models_dir = path(value),
+            "model-pack" => c.model_pack = path(value),
             "runtime-library" => c.runtime_library = path(value),
             "threads" => c.threads = take::<u32>(value)? as usize,
             "seed" => {
@@ -124,6 +140,14 @@ impl Properties {
             "fill-color" => packed(s.fill_rgb).to_value(),
             "hold-time" => ns(s.hold).to_value(),
             "verify-threshold" => s.verify_threshold.unwrap_or(OWN_THRESHOLD).to_value(),
+            "strength" => s.strength.to_value(),
+            "guidance" => s.guidance.unwrap_or(0.0).to_value(),
+            "skip" => s.skip.unwrap_or(PACKS_SKIP).to_value(),
+            "steps" => s.steps.unwrap_or(0).to_value(),
+            "solver" => FilterSolver::from(s.solver).to_value(),
+            "identity" => FilterIdentity::from(s.identity).to_value(),
+            "attributes" => s.attributes.to_value(),
+            "keep-regions" => s.keep_regions.iter().map(|r| r.word()).collect::<Vec<_>>().join(",").to_value(),
             "on-failure" => FilterOnFailure::from(s.on_failure).to_value(),
             "processing-deadline" => s.deadline.map_or(0, ns).to_value(),
             "lookahead" => u32::try_from(c.lookahead).unwrap_or(MAX_LOOKAHEAD).to_value(),
@@ -131,6 +155,7 @@ impl Properties {
             "detector" => FilterDetector::from(c.detector).to_value(),
             "detector-model" => path(&c.detector_model),
             "models-dir" => path(&c.models_dir),
+            "model-pack" => path(&c.model_pack),
             "runtime-library" => path(&c.runtime_library),
             "threads" => u32::try_from(c.threads).unwrap_or(0).to_value(),
             _ => return None,
@@ -156,6 +181,7 @@ fn packed([r, g, b]: [u8; 3]) -> u32 {
 /// The specs, in the order of the documentation.
 pub(super) static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut specs = treatment();
+    specs.extend(replacing());
     specs.extend(safety());
     specs.extend(means());
     specs
@@ -226,6 +252,64 @@ fn treatment() -> Vec<glib::ParamSpec> {
     ]
 }
 
+/// How faces are replaced; all may change while playing.
+fn replacing() -> Vec<glib::ParamSpec> {
+    let s = Settings::default();
+    vec![
+        glib::ParamSpecFloat::builder("strength")
+            .nick("Strength")
+            .blurb("How far the denoiser's edit goes: multiplies the guidance")
+            .minimum(0.0)
+            .maximum(2.0)
+            .default_value(s.strength)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecFloat::builder("guidance")
+            .nick("Guidance")
+            .blurb("Guidance scale of the denoiser; below 0 what is asked for is promoted and the source pushed away; 0 = the pack's own")
+            .minimum(-100.0)
+            .maximum(100.0)
+            .default_value(0.0)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecFloat::builder("skip")
+            .nick("Skip")
+            .blurb("Share of the diffusion left out; higher stays closer to the picture that is edited; -1 = the pack's own")
+            .minimum(PACKS_SKIP)
+            .maximum(0.99)
+            .default_value(PACKS_SKIP)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt::builder("steps")
+            .nick("Steps")
+            .blurb("Steps of the diffusion; 0 = the pack's own")
+            .maximum(100)
+            .default_value(0)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default::<FilterSolver>("solver", s.solver.into())
+            .nick("Solver")
+            .blurb("How the diffusion goes from noise to picture")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default::<FilterIdentity>("identity", s.identity.into())
+            .nick("Identity")
+            .blurb("Who a person becomes")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecString::builder("attributes")
+            .nick("Attributes")
+            .blurb("What the new face should be like, separated by commas: age=70, sex=female, group=asian; the source's own where not set")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecString::builder("keep-regions")
+            .nick("Kept regions")
+            .blurb("Parts of the source's face that stay, separated by commas: eyes, brows, nose, mouth, skin")
+            .mutable_playing()
+            .build(),
+    ]
+}
+
 /// What happens when faces get lost or treatment fails; all but lookahead may change while playing.
 fn safety() -> Vec<glib::ParamSpec> {
     let s = Settings::default();
@@ -292,6 +376,11 @@ fn means() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("models-dir")
             .nick("Models' folder")
             .blurb("Folder of the models with their manifest; searched for where not set")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("model-pack")
+            .nick("Model pack")
+            .blurb("Folder of the model pack for the modes that replace faces; searched for where not set")
             .mutable_ready()
             .build(),
         glib::ParamSpecString::builder("runtime-library")

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 use crate::frame::{MESH_POINTS, Point};
 
+use super::composite::CompositeConfig;
+
 /// Most textures of a basis.
 const MAX_TEXTURES: usize = 256;
 /// Longest side of a texture, px.
@@ -74,6 +76,8 @@ pub struct Label {
     pub per_texel: u32,
     /// Cosine to the nearest contributor.
     pub nearest_contributor_cos: f32,
+    /// Cosine that one stranger in a thousand reaches, for faces like these.
+    pub far_1e3_cos: f32,
 }
 
 #[derive(serde::Deserialize)]
@@ -101,6 +105,7 @@ struct Header {
     triangles_openings: usize,
     array: Vec<ArrayEntry>,
     texture: Vec<Label>,
+    composite: CompositeConfig,
 }
 
 /// One texture: interleaved RGB, 0–255, `size × size`.
@@ -142,6 +147,8 @@ pub struct Basis {
     pub detail_sigma_px: f32,
     /// Most gain given to it.
     pub detail_gain_max: f32,
+    /// Constants of the recipe that the denoiser was trained with.
+    pub composite: CompositeConfig,
 }
 
 fn field(path: &Path, field: &str, expected: impl std::fmt::Display, got: impl std::fmt::Display) -> BasisError {
@@ -211,6 +218,9 @@ impl Basis {
                 return Err(field(&path, name, format!("{low}..={high}"), value));
             }
         }
+        if let Some(bad) = h.composite.out_of_range() {
+            return Err(field(&path, bad, "a value in its range", "another"));
+        }
         if let Some(thin) = h.texture.iter().find(|t| t.contributors < 8) {
             return Err(field(&path, "contributors", "at least 8 people a texture", thin.contributors));
         }
@@ -238,6 +248,7 @@ impl Basis {
             identity_dim: h.identity_dim,
             detail_sigma_px: h.detail_sigma_px.clamp(0.5, 64.0),
             detail_gain_max: h.detail_gain_max.clamp(1.0, 8.0),
+            composite: h.composite,
         };
         Ok(basis)
     }

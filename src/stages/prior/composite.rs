@@ -26,7 +26,8 @@ const EYES: (usize, usize) = (33, 263);
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
 /// Constants of the recipe; the denoiser is trained on composites made with the same.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CompositeConfig {
     /// Low-pass of light, inter-ocular units.
     pub light_sigma_iod: f32,
@@ -44,12 +45,39 @@ pub struct CompositeConfig {
     pub occlusion_hi: f32,
     /// Low-pass of that difference, inter-ocular units.
     pub occlusion_sigma_iod: f32,
+    /// How far the mesh goes towards the target's shape; above 1 beyond it, so that shape alone does
+    /// not betray the source.
+    pub shape_strength: f32,
+    /// Shape coefficients are kept within so many standard deviations.
+    pub shape_clamp_sd: f32,
+}
+
+impl CompositeConfig {
+    /// The first constant that is out of range.
+    #[must_use]
+    pub fn out_of_range(&self) -> Option<&'static str> {
+        let within = |v: f32, low: f32, high: f32| v >= low && v <= high;
+        [
+            ("light_sigma_iod", within(self.light_sigma_iod, 0.01, 2.0)),
+            ("contrast_min", within(self.contrast_min, 0.05, 1.0)),
+            ("contrast_max", within(self.contrast_max, 1.0, 8.0)),
+            ("facing_lo", within(self.facing_lo, -1.0, 1.0)),
+            ("facing_hi", within(self.facing_hi, self.facing_lo + 1e-3, 1.0)),
+            ("occlusion_lo", within(self.occlusion_lo, 0.0, 255.0)),
+            ("occlusion_hi", within(self.occlusion_hi, self.occlusion_lo + 1e-3, 1e4)),
+            ("occlusion_sigma_iod", within(self.occlusion_sigma_iod, 0.0, 1.0)),
+            ("shape_strength", within(self.shape_strength, 0.0, 4.0)),
+            ("shape_clamp_sd", within(self.shape_clamp_sd, 0.0, 6.0)),
+        ]
+        .into_iter()
+        .find_map(|(name, good)| (!good).then_some(name))
+    }
 }
 
 impl Default for CompositeConfig {
     fn default() -> Self {
         Self {
-            light_sigma_iod: 0.20,
+            light_sigma_iod: 0.30,
             contrast_min: 0.6,
             contrast_max: 1.5,
             facing_lo: 0.10,
@@ -57,6 +85,8 @@ impl Default for CompositeConfig {
             occlusion_lo: 36.0,
             occlusion_hi: 72.0,
             occlusion_sigma_iod: 0.05,
+            shape_strength: 1.5,
+            shape_clamp_sd: 2.0,
         }
     }
 }
@@ -70,6 +100,8 @@ pub struct Composite {
     pub alpha: Vec<f32>,
     /// The crop, inner features moved.
     pub base: Vec<f32>,
+    /// Whether the moved mesh covers the pixel, eyes and mouth included: 1 or 0.
+    pub inside: Vec<f32>,
 }
 
 /// Makes composites; keeps buffers from frame to frame.
@@ -130,11 +162,14 @@ impl Compositor {
     fn move_base(&mut self, face: &Face<'_>, basis: &Basis, out: &mut Composite) {
         out.base.clear();
         out.base.extend_from_slice(face.crop);
-        if std::ptr::eq(face.points, face.moved) || face.points == face.moved {
-            return;
-        }
         let (w, h) = (face.width, face.height);
         self.raster.draw(face.moved, face.depth, &basis.triangles, w, h);
+        out.inside.clear();
+        out.inside
+            .extend(self.raster.index.iter().map(|&t| if t == NONE { 0.0 } else { 1.0 }));
+        if face.points == face.moved {
+            return;
+        }
         raster::maps(face.moved, face.points, &basis.triangles, &mut self.maps);
         for (i, (&t, to)) in self.raster.index.iter().zip(out.base.chunks_exact_mut(3)).enumerate() {
             if let Some(map) = self.maps.get(usize::from(t)).filter(|_| t != NONE) {
@@ -255,7 +290,7 @@ fn cos_to_viewer(points: &[Point], depth: &[f32], t: [u16; 3]) -> f32 {
 
 /// Gaussian blur by three box passes (Wells 1986) of an interleaved picture; mirrored border.
 #[must_use]
-pub(super) fn blurred<const C: usize>(picture: &[f32], width: usize, height: usize, sigma: f32) -> Vec<f32> {
+pub fn blurred<const C: usize>(picture: &[f32], width: usize, height: usize, sigma: f32) -> Vec<f32> {
     let mut out = picture.to_vec();
     // Each of three boxes has a third of the variance; a box of 2n + 1 pixels with ends of weight f
     // beyond them has (n(n + 1)(2n + 1)/3 + 2f(n + 1)²) / (2n + 1 + 2f).

@@ -18,5 +18,5 @@ pub mod shape;
 pub mod target;
 
 pub use basis::{Basis, BasisError, Texture};
-pub use composite::{Composite, CompositeConfig, Compositor};
+pub use composite::{Composite, CompositeConfig, Compositor, Face, blurred};
 pub use target::{Target, Wanted};

@@ -15,9 +15,6 @@ const RIGID: [usize; 22] = [
     33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 98, 327, 10, 109, 338, 127, 356, 234, 454, 9, 8,
 ];
 
-/// Coefficients are kept within so many standard deviations.
-pub const CLAMP_SD: f32 = 2.0;
-
 /// Scale, rotation and shift of a head against the mean shape.
 #[derive(Debug, Clone, Copy)]
 pub struct Pose {
@@ -92,14 +89,15 @@ pub fn coefficients(basis: &Basis, points: &[Point], depth: &[f32], pose: &Pose)
 
 /// The mesh moved from the source's coefficients to the target's.
 #[must_use]
-pub fn moved(basis: &Basis, points: &[Point], pose: &Pose, source: &[f32], target: &[f32], strength: f32) -> Vec<Point> {
+pub fn moved(basis: &Basis, points: &[Point], pose: &Pose, source: &[f32], target: &[f32]) -> Vec<Point> {
+    let (strength, clamp) = (basis.composite.shape_strength, basis.composite.shape_clamp_sd);
     let width = basis.mean_shape.len();
     let steps: Vec<f32> = basis
         .mode_sd
         .iter()
         .zip(source.iter().zip(target))
         .map(|(sd, (s, t))| {
-            let limit = CLAMP_SD * sd;
+            let limit = clamp * sd;
             strength * (t.clamp(-limit, limit) - s.clamp(-limit, limit))
         })
         .collect();

@@ -5,13 +5,18 @@
 //! says nothing about who of them. Attributes narrow the choice: those asked for, else those estimated
 //! for the source, so that the person stays plausible in their place.
 
-use rand::Rng;
-use rand::rngs::StdRng;
+use crate::secret::Stream;
 
 use super::basis::{Basis, Label};
 
 /// Textures mixed into one face.
-const MIX: usize = 4;
+const MIX: usize = 3;
+/// Dirichlet parameter of their shares.
+const CONCENTRATION: f64 = 1.2;
+/// Mixtures among which the least like the source is taken.
+const CANDIDATES: usize = 12;
+/// Textures that vote on what a source looks like.
+const VOTERS: usize = 7;
 
 /// What the target should look like; `None` = anything.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -47,24 +52,110 @@ fn distance(label: &Label, wanted: &Wanted) -> f32 {
     sex + group + age
 }
 
-impl Target {
-    /// Draws a target. The same generator state gives the same target on any machine.
+impl Wanted {
+    /// What the textures that look most like a source have in common: their sex, age and group.
     #[must_use]
-    pub fn draw(basis: &Basis, wanted: &Wanted, rng: &mut StdRng) -> Self {
-        // A small random part breaks ties between equally suitable textures.
+    pub fn like(basis: &Basis, source: &[f32]) -> Self {
+        let mut votes: Vec<(f32, &Label)> = basis
+            .embeddings
+            .chunks_exact(basis.identity_dim.max(1))
+            .zip(&basis.labels)
+            .map(|(e, l)| (dot(e, source), l))
+            .collect();
+        votes.sort_by(|a, b| b.0.total_cmp(&a.0));
+        votes.truncate(VOTERS);
+        if votes.is_empty() || source.len() != basis.identity_dim {
+            return Self::default();
+        }
+        let most = |of: fn(&Label) -> i32| {
+            let mut best = (0, i32::MIN);
+            for (_, l) in &votes {
+                let count = votes.iter().filter(|(_, o)| of(o) == of(l)).count();
+                if count > best.0 {
+                    best = (count, of(l));
+                }
+            }
+            best.1
+        };
+        Self {
+            sex: Some(most(|l| l.sex)),
+            age: Some(votes.iter().map(|v| v.1.age).sum::<f32>() / votes.len() as f32),
+            group: Some(most(|l| l.group)).filter(|g| *g >= 0),
+        }
+    }
+
+    /// What is asked for, and the rest from another.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            sex: self.sex.or(other.sex),
+            age: self.age.or(other.age),
+            group: self.group.or(other.group),
+        }
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+/// Gamma deviate of shape ≥ 1 (Marsaglia and Tsang 2000).
+fn gamma(shape: f64, stream: &mut Stream) -> f64 {
+    let d = shape - 1.0 / 3.0;
+    let c = 1.0 / (9.0 * d).sqrt();
+    loop {
+        let x = stream.normal();
+        let v = (1.0 + c * x).powi(3);
+        if v > 0.0 && stream.uniform().ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+            return d * v;
+        }
+    }
+}
+
+impl Target {
+    /// Draws weights: [`CANDIDATES`] mixtures from the stream, of which the one whose expected embedding
+    /// lies farthest from the source's is taken. Without the session's secret nothing can be searched for.
+    #[must_use]
+    pub fn draw(basis: &Basis, wanted: &Wanted, source: &[f32], stream: &mut Stream) -> Vec<(usize, f32)> {
+        let candidates = (0..CANDIDATES).map(|_| Self::candidate(basis, wanted, stream));
+        let scored = candidates.map(|weights| {
+            let embedding = Self::embedding(basis, &weights);
+            (dot(&embedding, source), weights)
+        });
+        scored.min_by(|a, b| a.0.total_cmp(&b.0)).map(|c| c.1).unwrap_or_default()
+    }
+
+    fn candidate(basis: &Basis, wanted: &Wanted, stream: &mut Stream) -> Vec<(usize, f32)> {
+        // A random part beside the distance: any suitable texture may come first.
         let mut ranked: Vec<(f32, usize)> = basis
             .labels
             .iter()
             .enumerate()
-            .map(|(i, l)| (distance(l, wanted) + rng.random::<f32>() * 1.0, i))
+            .map(|(i, l)| (distance(l, wanted) + stream.uniform() as f32 * 1.5, i))
             .collect();
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
-        // Dirichlet(2): normalised sums of two exponentials.
-        let mut share = || -(1.0 - rng.random::<f32>()).ln() - (1.0 - rng.random::<f32>()).ln();
-        let mut weights: Vec<(usize, f32)> = ranked.iter().take(MIX).map(|&(_, i)| (i, share())).collect();
+        let mut weights: Vec<(usize, f32)> = ranked
+            .iter()
+            .take(MIX)
+            .map(|&(_, i)| (i, gamma(CONCENTRATION, stream) as f32))
+            .collect();
         let sum: f32 = weights.iter().map(|w| w.1).sum();
         weights.iter_mut().for_each(|w| w.1 /= sum.max(1e-6));
-        Self::mix(basis, weights)
+        weights
+    }
+
+    /// The unit embedding expected of a mixture.
+    #[must_use]
+    pub fn embedding(basis: &Basis, weights: &[(usize, f32)]) -> Vec<f32> {
+        let dim = basis.identity_dim;
+        let mut embedding = vec![0.0; dim];
+        for &(i, w) in weights {
+            let from = basis.embeddings.get(i * dim..(i + 1) * dim).unwrap_or(&[]);
+            embedding.iter_mut().zip(from).for_each(|(t, f)| *t += w * f);
+        }
+        let norm = dot(&embedding, &embedding).sqrt().max(1e-6);
+        embedding.iter_mut().for_each(|v| *v /= norm);
+        embedding
     }
 
     /// The mix of some textures; weights sum to one.
@@ -74,21 +165,12 @@ impl Target {
         let mut texture = vec![0.0; n];
         let modes = basis.mode_sd.len();
         let mut shape = vec![0.0; modes];
-        let mut embedding = vec![0.0; basis.identity_dim];
+        let embedding = Self::embedding(basis, &weights);
         for &(i, w) in &weights {
             let add = |to: &mut [f32], from: &[f32]| to.iter_mut().zip(from).for_each(|(t, f)| *t += w * f);
             add(&mut texture, basis.textures.get(i).map_or(&[], |t| &t.0));
             add(&mut shape, basis.shapes.get(i * modes..(i + 1) * modes).unwrap_or(&[]));
-            add(
-                &mut embedding,
-                basis
-                    .embeddings
-                    .get(i * basis.identity_dim..(i + 1) * basis.identity_dim)
-                    .unwrap_or(&[]),
-            );
         }
-        let norm = embedding.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-6);
-        embedding.iter_mut().for_each(|v| *v /= norm);
         // Averaging n faces divides the fine detail by the root of their number; the gain gives it back.
         let effective = 1.0 / weights.iter().map(|w| w.1 * w.1).sum::<f32>().max(1e-6);
         let gain = effective.sqrt().min(basis.detail_gain_max);
@@ -102,5 +184,22 @@ impl Target {
             embedding,
             weights,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gamma;
+    use crate::secret::{Purpose, SessionSecret};
+
+    #[test]
+    fn gamma_deviates_have_their_mean_and_variance() {
+        let mut stream = SessionSecret::from_seed(9).stream(Purpose::Other, 0, 0);
+        let n = 40_000;
+        let draws: Vec<f64> = (0..n).map(|_| gamma(1.2, &mut stream)).collect();
+        let mean = draws.iter().sum::<f64>() / f64::from(n);
+        let variance = draws.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / f64::from(n);
+        assert!((mean - 1.2).abs() < 0.03, "mean {mean}");
+        assert!((variance - 1.2).abs() < 0.08, "variance {variance}");
     }
 }

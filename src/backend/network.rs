@@ -1,0 +1,126 @@
+//! A network with several named inputs, as packs bring them. [`super::Session`] is for the small models,
+//! which have one.
+//!
+//! Inputs are borrowed for the run, nothing is copied on the way in. Names, shapes and dtypes are told by
+//! [`Network::inputs`] and [`Network::outputs`], so that a pack can hold them against its manifest.
+
+use ort::value::{TensorElementType, TensorRef, ValueType};
+
+use super::BackendError;
+use super::device::{Device, ResolvedDevice};
+use super::runtime::Runtime;
+use super::session::build;
+
+/// One input of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Sides.
+    pub shape: &'a [usize],
+    /// Values, row-major.
+    pub values: &'a [f32],
+}
+
+/// Name, sides (−1 where free) and whether values are `float32`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlet {
+    /// Name.
+    pub name: String,
+    /// Sides.
+    pub shape: Vec<i64>,
+    /// Whether values are `float32`.
+    pub is_f32: bool,
+}
+
+/// A network ready to run.
+pub struct Network {
+    inner: ort::session::Session,
+    name: String,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Network {
+    /// Loads verified bytes.
+    pub(super) fn load(runtime: &Runtime, name: &str, bytes: &[u8], device: &ResolvedDevice, threads: usize) -> Result<Self, BackendError> {
+        let inner = match build(runtime, bytes, device.device, threads) {
+            Err(e) if device.device != Device::Cpu && !device.strict => {
+                tracing::warn!(model = name, device = %device.device, error = %e, "device does not start; the processor is used");
+                build(runtime, bytes, Device::Cpu, threads)
+            }
+            other => other,
+        };
+        let inner = inner.map_err(|e| BackendError::Run {
+            model: name.to_owned(),
+            why: format!("does not load on {}: {e}", device.device),
+        })?;
+        Ok(Self {
+            inner,
+            name: name.to_owned(),
+        })
+    }
+
+    /// The inputs.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<Outlet> {
+        self.inner.inputs().iter().map(|o| outlet(o.name(), o.dtype())).collect()
+    }
+
+    /// The outputs.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<Outlet> {
+        self.inner.outputs().iter().map(|o| outlet(o.name(), o.dtype())).collect()
+    }
+
+    /// Runs once; the named output goes to `out`.
+    ///
+    /// # Errors
+    /// [`BackendError::Run`], or [`BackendError::Shape`] where the output has another length or type.
+    pub fn run(&mut self, inputs: &[Input<'_>], output: &str, out: &mut [f32]) -> Result<(), BackendError> {
+        let run = |why: String| BackendError::Run {
+            model: self.name.clone(),
+            why,
+        };
+        let mut values: Vec<(&str, ort::session::SessionInputValue<'_>)> = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let tensor = TensorRef::from_array_view((input.shape.to_vec(), input.values))
+                .map_err(|e| run(format!("input {} {:?}: {e}", input.name, input.shape)))?;
+            values.push((input.name, tensor.into()));
+        }
+        let model = self.name.clone();
+        let outputs = self.inner.run(values).map_err(|e| BackendError::Run {
+            model: model.clone(),
+            why: e.to_string(),
+        })?;
+        let wrong = |got: String| BackendError::Shape {
+            model: model.clone(),
+            output: output.to_owned(),
+            expected: format!("{} float32 values", out.len()),
+            got,
+        };
+        let value = outputs.get(output).ok_or_else(|| wrong("nothing".to_owned()))?;
+        let (shape, data) = value.try_extract_tensor::<f32>().map_err(|e| wrong(e.to_string()))?;
+        if data.len() != out.len() {
+            return Err(wrong(format!("{shape:?}")));
+        }
+        out.copy_from_slice(data);
+        Ok(())
+    }
+}
+
+fn outlet(name: &str, dtype: &ValueType) -> Outlet {
+    let (shape, is_f32) = match dtype {
+        ValueType::Tensor { ty, shape, .. } => (shape.iter().copied().collect(), *ty == TensorElementType::Float32),
+        _ => (Vec::new(), false),
+    };
+    Outlet {
+        name: name.to_owned(),
+        shape,
+        is_f32,
+    }
+}

@@ -1,0 +1,237 @@
+//! The picture that a face is made on: the aligned crop with a margin, at about the frame's resolution.
+//!
+//! | | |
+//! |---|---|
+//! | crop | ArcFace template at [`CROP_PX`], what the denoiser sees |
+//! | canvas | the crop and a ring of [`MARGIN_PX`] around it, for chin and forehead, times `k` |
+//! | `k` | 1 to 3, by the face's size in the frame; larger faces are enlarged |
+
+use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
+use nullface_kernels::mask::RegionMask;
+use nullface_kernels::{KernelError, composite};
+
+use crate::frame::{Affine, FrameInfo, FrameView, FrameViewMut, Landmarks5, Matrix, Mesh, PixelFormat, Plane, Point, Range, arcface_crop};
+use crate::stages::prior::blurred;
+
+/// Side of the denoiser's crop.
+pub(super) const CROP_PX: usize = 128;
+/// Ring around it, px of the crop.
+pub(super) const MARGIN_PX: usize = 16;
+/// Fade of the denoiser's mask at the crop's border, px.
+const RAMP_PX: f32 = 6.0;
+/// Frame px for each crop px up to which a canvas of scale 1 and 2 will do.
+const ENOUGH: [f32; 2] = [1.35, 2.7];
+/// Soft rim inside the mesh, in distances between the outer eye corners.
+const RIM_IOD: f32 = 0.04;
+
+/// Where a face lies on its canvas.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Canvas px for each crop px.
+    pub(super) k: usize,
+    /// Side of the canvas.
+    pub(super) side: usize,
+    /// Frame px for each crop px.
+    pub(super) scale: f32,
+    pub(super) frame_from_canvas: Affine,
+    pub(super) canvas_from_frame: Affine,
+    crop_from_frame: Affine,
+}
+
+impl Place {
+    /// `None` where the landmarks are degenerate.
+    pub(super) fn of(landmarks: &Landmarks5) -> Option<Self> {
+        let frame_from_crop = arcface_crop(landmarks, CROP_PX as u32)?;
+        let scale = frame_from_crop.m[0].hypot(frame_from_crop.m[3]);
+        let k = 1 + ENOUGH.iter().filter(|e| scale > **e).count();
+        let crop_from_canvas = Affine {
+            m: [1.0 / k as f32, 0.0, -(MARGIN_PX as f32), 0.0, 1.0 / k as f32, -(MARGIN_PX as f32)],
+        };
+        let frame_from_canvas = frame_from_crop.after(&crop_from_canvas);
+        Some(Self {
+            k,
+            side: (CROP_PX + 2 * MARGIN_PX) * k,
+            scale,
+            canvas_from_frame: frame_from_canvas.inverse()?,
+            frame_from_canvas,
+            crop_from_frame: frame_from_crop.inverse()?,
+        })
+    }
+
+    /// The mesh in crop px; depth scaled alike.
+    pub(super) fn mesh_in_crop(&self, mesh: &Mesh) -> Vec<[f32; 3]> {
+        mesh.points_px
+            .iter()
+            .zip(&mesh.depth_px)
+            .map(|(p, z)| {
+                let [x, y] = self.crop_from_frame.apply(*p);
+                [x, y, z / self.scale]
+            })
+            .collect()
+    }
+
+    /// A point of the crop on the canvas.
+    pub(super) fn on_canvas(&self, p: Point) -> Point {
+        let k = self.k as f32;
+        [(p[0] + MARGIN_PX as f32) * k, (p[1] + MARGIN_PX as f32) * k]
+    }
+
+    /// Reads the canvas from a frame: interleaved RGB, 0–255.
+    pub(super) fn read(&self, frame: &FrameView<'_>, out: &mut Vec<f32>) -> Result<(), KernelError> {
+        out.resize(self.side * self.side * 3, 0.0);
+        let spec = CropSpec {
+            width: self.side,
+            height: self.side,
+            layout: Layout::Nhwc,
+            order: ChannelOrder::Rgb,
+            scale: 1.0,
+            bias: 0.0,
+        };
+        crop_affine(frame, &self.frame_from_canvas, &spec, out)
+    }
+
+    /// The crop out of a canvas picture of `C` channels, averaged down.
+    pub(super) fn to_crop<const C: usize>(&self, picture: &[f32]) -> Vec<f32> {
+        let (k, share) = (self.k, 1.0 / (self.k * self.k) as f32);
+        let mut out = vec![0.0; CROP_PX * CROP_PX * C];
+        for (i, to) in out.chunks_exact_mut(C).enumerate() {
+            let (x, y) = ((i % CROP_PX + MARGIN_PX) * k, (i / CROP_PX + MARGIN_PX) * k);
+            for row in y..y + k {
+                let from = (row * self.side + x) * C;
+                for pixel in picture.get(from..from + k * C).unwrap_or(&[]).chunks_exact(C) {
+                    to.iter_mut().zip(pixel).for_each(|(t, p)| *t += p * share);
+                }
+            }
+        }
+        out
+    }
+
+    /// A crop's edit at a canvas pixel; none in the margin.
+    pub(super) fn delta_at(&self, delta: &[f32], x: usize, y: usize) -> [f32; 3] {
+        let at = |v: usize| (v as f32 + 0.5) / self.k as f32 - MARGIN_PX as f32;
+        let p = [at(x), at(y)];
+        let end = CROP_PX as f32;
+        if p[0] < 0.0 || p[1] < 0.0 || p[0] >= end || p[1] >= end {
+            return [0.0; 3];
+        }
+        crate::stages::prior::raster::sample::<3>(delta, CROP_PX, CROP_PX, p)
+    }
+
+    /// Blends a finished canvas into the frame by `weight` (0–1, canvas px).
+    pub(super) fn write(&self, frame: &mut FrameViewMut<'_>, picture: &[u8], weight: &[f32]) -> Result<(), KernelError> {
+        let Some(mask) = self.mask(frame.width(), frame.height(), weight) else {
+            return Ok(());
+        };
+        composite::blend_crop(frame, &mask, picture, self.side, self.side, &self.canvas_from_frame)
+    }
+
+    /// The weight on the frame's grid; `None` where it lies outside the frame.
+    fn mask(&self, width: u32, height: u32, weight: &[f32]) -> Option<RegionMask> {
+        let side = self.side as f32;
+        let corners = [[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]].map(|c| self.frame_from_canvas.apply(c));
+        let least = |i: usize| corners.iter().fold(f32::INFINITY, |m, c| m.min(c[i])).floor().max(0.0);
+        let most = |i: usize, end: u32| corners.iter().fold(f32::NEG_INFINITY, |m, c| m.max(c[i])).ceil().min(end as f32);
+        let (x0, y0, x1, y1) = (least(0), least(1), most(0, width), most(1, height));
+        if !(x1 > x0 && y1 > y0) {
+            return None;
+        }
+        let (w, h) = ((x1 - x0) as usize, (y1 - y0) as usize);
+        let mut alpha = vec![0; w * h];
+        let (dx, dy) = (self.canvas_from_frame.m[0], self.canvas_from_frame.m[3]);
+        for (y, row) in alpha.chunks_exact_mut(w).enumerate() {
+            let mut p = self.canvas_from_frame.apply([x0 + 0.5, y0 + y as f32 + 0.5]);
+            for a in row {
+                if p[0] > 0.0 && p[1] > 0.0 && p[0] < side && p[1] < side {
+                    let [v] = crate::stages::prior::raster::sample::<1>(weight, self.side, self.side, p);
+                    *a = (v * 255.0 + 0.5) as u8;
+                }
+                p = [p[0] + dx, p[1] + dy];
+            }
+        }
+        Some(RegionMask {
+            x: x0 as i32,
+            y: y0 as i32,
+            width: w as u32,
+            height: h as u32,
+            alpha,
+        })
+    }
+}
+
+/// Where the canvas replaces the frame: the mesh's inside with a soft rim that lies inside it, and
+/// nothing in the outermost pixels of the canvas.
+pub(super) fn weight(inside: &[f32], side: usize, k: usize, iod_px: f32) -> Vec<f32> {
+    let mut weight = blurred::<1>(inside, side, side, RIM_IOD * iod_px);
+    let ramp = 1.0 / (4 * k) as f32;
+    for (i, w) in weight.iter_mut().enumerate() {
+        let (x, y) = (i % side, i / side);
+        let edge = x.min(y).min(side - 1 - x).min(side - 1 - y) as f32;
+        *w = (*w * 2.0 - 1.0).clamp(0.0, 1.0) * (edge * ramp).min(1.0);
+    }
+    weight
+}
+
+/// Fades a mask of the crop towards the crop's border.
+pub(super) fn ramp(mask: &mut [f32]) {
+    for (i, m) in mask.iter_mut().enumerate() {
+        let (x, y) = (i % CROP_PX, i / CROP_PX);
+        let edge = x.min(y).min(CROP_PX - 1 - x).min(CROP_PX - 1 - y) as f32;
+        *m = m.clamp(0.0, 1.0) * (edge / RAMP_PX).min(1.0);
+    }
+}
+
+/// A canvas as a frame, for the recogniser.
+pub(super) fn view(picture: &[u8], side: usize) -> Result<FrameView<'_>, KernelError> {
+    let info = FrameInfo {
+        format: PixelFormat::Rgb,
+        width: side as u32,
+        height: side as u32,
+        matrix: Matrix::Bt709,
+        range: Range::Full,
+    };
+    FrameView::new(
+        info,
+        &[Plane {
+            data: picture,
+            stride: side * 3,
+        }],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::ARCFACE_TEMPLATE_112;
+
+    fn place(scale: f32) -> Place {
+        let face = ARCFACE_TEMPLATE_112.map(|p| [p[0] * scale + 40.0, p[1] * scale + 30.0]);
+        Place::of(&Landmarks5(face)).expect("five points")
+    }
+
+    #[test]
+    fn larger_faces_get_larger_canvases_and_points_fall_where_the_pixels_do() {
+        for (scale, k) in [(0.3, 1), (1.0, 1), (2.0, 2), (4.0, 3), (12.0, 3)] {
+            let place = place(scale);
+            assert_eq!((place.k, place.side), (k, 160 * k), "scale {scale}");
+            let eye = [ARCFACE_TEMPLATE_112[0][0] * scale + 40.0, ARCFACE_TEMPLATE_112[0][1] * scale + 30.0];
+            let direct = place.canvas_from_frame.apply(eye);
+            let through = place.on_canvas(place.crop_from_frame.apply(eye));
+            assert!(
+                (direct[0] - through[0]).hypot(direct[1] - through[1]) < 1e-2,
+                "{direct:?} {through:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_rim_lies_inside_and_the_canvas_edge_is_never_written() {
+        let side = 160;
+        let inside: Vec<f32> = (0..side * side).map(|i| if i % side > 80 { 1.0 } else { 0.0 }).collect();
+        let weight = weight(&inside, side, 1, 60.0);
+        for y in 0..side {
+            assert_eq!(weight[y * side + side - 1], 0.0);
+            assert!(weight[y * side..y * side + 80].iter().all(|w| *w == 0.0));
+        }
+        assert!((weight[80 * side + 110] - 1.0).abs() < 1e-4);
+    }
+}

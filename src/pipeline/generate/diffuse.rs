@@ -1,0 +1,445 @@
+//! The denoiser's part: a base picture of the crop in, the edit Δ out.
+//!
+//! | | |
+//! |---|---|
+//! | base | composite or crop, interleaved RGB 0–255, [`CROP_PX`] square; goes in noised and clean |
+//! | mask | 0–1 a pixel: where the edit may act |
+//! | Δ | result − base, grey levels, same layout; 0 where the mask is 0 |
+//! | checked | finite; still the picture of the same face: correlation and mean difference of luma under the mask |
+//!
+//! The last check is what catches a denoiser that returns zeros, one colour or noise: such a result
+//! would embed far from the source and yet be no face.
+
+use std::collections::BTreeMap;
+
+use crate::backend::{Backend, Input, Network, Outlet};
+use crate::pack::{Asked, LatentKind, Pack, Precision, TensorSeen};
+use crate::secret::{Purpose, SessionSecret};
+use crate::stages::denoise::{
+    Condition, Denoiser, DiffusionMode, Doors, EditFace, IdentityPolicy, ModeConditions, ModeSettings, NoiseModel, OnnxModel,
+    ReferenceFace, Schedule, Spacing, StepPlan, conditions, orthogonal_to, target,
+};
+use crate::stages::invert::FrozenNoise;
+use crate::stages::prior::Wanted;
+use crate::stages::reconstruct::{depth_to_space, space_to_depth};
+
+use super::super::engine::EngineError;
+use super::super::settings::{IdentityChoice, Mode, Settings, SolverChoice};
+use super::canvas::CROP_PX;
+
+/// Least correlation of the result's luma with the base's.
+const LEAST_CORRELATION: f32 = 0.6;
+/// Largest mean difference of luma, grey levels.
+const MOST_DIFFERENCE: f32 = 48.0;
+
+/// A denoiser and how it is run.
+pub(super) struct Diffuser {
+    model: Box<dyn NoiseModel>,
+    denoiser: Denoiser,
+    schedule: Schedule,
+    factor: usize,
+    defaults: BTreeMap<DiffusionMode, ModeSettings>,
+    pack: Option<Pack>,
+    vae: Option<Vae>,
+    run: Option<Run>,
+    planar: Vec<f32>,
+    x0: Vec<f32>,
+    noised: Vec<f32>,
+    mask: Vec<f32>,
+    out: Vec<f32>,
+}
+
+/// The settings in force, worked out.
+#[derive(Debug)]
+struct Run {
+    mode: ModeSettings,
+    plan: StepPlan,
+    asked: Asked,
+}
+
+/// An identity VAE.
+#[derive(Debug)]
+struct Vae {
+    encoder: Network,
+    decoder: Network,
+    latent: usize,
+    identity: usize,
+}
+
+impl std::fmt::Debug for Diffuser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Diffuser").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+fn stage(why: impl std::fmt::Display) -> EngineError {
+    EngineError::Stage {
+        stage: "denoiser",
+        why: why.to_string(),
+    }
+}
+
+fn seen(outlets: &[Outlet]) -> Result<Vec<TensorSeen>, EngineError> {
+    outlets
+        .iter()
+        .map(|o| {
+            if o.is_f32 {
+                Ok(TensorSeen {
+                    name: o.name.clone(),
+                    shape: o.shape.clone(),
+                    dtype: crate::pack::Dtype::Float32,
+                })
+            } else {
+                Err(stage(format!("{}: expected float32, got another type", o.name)))
+            }
+        })
+        .collect()
+}
+
+fn network(backend: &Backend, pack: &Pack, name: &str) -> Result<Network, EngineError> {
+    let network = backend.network(name, &pack.read(name)?)?;
+    pack.check_signature(name, &seen(&network.inputs())?, &seen(&network.outputs())?)?;
+    Ok(network)
+}
+
+impl Diffuser {
+    /// Loads a pack's denoiser.
+    pub(super) fn open(backend: &Backend, pack: &Pack) -> Result<Self, EngineError> {
+        let m = pack.manifest();
+        let d = &m.denoiser;
+        if m.latent.kind != LatentKind::SpaceToDepth || d.text_len != 0 || m.crop.size_px as usize != CROP_PX {
+            return Err(stage(format!(
+                "expected a pack of space-to-depth latents, {CROP_PX} px and no text, got another kind"
+            )));
+        }
+        let file = d
+            .files
+            .get(&Precision::Fp32)
+            .or_else(|| d.files.values().next())
+            .ok_or_else(|| stage("expected a file of the denoiser, got none"))?;
+        let doors = Doors {
+            x: d.inputs.x.clone(),
+            lambda: d.inputs.lambda.clone(),
+            time: d.inputs.time.clone(),
+            identity: d.inputs.identity.clone(),
+            identity_mask: d.inputs.identity_mask.clone(),
+            attributes: d.inputs.attributes.clone(),
+            prior: d.inputs.prior.clone(),
+            output: d.output.clone(),
+        };
+        let model = OnnxModel::new(network(backend, pack, file)?, doors, pack.row_shape(), m.prediction);
+        let mut diffuser = Self::new(Box::new(model), pack.schedule().clone(), m.latent.factor as usize);
+        if let Some(v) = &m.identity_vae {
+            diffuser.vae = Some(Vae {
+                encoder: network(backend, pack, &v.encoder)?,
+                decoder: network(backend, pack, &v.decoder)?,
+                latent: v.latent as usize,
+                identity: m.identity.dimension as usize,
+            });
+        }
+        diffuser.defaults.clone_from(&m.defaults);
+        diffuser.pack = Some(pack.clone());
+        Ok(diffuser)
+    }
+
+    /// Over any denoiser of space-to-depth latents.
+    pub(super) fn new(model: Box<dyn NoiseModel>, schedule: Schedule, factor: usize) -> Self {
+        Self {
+            model,
+            denoiser: Denoiser::new(),
+            schedule,
+            factor,
+            defaults: BTreeMap::new(),
+            pack: None,
+            vae: None,
+            run: None,
+            planar: Vec::new(),
+            x0: Vec::new(),
+            noised: Vec::new(),
+            mask: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Works settings out; the attributes that textures are chosen by come back.
+    pub(super) fn configure(&mut self, settings: &Settings) -> Result<Wanted, EngineError> {
+        let kind = match settings.mode {
+            Mode::Reverse => DiffusionMode::Reverse,
+            Mode::Id2face => DiffusionMode::Id2face,
+            Mode::Ksame => DiffusionMode::Ksame,
+            _ => DiffusionMode::Nullface,
+        };
+        let mut mode = self.defaults.get(&kind).copied().unwrap_or_else(|| ModeSettings::builtin(kind));
+        if kind == DiffusionMode::Nullface {
+            // The composite gives a target that is no function of the source.
+            mode.identity = IdentityPolicy::Ksame;
+        }
+        if let Some(identity) = policy(settings.identity) {
+            mode.identity = identity;
+        }
+        if let Some(solver) = settings.solver.solver() {
+            mode.solver = solver;
+        }
+        if let Some(skip) = settings.skip {
+            mode.spacing = Spacing::Linspace { skip: f64::from(skip) };
+        }
+        mode.steps = settings.steps.map_or(mode.steps, |s| s as usize);
+        mode.guidance = settings.guidance.unwrap_or(mode.guidance) * settings.strength;
+        mode.check().map_err(stage)?;
+        let words: Vec<&str> = settings.attributes.split(',').map(str::trim).filter(|w| !w.is_empty()).collect();
+        let asked = match &self.pack {
+            Some(pack) => pack.attributes(words.iter().copied())?,
+            None => Asked::default(),
+        };
+        let plan = mode.plan(&self.schedule).map_err(stage)?;
+        self.run = Some(Run { mode, plan, asked });
+        Ok(wanted(&words))
+    }
+
+    /// Whether the picture that is edited is the composite.
+    pub(super) fn from_prior(&self) -> bool {
+        self.run.as_ref().is_none_or(|r| r.mode.from_prior)
+    }
+
+    /// Draws a person's noise.
+    pub(super) fn noise(&self, secret: &SessionSecret, person: u64, kept: &mut Option<FrozenNoise>) {
+        let steps = self.run.as_ref().map_or(1, |r| r.plan.steps());
+        let noise = kept.get_or_insert_with(|| FrozenNoise::draw(secret, person, steps, self.model.shape().latent_len()));
+        noise.grow(secret, steps);
+    }
+
+    /// The branches for a person; `boost` makes the edit stronger.
+    pub(super) fn conditions(
+        &mut self,
+        source: &[f32],
+        ksame: &[f32],
+        secret: &SessionSecret,
+        person: u64,
+        attempt: u32,
+        vae: bool,
+    ) -> Result<ModeConditions, String> {
+        let shape = self.model.shape();
+        let run = self.run.as_ref().ok_or("no settings")?;
+        let m = &run.mode;
+        let identity = match (&mut self.vae, vae && m.identity == IdentityPolicy::Orthogonal) {
+            (Some(vae), true) => vae.orthogonal(source, secret, person, attempt)?,
+            _ => target(
+                m.identity,
+                source,
+                Some(ksame),
+                m.identity_scale,
+                m.max_angle_rad,
+                secret,
+                person,
+                attempt,
+            )
+            .map_err(|e| e.to_string())?,
+        };
+        if identity.len() != shape.identity {
+            return Err(format!("identity: expected {} values, got {}", shape.identity, identity.len()));
+        }
+        let empty = Condition::null(&shape, &[]).text;
+        Ok(conditions(&shape, m, &identity, run.asked.vector.as_deref(), None, &empty))
+    }
+
+    /// The edit of a base picture. `boost` multiplies the guidance.
+    pub(super) fn edit(
+        &mut self,
+        base: &[f32],
+        mask: &[f32],
+        noise: &FrozenNoise,
+        conditions: &ModeConditions,
+        boost: f32,
+    ) -> Result<Vec<f32>, String> {
+        let run = self.run.as_ref().ok_or("no settings")?;
+        let n = CROP_PX * CROP_PX;
+        let (len, steps) = (3 * n, run.plan.steps());
+        if base.len() != len || mask.len() != n || self.model.shape().latent_len() != len {
+            return Err(format!(
+                "expected {len} values a picture and latent, got {} and {}",
+                base.len(),
+                self.model.shape().latent_len()
+            ));
+        }
+        for v in [&mut self.planar, &mut self.x0, &mut self.mask, &mut self.out] {
+            v.resize(len, 0.0);
+        }
+        self.noised.resize(steps * len, 0.0);
+        let latents =
+            |planar: &[f32], out: &mut [f32]| space_to_depth(planar, 3, CROP_PX, CROP_PX, self.factor, out).map_err(|e| e.to_string());
+        for c in 0..3 {
+            self.planar[c * n..(c + 1) * n].copy_from_slice(mask);
+        }
+        latents(&self.planar, &mut self.mask)?;
+        for (i, p) in base.chunks_exact(3).enumerate() {
+            for c in 0..3 {
+                self.planar[c * n + i] = p[c] / 127.5 - 1.0;
+            }
+        }
+        latents(&self.planar, &mut self.x0)?;
+        noise
+            .noise_latents(&self.x0, &run.plan.alphas(), &run.plan.sigmas(), &mut self.noised)
+            .map_err(|e| e.to_string())?;
+        let inverts = run.plan.solver() == crate::stages::denoise::Solver::Dpmpp2m;
+        let face = EditFace {
+            source: ReferenceFace {
+                x0: &self.x0,
+                prior: Some(&self.x0),
+                reference: &conditions.reference,
+            },
+            noised: if inverts { &[] } else { &self.noised },
+            mask: Some(&self.mask),
+            unconditional: conditions.unconditional.as_ref(),
+            conditional: &conditions.conditional,
+            guidance: run.mode.guidance * boost,
+        };
+        self.denoiser
+            .edit(self.model.as_mut(), &run.plan, &run.mode.edit_options(), &[face], &mut self.out)
+            .map_err(|e| e.to_string())?;
+        depth_to_space(&self.out, 3, CROP_PX, CROP_PX, self.factor, &mut self.planar).map_err(|e| e.to_string())?;
+        let mut delta = vec![0.0; len];
+        for (i, (d, b)) in delta.chunks_exact_mut(3).zip(base.chunks_exact(3)).enumerate() {
+            for c in 0..3 {
+                d[c] = (self.planar[c * n + i].clamp(-1.0, 1.0) + 1.0) * 127.5 - b[c];
+            }
+        }
+        plausible(base, &delta, mask)?;
+        Ok(delta)
+    }
+}
+
+impl Vae {
+    /// Minimal Orthogonal Identity Mapping in the VAE's space.
+    fn orthogonal(&mut self, source: &[f32], secret: &SessionSecret, person: u64, attempt: u32) -> Result<Vec<f32>, String> {
+        let text = |e: crate::backend::BackendError| e.to_string();
+        let mut z = vec![0.0; self.latent];
+        let one = [1, self.identity];
+        let name = |outlets: Vec<Outlet>| outlets.first().map(|o| o.name.clone()).unwrap_or_default();
+        let (from, to) = (name(self.encoder.inputs()), name(self.encoder.outputs()));
+        self.encoder
+            .run(
+                &[Input {
+                    name: &from,
+                    shape: &one,
+                    values: source,
+                }],
+                &to,
+                &mut z,
+            )
+            .map_err(text)?;
+        let mut random = vec![0.0; self.latent];
+        secret.stream(Purpose::Target, person, attempt).fill_normal(&mut random);
+        let apart = orthogonal_to(&random, &z);
+        let mut identity = vec![0.0; self.identity];
+        let (from, to) = (name(self.decoder.inputs()), name(self.decoder.outputs()));
+        self.decoder
+            .run(
+                &[Input {
+                    name: &from,
+                    shape: &[1, self.latent],
+                    values: &apart,
+                }],
+                &to,
+                &mut identity,
+            )
+            .map_err(text)?;
+        Ok(identity)
+    }
+}
+
+/// Whether base + delta still shows the base's face.
+fn plausible(base: &[f32], delta: &[f32], mask: &[f32]) -> Result<(), String> {
+    let luma = |p: &[f32]| 0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2];
+    let (mut n, mut sb, mut sr, mut sbb, mut srr, mut sbr, mut off) = (0.0_f64, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
+    for ((b, d), m) in base.chunks_exact(3).zip(delta.chunks_exact(3)).zip(mask) {
+        if *m > 0.5 {
+            let (b, d) = (f64::from(luma(b)), f64::from(luma(d)));
+            let r = b + d;
+            n += 1.0;
+            sb += b;
+            sr += r;
+            sbb += b * b;
+            srr += r * r;
+            sbr += b * r;
+            off += d.abs();
+        }
+    }
+    if n < 100.0 {
+        return Err("expected a mask of 100 px or more".to_owned());
+    }
+    let (vb, vr, cov) = (sbb - sb * sb / n, srr - sr * sr / n, sbr - sb * sr / n);
+    let correlation = (cov / (vb * vr).sqrt().max(1e-9)) as f32;
+    let difference = (off / n) as f32;
+    if correlation >= LEAST_CORRELATION && difference <= MOST_DIFFERENCE {
+        Ok(())
+    } else {
+        Err(format!(
+            "expected the same face (correlation ≥ {LEAST_CORRELATION}, difference ≤ {MOST_DIFFERENCE}), got {correlation:.2} and {difference:.0}"
+        ))
+    }
+}
+
+fn policy(choice: IdentityChoice) -> Option<IdentityPolicy> {
+    match choice {
+        IdentityChoice::Auto => None,
+        IdentityChoice::Ksame => Some(IdentityPolicy::Ksame),
+        IdentityChoice::Orthogonal => Some(IdentityPolicy::Orthogonal),
+        IdentityChoice::Negate => Some(IdentityPolicy::Negate),
+        IdentityChoice::Repel => Some(IdentityPolicy::Repel),
+        IdentityChoice::Random => Some(IdentityPolicy::Random),
+    }
+}
+
+impl SolverChoice {
+    fn solver(self) -> Option<crate::stages::denoise::Solver> {
+        use crate::stages::denoise::Solver;
+        match self {
+            Self::Auto => None,
+            Self::Ddpm => Some(Solver::Ddpm),
+            Self::SdeDpmpp2m => Some(Solver::SdeDpmpp2m),
+            Self::Dpmpp2m => Some(Solver::Dpmpp2m),
+        }
+    }
+}
+
+/// The words that also choose textures.
+pub(super) fn wanted(words: &[&str]) -> Wanted {
+    const SEXES: [&str; 2] = ["male", "female"];
+    const GROUPS: [&str; 5] = ["white", "black", "asian", "indian", "other"];
+    let place = |list: &[&str], value: &str| list.iter().position(|w| *w == value).and_then(|i| i32::try_from(i).ok());
+    let mut wanted = Wanted::default();
+    for (name, value) in words.iter().filter_map(|w| w.split_once('=')) {
+        match name {
+            "sex" => wanted.sex = place(&SEXES, value),
+            "group" => wanted.group = place(&GROUPS, value),
+            "age" => wanted.age = value.parse().ok(),
+            _ => {}
+        }
+    }
+    wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{plausible, wanted};
+
+    #[test]
+    fn zeros_one_colour_and_noise_are_no_face() {
+        let base: Vec<f32> = (0..300 * 3).map(|i| 60.0 + ((i / 3) % 100) as f32).collect();
+        let mask = vec![1.0; 300];
+        assert!(plausible(&base, &vec![3.0; 900], &mask).is_ok());
+        let constant: Vec<f32> = base.iter().map(|b| 110.0 - b).collect();
+        assert!(plausible(&base, &constant, &mask).is_err(), "one colour");
+        let noise: Vec<f32> = base.iter().enumerate().map(|(i, b)| ((i / 3 * 7919) % 251) as f32 - b).collect();
+        assert!(plausible(&base, &noise, &mask).is_err(), "noise");
+        assert!(plausible(&base, &vec![60.0; 900], &mask).is_err(), "far too bright");
+        assert!(plausible(&base, &vec![f32::NAN; 900], &mask).is_err(), "not a number");
+        assert!(plausible(&base, &vec![0.0; 900], &vec![0.0; 300]).is_err(), "no mask");
+    }
+
+    #[test]
+    fn asked_words_choose_textures() {
+        let w = wanted(&["age=70", "sex=female", "group=asian", "hat=red"]);
+        assert_eq!((w.age, w.sex, w.group), (Some(70.0), Some(1), Some(2)));
+    }
+}

@@ -1,0 +1,79 @@
+//! Who a person becomes, and what a track remembers from frame to frame.
+
+use crate::frame::Pts;
+use crate::secret::{Purpose, SessionSecret};
+use crate::stages::invert::FrozenNoise;
+use crate::stages::prior::{Basis, Target, Wanted};
+
+use super::cache::Cache;
+use super::smooth::Smoother;
+
+/// Samples after which a person's own shape is locked.
+const SHAPE_SAMPLES: u32 = 25;
+
+/// One person of the session.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Person {
+    /// Redraws so far.
+    pub(super) attempt: u32,
+    weights: Vec<(usize, f32)>,
+    target: Option<Target>,
+    shape: Vec<f32>,
+    samples: u32,
+    /// Frozen noise.
+    pub(super) noise: Option<FrozenNoise>,
+    /// When last seen.
+    pub(super) seen: Pts,
+}
+
+impl Person {
+    /// The target, drawn when it is first wanted and the same ever after.
+    pub(super) fn target(&mut self, basis: &Basis, secret: &SessionSecret, id: u64, source: &[f32], asked: Wanted) -> &Target {
+        if self.weights.is_empty() {
+            let wanted = asked.or(Wanted::like(basis, source));
+            let mut stream = secret.stream(Purpose::Mixture, id, self.attempt);
+            self.weights = Target::draw(basis, &wanted, source, &mut stream);
+        }
+        let weights = &self.weights;
+        self.target.get_or_insert_with(|| Target::mix(basis, weights.clone()))
+    }
+
+    /// Somebody else from now on.
+    pub(super) fn redraw(&mut self) {
+        self.attempt += 1;
+        self.weights.clear();
+        self.target = None;
+    }
+
+    /// Forgets what can be made again.
+    pub(super) fn shrink(&mut self) {
+        self.target = None;
+        self.noise = None;
+    }
+
+    /// The person's own shape: the mean of the first samples, then locked.
+    pub(super) fn own_shape(&mut self, seen: &[f32]) -> &[f32] {
+        if self.shape.len() != seen.len() {
+            self.shape = seen.to_vec();
+            self.samples = 1;
+        } else if self.samples < SHAPE_SAMPLES {
+            self.samples += 1;
+            let share = 1.0 / self.samples as f32;
+            for (mean, new) in self.shape.iter_mut().zip(seen) {
+                *mean += (new - *mean) * share;
+            }
+        }
+        &self.shape
+    }
+}
+
+/// One track.
+#[derive(Debug, Default)]
+pub(super) struct TrackMemory {
+    /// Mesh points.
+    pub(super) smoother: Smoother,
+    /// The denoiser's edits.
+    pub(super) cache: Cache,
+    /// When last seen.
+    pub(super) seen: Pts,
+}

@@ -1,0 +1,90 @@
+//! A denoiser behind ONNX Runtime, under the names that its pack gives to inputs.
+//!
+//! Limits: float32 doors (weights may be of any precision), `adaln` interface.
+
+use super::model::{Batch, ModelError, NoiseModel, Prediction, RowShape};
+use crate::backend::{Input, Network};
+
+/// Names of a denoiser's doors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doors {
+    /// Latent.
+    pub x: String,
+    /// Half log-SNR.
+    pub lambda: Option<String>,
+    /// Training step or 0–1.
+    pub time: Option<String>,
+    /// Identity vector.
+    pub identity: String,
+    /// 1 with identity.
+    pub identity_mask: Option<String>,
+    /// Attribute vector.
+    pub attributes: Option<String>,
+    /// Composite.
+    pub prior: Option<String>,
+    /// Output.
+    pub output: String,
+}
+
+/// The denoiser of a pack.
+#[derive(Debug)]
+pub struct OnnxModel {
+    network: Network,
+    doors: Doors,
+    shape: RowShape,
+    prediction: Prediction,
+}
+
+impl OnnxModel {
+    /// Over a loaded network whose signature was checked.
+    #[must_use]
+    pub fn new(network: Network, doors: Doors, shape: RowShape, prediction: Prediction) -> Self {
+        Self {
+            network,
+            doors,
+            shape,
+            prediction,
+        }
+    }
+}
+
+impl NoiseModel for OnnxModel {
+    fn shape(&self) -> RowShape {
+        self.shape
+    }
+
+    fn prediction(&self) -> Prediction {
+        self.prediction
+    }
+
+    fn predict(&mut self, batch: &Batch<'_>, out: &mut [f32]) -> Result<(), ModelError> {
+        let (n, s, d) = (batch.rows, self.shape, &self.doors);
+        let latent = [n, s.channels, s.height, s.width];
+        let (one, single) = ([n], [n, 1]);
+        let (identity, attributes) = ([n, s.identity], [n, s.attributes]);
+        let mut inputs = vec![
+            Input {
+                name: &d.x,
+                shape: &latent,
+                values: batch.x,
+            },
+            Input {
+                name: &d.identity,
+                shape: &identity,
+                values: batch.identity,
+            },
+        ];
+        for (name, shape, values) in [
+            (&d.lambda, &one[..], batch.lambda),
+            (&d.time, &one[..], batch.time),
+            (&d.identity_mask, &single[..], batch.identity_mask),
+            (&d.attributes, &attributes[..], batch.attributes),
+            (&d.prior, &latent[..], batch.prior),
+        ] {
+            if let Some(name) = name {
+                inputs.push(Input { name, shape, values });
+            }
+        }
+        Ok(self.network.run(&inputs, &d.output, out)?)
+    }
+}

@@ -1,0 +1,285 @@
+//! Replacing faces through the library's front door, over the basis that comes along and networks that
+//! do exactly what a test says: whatever a denoiser returns, what leaves is another face or a cover.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use nullface::backend::{Device, ResolvedDevice};
+use nullface::frame::{BoxPx, FrameView, Landmarks5, Mesh, PixelFormat, arcface_crop};
+use nullface::pipeline::{CoverReason, Engine, EngineConfig, Generator, Mode, Outcome, Parts, Rung, Settings};
+use nullface::secret::SessionSecret;
+use nullface::stages::align::{AlignError, FaceHint, MeshFitter};
+use nullface::stages::denoise::{Batch, ModelError, NoiseModel, Prediction, RowShape, Schedule, ScheduleSpec};
+use nullface::stages::identify::{Embedding, IdentifyError, Recogniser};
+use nullface::stages::prior::Basis;
+use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
+use support::{FakeDetector, Picture, Script, at, equal_blocks};
+
+const SIZE: (u32, u32) = (320, 240);
+const FAR: BoxPx = BoxPx {
+    x0: 0.0,
+    y0: 0.0,
+    x1: 48.0,
+    y1: 48.0,
+};
+const EYE_DISTANCE_PX: f32 = 60.0;
+/// Values of a fake embedding: means of 8×8 blocks of three colours.
+const DIMENSION: usize = 192;
+
+fn basis() -> Basis {
+    Basis::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/nullface-128/basis")).expect("the basis of the checkout")
+}
+
+/// The mean face, looking at the camera.
+fn mesh() -> Mesh {
+    let at = |p: &[f32]| [160.0 + p[0] * EYE_DISTANCE_PX, 110.0 + p[1] * EYE_DISTANCE_PX];
+    let basis = basis();
+    let points_px: Vec<_> = basis.mean_shape.chunks_exact(3).map(at).collect();
+    let depth_px = basis.mean_shape.chunks_exact(3).map(|p| p[2] * EYE_DISTANCE_PX).collect();
+    Mesh {
+        points_px,
+        depth_px,
+        face_prob: 1.0,
+    }
+}
+
+struct MeanFace(Mesh);
+
+impl MeshFitter for MeanFace {
+    fn fit(&mut self, _frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError> {
+        Ok(hints.iter().map(|_| self.0.clone()).collect())
+    }
+}
+
+/// Tells pictures apart by the means of their blocks, without their own mean.
+struct Blocks;
+
+impl Recogniser for Blocks {
+    fn name(&self) -> &str {
+        "blocks"
+    }
+    fn same_person_cos(&self) -> f32 {
+        0.6
+    }
+    fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError> {
+        let spec = CropSpec {
+            width: 8,
+            height: 8,
+            layout: Layout::Nhwc,
+            order: ChannelOrder::Rgb,
+            scale: 1.0,
+            bias: 0.0,
+        };
+        let one = |l: &Landmarks5| {
+            let mut values = vec![0.0; DIMENSION];
+            let map = arcface_crop(l, 8).ok_or_else(|| IdentifyError::BadOutput("landmarks".to_owned()))?;
+            crop_affine(frame, &map, &spec, &mut values)?;
+            let mean = values.iter().sum::<f32>() / DIMENSION as f32;
+            values.iter_mut().for_each(|v| *v -= mean);
+            let norm = values.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-3);
+            Ok(Embedding(values.iter().map(|v| v / norm).collect()))
+        };
+        faces.iter().map(one).collect()
+    }
+}
+
+type Answer = fn(&Batch<'_>, &mut [f32]);
+
+struct Fake(Answer);
+
+impl NoiseModel for Fake {
+    fn shape(&self) -> RowShape {
+        RowShape {
+            channels: 48,
+            height: 32,
+            width: 32,
+            identity: DIMENSION,
+            attributes: 0,
+            text: 0,
+            prior: true,
+        }
+    }
+    fn prediction(&self) -> Prediction {
+        Prediction::X0
+    }
+    fn predict(&mut self, batch: &Batch<'_>, out: &mut [f32]) -> Result<(), ModelError> {
+        (self.0)(batch, out);
+        Ok(())
+    }
+}
+
+/// A gentle denoiser: the picture, a little darker under an identity.
+fn darker(batch: &Batch<'_>, out: &mut [f32]) {
+    let n = batch.shape.latent_len();
+    for ((o, p), m) in out.chunks_exact_mut(n).zip(batch.prior.chunks_exact(n)).zip(batch.identity_mask) {
+        o.iter_mut().zip(p).for_each(|(o, p)| *o = p - 0.05 * m);
+    }
+}
+
+fn engine_with(recogniser: Box<dyn Recogniser>, answer: Option<Answer>, mode: Mode, seed: u64) -> Engine {
+    let face = mesh();
+    let script = Script {
+        faces: vec![face.bounding_box_px().expect("points")],
+        ..Script::default()
+    };
+    let parts = Parts {
+        detector: Box::new(FakeDetector {
+            script: Arc::new(Mutex::new(script)),
+            calls: 0,
+        }),
+        mesh: Box::new(MeanFace(face)),
+        recogniser,
+        device: ResolvedDevice {
+            device: Device::Cpu,
+            reason: "a test".to_owned(),
+            strict: false,
+        },
+    };
+    let mut generator = Generator::new(basis(), SessionSecret::from_seed(seed));
+    if let Some(answer) = answer {
+        let schedule = Schedule::new(ScheduleSpec::Cosine {
+            shift: 1.0,
+            lambda_min: -5.0,
+            lambda_max: 5.0,
+        })
+        .expect("valid");
+        generator = generator.with_denoiser(Box::new(Fake(answer)), schedule, 4);
+    }
+    let settings = Settings {
+        mode,
+        ..Settings::default()
+    };
+    Engine::from_parts(parts, &EngineConfig::default(), settings)
+        .expect("in range")
+        .with_generator(generator)
+        .expect("follows the settings")
+}
+
+/// A picture that has structure at the scale of blocks, so that the fake recogniser knows it again.
+fn source() -> Picture {
+    let mut picture = Picture::noise(PixelFormat::Rgb, SIZE.0, SIZE.1, 5);
+    let (data, stride) = &mut picture.planes[0];
+    for y in 0..SIZE.1 as usize {
+        for x in 0..SIZE.0 as usize {
+            for c in 0..3 {
+                let wave = 50.0 * (x as f32 / 9.0 + c as f32).sin() + 40.0 * (y as f32 / 7.0).cos();
+                let v = &mut data[y * *stride + x * 3 + c];
+                *v = (100.0 + wave + f32::from(*v) * 0.1).clamp(0.0, 255.0) as u8;
+            }
+        }
+    }
+    picture
+}
+
+fn run(engine: &mut Engine, frames: u64) -> Vec<(Picture, Outcome)> {
+    let source = source();
+    (0..frames)
+        .map(|n| {
+            let mut output = source.clone();
+            let report = engine.process(&mut output.view_mut(), at(n), &[]).into_report();
+            assert_eq!((report.withheld, report.faces.len()), (None, 1));
+            assert_eq!(equal_blocks(&source, &output, FAR), 36, "far away nothing changes");
+            (output, report.faces[0].outcome)
+        })
+        .collect()
+}
+
+/// The middle of the face.
+fn inner() -> BoxPx {
+    BoxPx {
+        x0: 130.0,
+        y0: 90.0,
+        x1: 190.0,
+        y1: 150.0,
+    }
+}
+
+#[test]
+fn a_face_is_replaced_with_and_without_a_denoiser() {
+    for (answer, mode, rung) in [
+        (None, Mode::Ksame, Rung::Prior),
+        (None, Mode::Nullface, Rung::Prior),
+        (Some(darker as Answer), Mode::Nullface, Rung::Diffusion),
+    ] {
+        let out = run(&mut engine_with(Box::new(Blocks), answer, mode, 1), 1);
+        // Its rim may be the crop's own: what the crop lacks is kept.
+        assert_eq!(equal_blocks(&source(), &out[0].0, inner()), 0, "{mode}");
+        match out[0].1 {
+            Outcome::Replaced { cos, rung: got } => assert!(cos < 0.6 && got <= Rung::Prior, "{mode} {cos} {got:?} instead of {rung:?}"),
+            other => panic!("{mode}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn whatever_a_broken_denoiser_returns_is_caught() {
+    let broken: [(&str, Answer); 5] = [
+        ("not a number", |_, out| out.fill(f32::NAN)),
+        ("zeros", |_, out| out.fill(0.0)),
+        ("one colour", |_, out| out.fill(0.7)),
+        ("the noisy input", |batch, out| out.copy_from_slice(batch.x)),
+        ("the source itself", |batch, out| out.copy_from_slice(batch.prior)),
+    ];
+    for (what, answer) in broken {
+        for (output, outcome) in run(&mut engine_with(Box::new(Blocks), Some(answer), Mode::Nullface, 1), 8) {
+            assert_eq!(equal_blocks(&source(), &output, inner()), 0, "{what}");
+            match outcome {
+                Outcome::Replaced { cos, rung } => assert!(cos < 0.6 && rung == Rung::Prior, "{what}: {cos} {rung:?}"),
+                Outcome::Covered { .. } => {}
+                Outcome::FrameWithheld { .. } => panic!("{what}: {outcome:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_result_that_is_always_too_near_is_covered() {
+    let out = run(
+        &mut engine_with(Box::new(support::FakeRecogniser), Some(darker), Mode::Nullface, 1),
+        3,
+    );
+    for (output, outcome) in out {
+        assert_eq!(
+            outcome,
+            Outcome::Covered {
+                reason: CoverReason::TooNear,
+                rung: Rung::Solid
+            },
+            "even the cover looks the same to this recogniser"
+        );
+        assert_eq!(equal_blocks(&source(), &output, inner()), 0);
+    }
+}
+
+#[test]
+fn still_input_gives_still_output_through_key_frames() {
+    let out = run(&mut engine_with(Box::new(Blocks), Some(darker), Mode::Nullface, 1), 16);
+    let rungs: Vec<_> = out.iter().map(|o| o.1).collect();
+    assert!(
+        rungs.iter().any(|o| matches!(o, Outcome::Replaced { rung: Rung::Cached, .. })),
+        "{rungs:?}"
+    );
+    assert!(
+        rungs.iter().any(|o| matches!(o, Outcome::Replaced { rung: Rung::Diffusion, .. })),
+        "{rungs:?}"
+    );
+    for (n, pair) in out.windows(2).enumerate() {
+        assert_eq!(pair[0].0.planes, pair[1].0.planes, "frame {n} to {}", n + 1);
+    }
+}
+
+#[test]
+fn a_seed_repeats_a_run_bit_for_bit_and_another_gives_another_face() {
+    let face = |seed| {
+        run(&mut engine_with(Box::new(Blocks), Some(darker), Mode::Nullface, seed), 3)
+            .pop()
+            .expect("frames")
+            .0
+            .planes
+    };
+    assert_eq!(face(1), face(1));
+    assert_ne!(face(1), face(2));
+}
