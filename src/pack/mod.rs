@@ -162,8 +162,8 @@ impl Pack {
                 let fits = known.shape.len() == t.shape.len()
                     && known.shape.iter().zip(&t.shape).all(|(s, n)| match s {
                         Dim::Fixed(s) => i64::from(*s) == *n,
-                        // The runtime's shape inference may narrow what the file leaves open.
-                        Dim::Free(_) => true,
+                        // Shape inference may narrow what the file leaves open, but never the batch.
+                        Dim::Free(name) => *n < 0 || name != "n",
                     });
                 field(
                     format!("{at}.shape"),

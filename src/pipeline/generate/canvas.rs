@@ -91,7 +91,7 @@ impl Place {
     }
 
     /// The crop out of a canvas picture of `C` channels, averaged down.
-    pub(super) fn to_crop<const C: usize>(&self, picture: &[f32]) -> Vec<f32> {
+    pub(super) fn crop_px_of<const C: usize>(&self, picture: &[f32]) -> Vec<f32> {
         let (k, share) = (self.k, 1.0 / (self.k * self.k) as f32);
         let mut out = vec![0.0; CROP_PX * CROP_PX * C];
         for (i, to) in out.chunks_exact_mut(C).enumerate() {

@@ -197,7 +197,7 @@ impl Diffuser {
     }
 
     /// Whether the picture that is edited is the composite.
-    pub(super) fn from_prior(&self) -> bool {
+    pub(super) fn starts_at_prior(&self) -> bool {
         self.run.as_ref().is_none_or(|r| r.mode.from_prior)
     }
 
@@ -272,8 +272,8 @@ impl Diffuser {
         }
         latents(&self.planar, &mut self.mask)?;
         for (i, p) in base.chunks_exact(3).enumerate() {
-            for c in 0..3 {
-                self.planar[c * n + i] = p[c] / 127.5 - 1.0;
+            for (c, v) in p.iter().enumerate() {
+                self.planar[c * n + i] = v / 127.5 - 1.0;
             }
         }
         latents(&self.planar, &mut self.x0)?;

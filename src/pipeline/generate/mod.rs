@@ -42,6 +42,8 @@ use person::{Person, TrackMemory};
 
 /// Targets tried for one face in one frame.
 const TRIES: u32 = 3;
+/// Share of the limit that a new target must stay under, while there are others to try.
+const GOAL: f32 = 0.7;
 /// Guidance of the stronger edit, as a multiple.
 const STRONGER: f32 = 1.6;
 /// Cosine between the face's normal and the viewer below which it is a profile.
@@ -100,6 +102,8 @@ pub struct Generator {
     secret: SessionSecret,
     diffuser: Option<Diffuser>,
     asked: Wanted,
+    /// The pack's own limit.
+    same_person_cos: f32,
     /// Counts changes of settings, so that no edit outlives them.
     settings: u32,
     mode: Mode,
@@ -156,6 +160,7 @@ impl Generator {
             })?;
         let mut generator = Self::new(Basis::load(&folder)?, SessionSecret::from_option(seed));
         generator.diffuser = Some(Diffuser::open(backend, &pack)?);
+        generator.same_person_cos = pack.manifest().identity.same_person_cos.unwrap_or(1.0);
         Ok(generator)
     }
 
@@ -167,6 +172,7 @@ impl Generator {
             secret,
             diffuser: None,
             asked: Wanted::default(),
+            same_person_cos: 1.0,
             settings: 0,
             mode: Mode::default(),
             persons: HashMap::new(),
@@ -222,32 +228,39 @@ impl Generator {
         recogniser: &mut dyn Recogniser,
     ) -> Result<Ready, Refusal> {
         self.forget(at);
-        let limit = settings.verify_threshold.unwrap_or_else(|| recogniser.same_person_cos());
+        let limit = settings
+            .verify_threshold
+            .unwrap_or_else(|| recogniser.same_person_cos().min(self.same_person_cos));
         let seat = self.seat(track, at, face, frame, limit)?;
         let mut fault = None;
-        for _ in 0..TRIES {
+        for left in (0..TRIES).rev() {
             let moved = self.compose(face.person, &seat)?;
             let iod = distance(&seat.on_canvas, 33, 263);
             let mut weight = canvas::weight(&self.composite.inside, seat.place.side, seat.place.k, iod);
             self.keeper
                 .keep(&settings.keep_regions, &seat.on_canvas, seat.place.side, iod, &mut weight)
                 .map_err(failed)?;
+            let mut done = None;
             if self.mode != Mode::Ksame && self.diffuser.is_some() {
                 match self.diffused(track, face.person, &seat, &moved, &weight, recogniser) {
-                    Ok(Some(done)) => return Ok(self.ready(&seat, weight, done)),
-                    Ok(None) => {}
+                    Ok(edited) => done = edited,
                     Err(why) => {
                         tracing::debug!(track, why, "the denoiser's edit did not pass");
                         fault = Some(why);
                     }
                 }
             }
-            let cos = self.verify(&seat, &moved, &weight, None, recogniser)?;
-            if cos < limit {
-                return Ok(self.ready(&seat, weight, Replaced { cos, rung: Rung::Prior }));
+            if done.is_none() {
+                let cos = self.verify(&seat, &moved, &weight, recogniser)?;
+                done = (cos < limit).then_some(Replaced { cos, rung: Rung::Prior });
             }
-            if let Some(person) = self.persons.get_mut(&face.person) {
-                person.redraw();
+            let Some(person) = self.persons.get_mut(&face.person) else { break };
+            match done {
+                Some(done) if person.shown || left == 0 || done.cos < GOAL * limit => {
+                    person.shown = true;
+                    return Ok(self.ready(&seat, weight, done));
+                }
+                _ => person.redraw(),
             }
         }
         Err(Refusal {
@@ -335,7 +348,7 @@ impl Generator {
             attempt: person.attempt,
             settings: self.settings,
         });
-        let base = if diffuser.from_prior() {
+        let base = if diffuser.starts_at_prior() {
             &self.composite.picture
         } else {
             &self.canvas
@@ -348,10 +361,12 @@ impl Generator {
         loop {
             if rung == Rung::Diffusion {
                 let Some(boost) = boosts.next() else { break };
-                let crop = seat.place.to_crop::<3>(base);
-                let mut mask = seat
-                    .place
-                    .to_crop::<1>(if diffuser.from_prior() { &self.composite.alpha } else { weight });
+                let crop = seat.place.crop_px_of::<3>(base);
+                let mut mask = seat.place.crop_px_of::<1>(if diffuser.starts_at_prior() {
+                    &self.composite.alpha
+                } else {
+                    weight
+                });
                 canvas::ramp(&mut mask);
                 let ksame = person
                     .target(&self.basis, &self.secret, id, &seat.source.0, self.asked)
@@ -390,22 +405,8 @@ impl Generator {
     }
 
     /// Finishes the composite alone and compares it.
-    fn verify(
-        &mut self,
-        seat: &Seat<'_>,
-        moved: &[Point],
-        weight: &[f32],
-        delta: Option<&[f32]>,
-        recogniser: &mut dyn Recogniser,
-    ) -> Result<f32, Refusal> {
-        finish(
-            &self.canvas,
-            &self.composite.picture,
-            delta,
-            &seat.place,
-            weight,
-            &mut self.pictures,
-        );
+    fn verify(&mut self, seat: &Seat<'_>, moved: &[Point], weight: &[f32], recogniser: &mut dyn Recogniser) -> Result<f32, Refusal> {
+        finish(&self.canvas, &self.composite.picture, None, &seat.place, weight, &mut self.pictures);
         embed(&self.pictures.seen, &seat.place, moved, seat.source, recogniser)
     }
 

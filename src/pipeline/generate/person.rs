@@ -16,6 +16,8 @@ const SHAPE_SAMPLES: u32 = 25;
 pub(super) struct Person {
     /// Redraws so far.
     pub(super) attempt: u32,
+    /// Whether a face with this target has been shown: from then on it changes only where it must.
+    pub(super) shown: bool,
     weights: Vec<(usize, f32)>,
     target: Option<Target>,
     shape: Vec<f32>,
@@ -41,6 +43,7 @@ impl Person {
     /// Somebody else from now on.
     pub(super) fn redraw(&mut self) {
         self.attempt += 1;
+        self.shown = false;
         self.weights.clear();
         self.target = None;
     }

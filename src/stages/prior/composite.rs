@@ -292,65 +292,84 @@ fn cos_to_viewer(points: &[Point], depth: &[f32], t: [u16; 3]) -> f32 {
 #[must_use]
 pub fn blurred<const C: usize>(picture: &[f32], width: usize, height: usize, sigma: f32) -> Vec<f32> {
     let mut out = picture.to_vec();
-    // Each of three boxes has a third of the variance; a box of 2n + 1 pixels with ends of weight f
-    // beyond them has (n(n + 1)(2n + 1)/3 + 2f(n + 1)²) / (2n + 1 + 2f).
+    // Three boxes share the variance; the weight of a box's two ends is solved for, so any sigma is met.
     let variance = sigma * sigma / 3.0;
-    let whole = ((3.0 * variance + 0.25).max(0.0).sqrt() - 0.5).max(0.0) as usize;
-    let n = whole as f32;
-    let ends =
-        ((variance * (2.0 * n + 1.0) - n * (n + 1.0) * (2.0 * n + 1.0) / 3.0) / (2.0 * ((n + 1.0) * (n + 1.0) - variance))).clamp(0.0, 1.0);
-    let reach = Reach { whole, ends };
-    if !(sigma > 1e-2) || width == 0 || height == 0 {
+    let whole = ((sigma * sigma + 0.25).sqrt() - 0.5).max(0.0).floor();
+    let inner = 2.0 * whole + 1.0;
+    let next = (whole + 1.0) * (whole + 1.0);
+    let part = ((variance * inner - whole * (whole + 1.0) * inner / 3.0) / (2.0 * (next - variance))).max(0.0);
+    if !(sigma > 1e-3 && part.is_finite()) || width == 0 || height == 0 {
         return out;
     }
+    let window = (whole as usize, part);
     let mut other = vec![0.0; out.len()];
     for _ in 0..3 {
-        boxed::<C>(&out, &mut other, (width, C), (height, width * C), reach);
-        boxed::<C>(&other, &mut out, (height, width * C), (width, C), reach);
+        box_along_rows::<C>(&out, &mut other, width, window);
+        box_across_rows(&other, &mut out, width * C, window);
     }
     out
 }
 
-/// Half width of a box: whole pixels, and the weight of the one beyond them.
-#[derive(Clone, Copy)]
-struct Reach {
-    whole: usize,
-    ends: f32,
+/// Index `i` of a line of `len`, mirrored at its ends without repeating them.
+fn mirror(i: isize, len: usize) -> usize {
+    let last = len as isize - 1;
+    let mut i = i;
+    if last == 0 {
+        return 0;
+    }
+    while i < 0 || i > last {
+        i = if i < 0 { -i } else { 2 * last - i };
+    }
+    i as usize
 }
 
-/// One box pass along an axis given as (length, step); lines are the other axis.
-fn boxed<const C: usize>(from: &[f32], to: &mut [f32], (len, step): (usize, usize), (lines, line_step): (usize, usize), reach: Reach) {
-    let Reach { whole, ends: part } = reach;
-    let norm = 1.0 / (2.0 * whole as f32 + 1.0 + 2.0 * part);
-    let mirror = |i: isize| -> usize {
-        let last = len as isize - 1;
-        let mut i = i;
-        if last == 0 {
-            return 0;
+/// One box pass along every row: a running sum over a mirrored copy of the row.
+fn box_along_rows<const C: usize>(from: &[f32], to: &mut [f32], width: usize, (whole, part): (usize, f32)) {
+    let norm = 1.0 / (2.0 * (whole as f32 + part) + 1.0);
+    let pad = whole + 1;
+    let mut line: Vec<[f32; C]> = vec![[0.0; C]; width + 2 * pad];
+    for (row, out) in from.chunks_exact(width * C).zip(to.chunks_exact_mut(width * C)) {
+        for (i, l) in line.iter_mut().enumerate() {
+            let x = mirror(i as isize - pad as isize, width);
+            if let Some(p) = row.get(x * C..).and_then(|r| r.first_chunk::<C>()) {
+                *l = *p;
+            }
         }
-        while i < 0 || i > last {
-            i = if i < 0 { -i } else { 2 * last - i };
-        }
-        i as usize
-    };
-    for line in 0..lines {
-        let base = line * line_step;
-        let at = |i: isize, c: usize| from.get(base + mirror(i) * step + c).copied().unwrap_or(0.0);
         let mut sum = [0.0; C];
-        for i in -(whole as isize)..=whole as isize {
-            for (c, s) in sum.iter_mut().enumerate() {
-                *s += at(i, c);
+        for l in line.iter().skip(1).take(2 * whole + 1) {
+            for c in 0..C {
+                sum[c] += l[c];
             }
         }
-        for i in 0..len as isize {
-            let (before, after) = (i - whole as isize - 1, i + whole as isize + 1);
-            for (c, s) in sum.iter_mut().enumerate() {
-                let ends = at(before, c) + at(after, c);
-                if let Some(t) = to.get_mut(base + i as usize * step + c) {
-                    *t = (*s + part * ends) * norm;
-                }
-                *s += at(after, c) - at(before + 1, c);
+        let ends = line.iter().zip(line.iter().skip(1)).zip(line.iter().skip(2 * pad));
+        for (t, ((before, leaves), after)) in out.chunks_exact_mut(C).zip(ends) {
+            for c in 0..C {
+                t[c] = (sum[c] + part * (before[c] + after[c])) * norm;
+                sum[c] += after[c] - leaves[c];
             }
+        }
+    }
+}
+
+/// One box pass across the rows: whole rows are added and taken away.
+fn box_across_rows(from: &[f32], to: &mut [f32], row: usize, (whole, part): (usize, f32)) {
+    let norm = 1.0 / (2.0 * (whole as f32 + part) + 1.0);
+    let whole = whole as isize;
+    let height = from.len() / row.max(1);
+    let line = |y: isize| {
+        let start = mirror(y, height) * row;
+        from.get(start..start + row).unwrap_or(&[])
+    };
+    let mut sum = vec![0.0; row];
+    for y in -whole..=whole {
+        sum.iter_mut().zip(line(y)).for_each(|(s, v)| *s += v);
+    }
+    for (y, out) in to.chunks_exact_mut(row).enumerate() {
+        let y = y as isize;
+        let ends = line(y - whole - 1).iter().zip(line(y + whole + 1)).zip(line(y - whole));
+        for ((t, s), ((before, after), leaves)) in out.iter_mut().zip(&mut sum).zip(ends) {
+            *t = (*s + part * (before + after)) * norm;
+            *s += after - leaves;
         }
     }
 }
