@@ -169,7 +169,11 @@ impl Diffuser {
             Mode::Ksame => DiffusionMode::Ksame,
             _ => DiffusionMode::Nullface,
         };
-        let mut mode = self.defaults.get(&kind).copied().unwrap_or_else(|| ModeSettings::builtin(kind));
+        let mut mode = self.defaults.get(&kind).copied().unwrap_or_else(|| ModeSettings {
+            // Whoever takes a composite was trained to start from one.
+            from_prior: self.model.shape().prior,
+            ..ModeSettings::builtin(kind)
+        });
         if kind == DiffusionMode::Nullface {
             // The composite gives a target that is no function of the source.
             mode.identity = IdentityPolicy::Ksame;
