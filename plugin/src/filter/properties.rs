@@ -300,11 +300,13 @@ fn replacing() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("attributes")
             .nick("Attributes")
             .blurb("What the new face should be like, separated by commas: age=70, sex=female, group=asian; the source's own where not set")
+            .default_value("")
             .mutable_playing()
             .build(),
         glib::ParamSpecString::builder("keep-regions")
             .nick("Kept regions")
             .blurb("Parts of the source's face that stay, separated by commas: eyes, brows, nose, mouth, skin")
+            .default_value("")
             .mutable_playing()
             .build(),
     ]

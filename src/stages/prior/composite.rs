@@ -45,6 +45,14 @@ pub struct CompositeConfig {
     pub occlusion_hi: f32,
     /// Low-pass of that difference, inter-ocular units.
     pub occlusion_sigma_iod: f32,
+    /// What is finer than this counts as grain, inter-ocular units.
+    pub grain_fine_iod: f32,
+    /// Over how wide an area its amount is taken, inter-ocular units.
+    pub grain_area_iod: f32,
+    /// Least gain given to the paint's grain.
+    pub grain_min: f32,
+    /// Most gain; 1 leaves the grain as it is.
+    pub grain_max: f32,
     /// How far the mesh goes towards the target's shape; above 1 beyond it, so that shape alone does
     /// not betray the source.
     pub shape_strength: f32,
@@ -66,6 +74,10 @@ impl CompositeConfig {
             ("occlusion_lo", within(self.occlusion_lo, 0.0, 255.0)),
             ("occlusion_hi", within(self.occlusion_hi, self.occlusion_lo + 1e-3, 1e4)),
             ("occlusion_sigma_iod", within(self.occlusion_sigma_iod, 0.0, 1.0)),
+            ("grain_fine_iod", within(self.grain_fine_iod, 0.0, 1.0)),
+            ("grain_area_iod", within(self.grain_area_iod, 0.01, 2.0)),
+            ("grain_min", within(self.grain_min, 0.0, 1.0)),
+            ("grain_max", within(self.grain_max, 1.0, 8.0)),
             ("shape_strength", within(self.shape_strength, 0.0, 4.0)),
             ("shape_clamp_sd", within(self.shape_clamp_sd, 0.0, 6.0)),
         ]
@@ -85,7 +97,11 @@ impl Default for CompositeConfig {
             occlusion_lo: 36.0,
             occlusion_hi: 72.0,
             occlusion_sigma_iod: 0.05,
-            shape_strength: 1.5,
+            grain_fine_iod: 0.05,
+            grain_area_iod: 0.25,
+            grain_min: 0.6,
+            grain_max: 2.5,
+            shape_strength: 1.7,
             shape_clamp_sd: 2.0,
         }
     }
@@ -239,7 +255,7 @@ impl Compositor {
         }
         let low = blurred_coarse::<7>(&stack, w, h, config.light_sigma_iod * iod);
         let luma = |p: &[f32]| p[0] * LUMA[0] + p[1] * LUMA[1] + p[2] * LUMA[2];
-        let mut lit = vec![0.0; n * 3];
+        let mut lit = out.base.clone();
         let mut difference = vec![0.0; n];
         for i in 0..n {
             if self.raster.index[i] == NONE {
@@ -255,7 +271,14 @@ impl Compositor {
             for c in 0..3 {
                 lit[i * 3 + c] = (lb[c] + (self.texture[i * 3 + c] - la[c]) * gain).clamp(0.0, 255.0);
             }
-            difference[i] = luma(&lit[i * 3..i * 3 + 3]) - luma(&out.base[i * 3..i * 3 + 3]);
+        }
+        if config.grain_max > 1.0 {
+            grain(&mut lit, &out.base, &out.alpha, (w, h), iod, config);
+        }
+        for i in 0..n {
+            if self.raster.index[i] != NONE {
+                difference[i] = luma(&lit[i * 3..i * 3 + 3]) - luma(&out.base[i * 3..i * 3 + 3]);
+            }
         }
         let difference = blurred::<1>(&difference, w, h, config.occlusion_sigma_iod * iod);
         out.picture.clear();
@@ -267,6 +290,28 @@ impl Compositor {
                 let p = &mut out.picture[i * 3 + c];
                 *p += (lit[i * 3 + c] - *p) * a;
             }
+        }
+    }
+}
+
+/// Gives the paint the frame's own amount of fine contrast, not its pattern: a soft film gets a soft
+/// face, a sharp one a sharp face.
+fn grain(lit: &mut [f32], base: &[f32], alpha: &[f32], (w, h): (usize, usize), iod: f32, config: &CompositeConfig) {
+    let fine = |z: &[f32]| -> Vec<f32> {
+        let low = blurred::<3>(z, w, h, config.grain_fine_iod * iod);
+        z.iter().zip(&low).map(|(v, l)| v - l).collect()
+    };
+    let (of_lit, of_base) = (fine(lit), fine(base));
+    // Energy of both and the weight, in one wide blur.
+    let energy = |p: &[f32]| (p[0] * LUMA[0] + p[1] * LUMA[1] + p[2] * LUMA[2]).powi(2);
+    let pairs = of_lit.chunks_exact(3).zip(of_base.chunks_exact(3)).zip(alpha);
+    let stack: Vec<f32> = pairs.flat_map(|((l, b), a)| [energy(l) * a, energy(b) * a, *a]).collect();
+    let wide = blurred_coarse::<3>(&stack, w, h, config.grain_area_iod * iod);
+    for ((lit, fine), e) in lit.chunks_exact_mut(3).zip(of_lit.chunks_exact(3)).zip(wide.chunks_exact(3)) {
+        let rms = |energy: f32| (energy.max(0.0) / (e[2] + 1e-3)).sqrt() + 0.5;
+        let gain = (rms(e[1]) / rms(e[0])).clamp(config.grain_min, config.grain_max);
+        for (v, f) in lit.iter_mut().zip(fine) {
+            *v = (*v + f * (gain - 1.0)).clamp(0.0, 255.0);
         }
     }
 }
