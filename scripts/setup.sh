@@ -10,6 +10,7 @@
 # | GStreamer, OpenCV, clang, ffmpeg (Debian packages) | the system |
 # | Rust toolchain, cargo-nextest | ~/.cargo, only where cargo is missing or too old |
 # | ONNX Runtime 1.24.4 for the processor, from its Python wheel | .deps/onnxruntime |
+# | NVRTC 13.0.88, which compiles the CUDA kernels without a GPU, from its Python wheel; tests only, x86-64 only | .deps/cuda |
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 tests=yes
@@ -24,6 +25,9 @@ rust_minor=92
 ort_version=1.24.4
 ort_sha256=2d518e11c7767f9fdc4413bdbeb45acf30db504ff76a82fc19d9238a3f9f6c24
 nextest_version=0.9.143
+nvrtc_version=13.0.88
+nvrtc_sha256=a49e67e8e74590f1e98de55c39c6287efd3f59e3c3797464d7bbe0fe01349b11
+nvrtc_builtins_sha256=91dcd944d01da9c0f08fff5d779db136a47f6d62bdb63bae900d2f481e92c3a2
 
 build_packages=(
   build-essential pkg-config curl ca-certificates python3 python3-pip
@@ -132,8 +136,48 @@ PYTHON
   trap - EXIT
 }
 
+nvrtc_is_there() {
+  [ -f "$1/libnvrtc.so.13" ] && [ -f "$1/libnvrtc-builtins.so.13.0" ] &&
+    echo "$nvrtc_sha256  $1/libnvrtc.so.13" | sha256sum --check --status &&
+    echo "$nvrtc_builtins_sha256  $1/libnvrtc-builtins.so.13.0" | sha256sum --check --status
+}
+
+install_nvrtc() {
+  local folder="$deps/cuda" work
+  if nvrtc_is_there "$folder"; then
+    say "NVRTC $nvrtc_version: $folder"
+    return
+  fi
+  say "NVRTC $nvrtc_version: getting it into $folder (90 MB)"
+  mkdir -p "$deps"
+  work=$(mktemp -d "$deps/.cuda.XXXXXX")
+  # shellcheck disable=SC2064 # the folder of now is meant
+  trap "rm -rf '$work'" EXIT
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+    --python-version 3.11 --platform manylinux2010_x86_64 --dest "$work" "nvidia-cuda-nvrtc==$nvrtc_version"
+  python3 - "$work" <<'PYTHON'
+import glob, os, sys, zipfile
+work = sys.argv[1]
+with zipfile.ZipFile(glob.glob(os.path.join(work, "*.whl"))[0]) as wheel:
+    os.makedirs(os.path.join(work, "out"))
+    for name in wheel.namelist():
+        base = os.path.basename(name)
+        if base in ("libnvrtc.so.13", "libnvrtc-builtins.so.13.0", "License.txt"):
+            with open(os.path.join(work, "out", base), "wb") as out:
+                out.write(wheel.read(name))
+PYTHON
+  nvrtc_is_there "$work/out" || fail "NVRTC $nvrtc_version: the library is not the one expected ($(sha256sum "$work"/out/*))"
+  rm -rf "$folder"
+  mv "$work/out" "$folder"
+  rm -rf "$work"
+  trap - EXIT
+}
+
 install_packages
 install_rust
 [ "$tests" = no ] || install_nextest
 install_runtime
+if [ "$tests" = yes ] && [ "$(uname -m)" = x86_64 ]; then
+  install_nvrtc
+fi
 say "set up"

@@ -16,6 +16,11 @@ fi
 step "documents: links, commands, words" python3 scripts/check_docs.py
 step "rustfmt" cargo fmt --all --check
 step "clippy" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+if [ "$(uname -m)" = x86_64 ]; then
+  step "CUDA kernels: every one for every architecture" python3 scripts/check_kernels.py
+else
+  say "CUDA kernels: NOT compiled: the compiler is installed for x86-64 only"
+fi
 step "tests" cargo nextest run --locked --workspace --no-fail-fast
 step "documentation's examples" cargo test --locked --workspace --doc --quiet
 say "all good"

@@ -107,6 +107,11 @@ impl Coder {
         self.encode(rgb.map(f32::from)).map(|v| (v + 0.5).clamp(0.0, self.max) as u16)
     }
 
+    /// The rows of the encoding matrix, for the CUDA kernels.
+    pub(crate) fn encode_rows(&self) -> &[[f32; 4]; 3] {
+        &self.encode
+    }
+
     /// The rows of the decoding matrix, for loops over whole rows.
     pub(crate) fn decode_rows(&self) -> &[[f32; 4]; 3] {
         &self.decode

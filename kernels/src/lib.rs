@@ -9,6 +9,8 @@
 //! | [`mask`] | polygon in frame px → 8-bit coverage of a rectangle | 0 = untouched for ever |
 //! | [`cover`] | frame, mask → solid, pixelated or blurred region | at most 8×8 cells of information left |
 //! | [`composite`] | RGB crop, mask → frame | bit-exact where the mask is 0 |
+//! | [`edit_step`] | latents, predictions → latents of the next level | element-wise; no guidance changes nothing |
+//! | [`warp_edit`] | cached edit, mesh → edit of this frame | a still mesh copies bit for bit |
 //! | [`luma`] | frame → thumbnail, histogram | sparse, for scene cuts |
 //! | [`color`] | RGB ↔ Y'CbCr codes | every matrix, range and depth |
 //!
@@ -20,6 +22,8 @@ pub mod color;
 pub mod composite;
 pub mod cover;
 pub mod crop;
+pub mod cuda;
+pub mod edit_step;
 pub mod image;
 pub mod luma;
 pub mod mask;
@@ -28,6 +32,7 @@ mod separable;
 mod simd;
 mod taps;
 mod tile;
+pub mod warp_edit;
 
 pub use affine::Affine;
 pub use image::{Image, ImageInfo, ImageMut, Matrix, PixelFormat, Range};

@@ -19,8 +19,10 @@ pub mod reference;
 
 use crate::KernelError;
 use crate::affine::Affine;
+use crate::cuda::args::CropMap;
 use crate::image::{Image, MAX_SIDE_PX};
-use crate::tile::check_map;
+use crate::taps::{MAX_AXIS_TAPS, tap_count};
+use crate::tile::{MAX_TILE_TAPS, check_map};
 
 /// Order of a tensor's axes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -107,6 +109,22 @@ fn check(op: &'static str, map: &Affine, width: usize, height: usize, len: usize
         );
     }
     check_map(op, "frame_from_crop", map)
+}
+
+/// What the CUDA kernel needs of a map that has passed [`check_map`]; the rules of [`mod@reference`].
+pub(crate) fn device_map(frame_from_crop: &Affine) -> CropMap {
+    let separable = is_separable(frame_from_crop);
+    let block = if separable { 1 } else { block_px(frame_from_crop) };
+    let map = blocks_from_crop(frame_from_crop, block);
+    let max = if separable { MAX_AXIS_TAPS } else { MAX_TILE_TAPS };
+    let [a, b, _, d, e, _] = map.m;
+    CropMap {
+        m: map.m,
+        block: block as i32,
+        nx: tap_count(a.hypot(d), max) as i32,
+        ny: tap_count(b.hypot(e), max) as i32,
+        spare: 0,
+    }
 }
 
 /// Whether a map keeps the axes apart.

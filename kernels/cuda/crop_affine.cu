@@ -1,0 +1,75 @@
+// crop_affine: any frame, through affine maps, to one batch of normalised NCHW crops. All faces in one launch.
+//
+// | | |
+// |---|---|
+// | formula | clamp(decode(mean of nx*ny bilinear taps), 0, 255) * scale + bias; a tap reads means of block*block px |
+// | input | Frame of any format; per face a map from crop px to blocks, block, nx, ny (src/cuda/args.rs makes them) |
+// | output | f32 or f16, [face][channel][row][column], RGB or BGR; every element written |
+// | border | replicated |
+// | aliasing | output must not overlap the frame |
+// | launch | 32x8 threads, grid (ceil w/32, ceil h/8, faces); no shared memory, no synchronisation |
+// | tolerance | f32 sums against src/crop/reference.rs: 0.05 of 255 before scale; f16: half an ulp more |
+//
+// Limits: block means are read anew by each tap that needs them (through the L1 cache), at most four times.
+#include "common.cuh"
+
+struct CropMap {
+    float m[6];
+    int block, nx, ny, spare;
+};
+
+struct CropArgs {
+    Frame frame;
+    u64 maps; // CropMap, one a face
+    u64 out;
+    int width, height, faces, bgr, half, spare;
+    float scale, bias;
+};
+
+DEVICE void add_block(const Frame &f, int block, int bx, int by, float w, float *sum) {
+    int y1 = min((by + 1) * block, f.height), x1 = min((bx + 1) * block, f.width);
+    float part[3] = {0.0f, 0.0f, 0.0f};
+    int count = 0;
+    for (int y = by * block; y < y1; y++) {
+        for (int x = bx * block; x < x1; x++) {
+            for (int i = 0; i < 3; i++) {
+                const Component &c = f.c[i];
+                part[i] += (float)load_code(f, c, x >> c.shift_x, y >> c.shift_y);
+            }
+            count++;
+        }
+    }
+    float k = count > 0 ? w / (float)count : 0.0f;
+    for (int i = 0; i < 3; i++) sum[i] += k * part[i];
+}
+
+extern "C" __global__ void crop_affine(const CropArgs a) {
+    int x = (int)(blockIdx.x * blockDim.x + threadIdx.x), y = (int)(blockIdx.y * blockDim.y + threadIdx.y);
+    int face = (int)blockIdx.z;
+    if (x >= a.width || y >= a.height) return;
+    const CropMap map = ((const CropMap *)a.maps)[face];
+    int across = (a.frame.width + map.block - 1) / map.block, down = (a.frame.height + map.block - 1) / map.block;
+    float sum[3] = {0.0f, 0.0f, 0.0f};
+    for (int j = 0; j < map.ny; j++) {
+        for (int i = 0; i < map.nx; i++) {
+            float px = (float)x + 0.5f + tap_offset(i, map.nx), py = (float)y + 0.5f + tap_offset(j, map.ny);
+            Bilinear bx = bilinear(map.m[0] * px + map.m[1] * py + map.m[2], across);
+            Bilinear by = bilinear(map.m[3] * px + map.m[4] * py + map.m[5], down);
+            for (int k = 0; k < 4; k++) {
+                float w = (k & 1 ? bx.f : 1.0f - bx.f) * (k & 2 ? by.f : 1.0f - by.f);
+                if (w > 0.0f) add_block(a.frame, map.block, k & 1 ? bx.upper : bx.lower, k & 2 ? by.upper : by.lower, w, sum);
+            }
+        }
+    }
+    float share = 1.0f / (float)(map.nx * map.ny);
+    u64 area = (u64)a.width * (u64)a.height;
+    u64 at = (u64)face * 3 * area + (u64)y * (u64)a.width + (u64)x;
+    for (int i = 0; i < 3; i++) {
+        const float *d = a.frame.decode + 4 * i;
+        float v = d[0] * (sum[0] * share) + d[1] * (sum[1] * share) + d[2] * (sum[2] * share) + d[3];
+        v = clamp_float(v, 0.0f, 255.0f) * a.scale + a.bias;
+        u64 to = at + (u64)(a.bgr ? 2 - i : i) * area;
+        if (a.half) ((u16 *)a.out)[to] = float_to_half(v);
+        else ((float *)a.out)[to] = v;
+    }
+}

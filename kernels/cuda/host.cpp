@@ -1,0 +1,37 @@
+// Every kernel behind the host shim, as one library for tests/cuda_host.rs. A probe, right and wrong, proves the shim.
+#include "host_shim.hpp"
+#include "crop_affine.cu"
+#include "composite.cu"
+#include "cover.cu"
+#include "warp_edit.cu"
+#include "edit_step.cu"
+
+// Sums a block's thread numbers; `barrier` 0 leaves the barriers out, 2 lets half of the threads skip one.
+struct ProbeArgs {
+    u64 out;
+    int barrier, spare;
+};
+extern "C" __global__ void probe(const ProbeArgs a) {
+    __shared__ int sums[64];
+    sums[threadIdx.x] = (int)threadIdx.x;
+    if (a.barrier == 1 || (a.barrier == 2 && threadIdx.x < 32)) __syncthreads();
+    for (unsigned n = 32; n > 0; n /= 2) {
+        if (threadIdx.x < n) sums[threadIdx.x] += sums[threadIdx.x + n];
+        if (a.barrier == 1) __syncthreads();
+    }
+    if (threadIdx.x == 0) *(int *)a.out = sums[0];
+    sums[threadIdx.x] = 0;
+}
+
+HOST_ENTRY(crop_affine, CropArgs, false)
+HOST_ENTRY(composite, CompositeArgs, false)
+HOST_ENTRY(cover_means, CoverArgs, true)
+HOST_ENTRY(cover_apply, CoverArgs, false)
+HOST_ENTRY(warp_edit, WarpArgs, false)
+HOST_ENTRY(edit_moments, EditArgs, true)
+HOST_ENTRY(edit_step, EditArgs, true)
+HOST_ENTRY(probe, ProbeArgs, true)
+
+// The same kernel, wrongly declared.
+static void probe_undeclared(const ProbeArgs a) { probe(a); }
+HOST_ENTRY(probe_undeclared, ProbeArgs, false)

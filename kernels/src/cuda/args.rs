@@ -1,0 +1,400 @@
+//! Arguments of the CUDA kernels, laid out as `cuda/*.cu` declares them.
+//!
+//! Addresses are plain 64-bit numbers, of the device or, behind the host shim, of the processor: nothing
+//! here reads through them. Geometry is checked by the same rules as the plain definitions; that buffers
+//! are as long as their geometry says is the launching side's to see to.
+
+use crate::KernelError;
+use crate::affine::Affine;
+use crate::blend::check_mask;
+use crate::color::Coder;
+use crate::cover::device_grids;
+use crate::crop::device_map;
+use crate::image::{ImageInfo, MAX_SIDE_PX};
+use crate::mask::RegionMask;
+use crate::packing::{Depth, Packing};
+use crate::taps::tap_count;
+use crate::tile::{MAX_TILE_TAPS, check_map};
+
+/// Threads a block of kernels that run over pixels.
+pub const PIXEL_BLOCK: [u32; 3] = [32, 8, 1];
+/// Threads a block of kernels that run over elements or cells.
+pub const LINE_BLOCK: [u32; 3] = [256, 1, 1];
+
+/// One colour component of a frame.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Component {
+    base: u64,
+    stride: i32,
+    offset: i32,
+    step: i32,
+    shift_x: i32,
+    shift_y: i32,
+    spare: i32,
+}
+
+/// A frame.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Frame {
+    c: [Component; 3],
+    width: i32,
+    height: i32,
+    depth: i32,
+    max_code: i32,
+    even: i32,
+    spare: i32,
+    decode: [[f32; 4]; 3],
+    encode: [[f32; 4]; 3],
+}
+
+impl Frame {
+    /// A frame whose planes lie at `(address, bytes a row)`.
+    ///
+    /// # Errors
+    /// [`KernelError::Argument`]: size, number of planes, a stride shorter than a row, a null plane.
+    pub fn new(info: &ImageInfo, planes: &[(u64, usize)]) -> Result<Self, KernelError> {
+        let op = "cuda::Frame";
+        let argument = |what, expected: String, got: String| Err(KernelError::Argument { op, what, expected, got });
+        let side = 1..=MAX_SIDE_PX;
+        if !side.contains(&info.width) || !side.contains(&info.height) {
+            return argument(
+                "size",
+                format!("1..={MAX_SIDE_PX} px a side"),
+                format!("{}x{}", info.width, info.height),
+            );
+        }
+        if planes.len() != info.format.planes() {
+            return argument("planes", info.format.planes().to_string(), planes.len().to_string());
+        }
+        for (index, &(base, stride)) in planes.iter().enumerate() {
+            let (row, _) = info.format.plane_size(index, info.width, info.height);
+            if base == 0 || stride < row || stride > i32::MAX as usize {
+                return argument(
+                    "plane",
+                    format!("an address and a stride of {row} or more"),
+                    format!("{base:#x}, {stride}"),
+                );
+            }
+        }
+        let (packing, coder) = (Packing::of(info.format), Coder::new(info));
+        let component = |c: &crate::packing::Component| {
+            let (base, stride) = planes.get(c.plane).copied().unwrap_or_default();
+            Component {
+                base,
+                stride: stride as i32,
+                offset: c.offset as i32,
+                step: c.step as i32,
+                shift_x: c.shift_x as i32,
+                shift_y: c.shift_y as i32,
+                spare: 0,
+            }
+        };
+        let [a, b, c] = &packing.components;
+        Ok(Self {
+            c: [component(a), component(b), component(c)],
+            width: info.width as i32,
+            height: info.height as i32,
+            depth: match packing.depth {
+                Depth::U8 => 0,
+                Depth::High10 => 1,
+                Depth::Low10 => 2,
+            },
+            max_code: i32::from(packing.depth.max_code()),
+            even: i32::from(
+                planes
+                    .iter()
+                    .all(|&(base, stride)| base.is_multiple_of(2) && stride.is_multiple_of(2)),
+            ),
+            spare: 0,
+            decode: *coder.decode_rows(),
+            encode: *coder.encode_rows(),
+        })
+    }
+}
+
+/// A mask's rectangle and its alpha.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mask {
+    alpha: u64,
+    x: i32,
+    y: i32,
+    width: i32,
+    height: i32,
+}
+
+impl Mask {
+    fn new(op: &'static str, info: &ImageInfo, mask: &RegionMask, alpha: u64) -> Result<Self, KernelError> {
+        check_mask(op, mask, info.width, info.height)?;
+        Ok(Self {
+            alpha,
+            x: mask.x,
+            y: mask.y,
+            width: mask.width as i32,
+            height: mask.height as i32,
+        })
+    }
+}
+
+/// Blocks that cover a mask's rectangle for all components; `None` where it is empty.
+#[must_use]
+pub fn mask_grid(mask: &RegionMask) -> Option<[u32; 3]> {
+    (mask.width > 0 && mask.height > 0).then(|| [(mask.width + 1).div_ceil(32), (mask.height + 1).div_ceil(8), 3])
+}
+
+/// One face of [`CropArgs`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CropMap {
+    /// Block px from crop px.
+    pub(crate) m: [f32; 6],
+    pub(crate) block: i32,
+    pub(crate) nx: i32,
+    pub(crate) ny: i32,
+    pub(crate) spare: i32,
+}
+
+impl CropMap {
+    /// From the map of a crop to the frame.
+    ///
+    /// # Errors
+    /// [`KernelError::Argument`] for a map that [`crate::crop`] refuses.
+    pub fn new(frame_from_crop: &Affine) -> Result<Self, KernelError> {
+        check_map("cuda::CropMap", "frame_from_crop", frame_from_crop)?;
+        Ok(device_map(frame_from_crop))
+    }
+}
+
+/// Arguments of `crop_affine`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CropArgs {
+    /// Frame.
+    pub frame: Frame,
+    /// Address of one [`CropMap`] a face.
+    pub maps: u64,
+    /// Address of the output.
+    pub out: u64,
+    /// Width of a crop, px.
+    pub width: i32,
+    /// Height of a crop, px.
+    pub height: i32,
+    /// Number of faces.
+    pub faces: i32,
+    /// 1 = blue first.
+    pub bgr: i32,
+    /// 1 = half floats.
+    pub half: i32,
+    /// Unused.
+    pub spare: i32,
+    /// Factor of values 0..=255.
+    pub scale: f32,
+    /// Added after the factor.
+    pub bias: f32,
+}
+
+/// Arguments of `composite`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CompositeArgs {
+    frame: Frame,
+    mask: Mask,
+    crop: u64,
+    width: i32,
+    height: i32,
+    nx: i32,
+    ny: i32,
+    adds: i32,
+    spare: i32,
+    m: [f32; 6],
+}
+
+impl CompositeArgs {
+    /// A crop of RGB bytes at `crop`, or of RGB differences (`f32`) where `adds`.
+    ///
+    /// # Errors
+    /// [`KernelError::Argument`] as [`crate::composite`] has it for mask, size and map.
+    pub fn new(
+        (info, frame): (&ImageInfo, Frame),
+        (mask, alpha): (&RegionMask, u64),
+        (crop, width, height): (u64, usize, usize),
+        crop_from_frame: &Affine,
+        adds: bool,
+    ) -> Result<Self, KernelError> {
+        let op = "cuda::CompositeArgs";
+        let mask = Mask::new(op, info, mask, alpha)?;
+        let side = 1..=MAX_SIDE_PX as usize;
+        if !side.contains(&width) || !side.contains(&height) {
+            return Err(KernelError::Argument {
+                op,
+                what: "crop size",
+                expected: format!("1..={MAX_SIDE_PX} px a side"),
+                got: format!("{width}x{height}"),
+            });
+        }
+        check_map(op, "crop_from_frame", crop_from_frame)?;
+        let [a, b, _, d, e, _] = crop_from_frame.m;
+        Ok(Self {
+            frame,
+            mask,
+            crop,
+            width: width as i32,
+            height: height as i32,
+            nx: tap_count(a.hypot(d), MAX_TILE_TAPS) as i32,
+            ny: tap_count(b.hypot(e), MAX_TILE_TAPS) as i32,
+            adds: i32::from(adds),
+            spare: 0,
+            m: crop_from_frame.m,
+        })
+    }
+}
+
+/// How `cover_apply` covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CoverMode {
+    /// One colour.
+    Solid([u8; 3]),
+    /// Cell means as blocks.
+    Pixelate(u32),
+    /// Cell means, smoothly.
+    Blur(u32),
+}
+
+/// One axis of a component's cells.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Axis {
+    pub(crate) start: i32,
+    pub(crate) len: i32,
+    pub(crate) cells: i32,
+    pub(crate) spare: i32,
+}
+
+/// Arguments of `cover_means` and `cover_apply`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CoverArgs {
+    frame: Frame,
+    mask: Mask,
+    means: u64,
+    x: [Axis; 3],
+    y: [Axis; 3],
+    codes: [i32; 3],
+    mode: i32,
+}
+
+impl CoverArgs {
+    /// `means`: address of 192 `u32`.
+    ///
+    /// # Errors
+    /// [`KernelError::Argument`] for a mask that does not fit itself or the frame.
+    pub fn new(
+        (info, frame): (&ImageInfo, Frame),
+        (mask, alpha): (&RegionMask, u64),
+        means: u64,
+        mode: CoverMode,
+    ) -> Result<Self, KernelError> {
+        let plain = Mask::new("cuda::CoverArgs", info, mask, alpha)?;
+        let (number, cells, rgb) = match mode {
+            CoverMode::Solid(rgb) => (0, 1, rgb),
+            CoverMode::Pixelate(cells) => (1, cells, [0; 3]),
+            CoverMode::Blur(cells) => (2, cells, [0; 3]),
+        };
+        let (x, y) = device_grids(info, mask, cells);
+        Ok(Self {
+            frame,
+            mask: plain,
+            means,
+            x,
+            y,
+            codes: Coder::new(info).encode_codes(rgb).map(i32::from),
+            mode: number,
+        })
+    }
+}
+
+/// One face of [`WarpArgs`]; addresses, 0 as `cuda/warp_edit.cu` says.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WarpFace {
+    /// Triangle of each pixel, `u16`.
+    pub index: u64,
+    /// Edit, RGB `f32`.
+    pub edit: u64,
+    /// Six `f32` a triangle; 0 = unmoved.
+    pub maps: u64,
+    /// Earlier edit; 0 = none.
+    pub before: u64,
+    /// Its maps.
+    pub before_maps: u64,
+    /// Number of triangles.
+    pub triangles: i32,
+    /// Share of `edit`.
+    pub share: f32,
+}
+
+/// Arguments of `warp_edit`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WarpArgs {
+    /// Address of one [`WarpFace`] a face.
+    pub faces: u64,
+    /// Output.
+    pub out: u64,
+    /// Width, px.
+    pub width: i32,
+    /// Height, px.
+    pub height: i32,
+    /// Faces.
+    pub count: i32,
+    /// Unused.
+    pub spare: i32,
+}
+
+/// One face of [`EditArgs`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "as in `edit_step::EditStep` and `edit_step::rescale_factor`")]
+pub struct EditFace {
+    pub carry: f32,
+    pub data: f32,
+    pub history: f32,
+    pub guidance: f32,
+    pub rescale: f32,
+    pub alpha: f32,
+    pub p: f32,
+    pub q: f32,
+    pub pinned: i32,
+    pub drop_residual: i32,
+    pub noise_p: f64,
+    pub noise_q: f64,
+    pub level_alpha: f64,
+    pub level_sigma: f64,
+    pub strength: f64,
+}
+
+/// Arguments of `edit_moments` and `edit_step`; all but the last six are addresses.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "as in `edit_step::EditOperands`; the contract stands in cuda/edit_step.cu")]
+pub struct EditArgs {
+    pub faces: u64,
+    pub x: u64,
+    pub x_next: u64,
+    pub output_ref: u64,
+    pub output_u: u64,
+    pub output_c: u64,
+    pub mask: u64,
+    pub delta: u64,
+    pub history: u64,
+    pub out: u64,
+    pub partials: u64,
+    pub len: i32,
+    pub mask_len: i32,
+    pub chunks: i32,
+    pub stock: i32,
+    pub half: i32,
+    pub spare: i32,
+}
