@@ -8,8 +8,10 @@
 mod anonymize;
 mod container;
 mod doctor;
+mod eval;
 mod exit;
 mod film;
+mod hash;
 mod json;
 mod reader;
 mod sheet;
@@ -34,6 +36,7 @@ struct Cli {
 enum Command {
     Anonymize(anonymize::Args),
     Sheet(sheet::Args),
+    Eval(eval::Args),
     Doctor(doctor::Args),
 }
 
@@ -57,6 +60,7 @@ fn run(command: &Command) -> Result<Exit> {
     match command {
         Command::Anonymize(args) => anonymize::run(args),
         Command::Sheet(args) => sheet::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

@@ -21,7 +21,7 @@ pub use device::{Device, DeviceRequest, GpuParts, ResolvedDevice};
 pub use manifest::{CropSpecEntry, ModelEntry, Models, TensorSpec, Threshold, Thresholds};
 pub use network::{Input, Network, Outlet};
 pub use opencv_yn::FaceDetectorYn;
-pub use runtime::{Runtime, find_library, find_models_dir, find_pack_dir};
+pub use runtime::{Runtime, find_eval_models_dir, find_library, find_models_dir, find_pack_dir, user_eval_models_dir};
 pub use session::{Session, first_not_finite};
 
 /// What [`Backend::open`] needs to know; every field has a default.
