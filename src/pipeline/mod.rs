@@ -3,6 +3,7 @@
 mod analysis;
 mod engine;
 mod generate;
+pub mod networks;
 mod open;
 mod outcome;
 mod plan;
