@@ -4,6 +4,7 @@ mod analysis;
 mod budget;
 mod engine;
 mod generate;
+pub mod networks;
 mod open;
 mod outcome;
 mod plan;
