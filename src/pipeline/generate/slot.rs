@@ -3,7 +3,7 @@
 
 use crate::frame::{FrameView, FrameViewMut, Landmarks5, MESH_POINTS, Mesh, Point, Pts};
 use crate::stages::identify::Embedding;
-use crate::stages::prior::{Basis, Composite, Compositor, Face, Target, shape};
+use crate::stages::prior::{Basis, Composite, Compositor, Face, LowPass, Target, shape};
 
 use super::super::outcome::CoverReason;
 use super::super::plan::Replaceable;
@@ -72,6 +72,7 @@ pub(super) struct Slot {
     pub(super) composite: Composite,
     keeper: Keeper,
     scratch: Vec<f32>,
+    pass: LowPass,
     /// The frame.
     pub(super) canvas: Vec<f32>,
     /// How much of the new picture is shown, 0–1.
@@ -119,6 +120,7 @@ impl Default for Slot {
             composite: Composite::default(),
             keeper: Keeper::default(),
             scratch: Vec::new(),
+            pass: LowPass::default(),
             canvas: Vec::new(),
             weight: Vec::new(),
             base_crop: Vec::new(),
@@ -191,7 +193,7 @@ impl Slot {
         if !self.compositor.composite(&face, basis, target, &basis.composite, &mut self.composite) {
             return Err(refuse(CoverReason::NotReplaceable));
         }
-        canvas::weight(&self.composite.inside, place.side, place.k, self.iod_px, &mut self.weight);
+        canvas::weight(&self.composite.inside, place.side, place.k, self.iod_px, &mut self.pass, &mut self.weight);
         self.keeper
             .keep(keep, &self.on_canvas, place.side, self.iod_px, &mut self.weight)
             .map_err(failed)

@@ -32,7 +32,7 @@ pub struct Wanted {
 /// A face of nobody.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Interleaved RGB, 0–255, side of the basis' textures.
+    /// Interleaved RGB, 0–255, and the mask's alpha, 0–1; side of the basis' textures.
     pub texture: Vec<f32>,
     /// Shape coefficients.
     pub shape: Vec<f32>,
@@ -174,10 +174,12 @@ impl Target {
         // Averaging n faces divides the fine detail by the root of their number; the gain gives it back.
         let effective = 1.0 / weights.iter().map(|w| w.1 * w.1).sum::<f32>().max(1e-6);
         let gain = effective.sqrt().min(basis.detail_gain_max);
-        let low = super::composite::blurred::<3>(&texture, basis.size_px, basis.size_px, basis.detail_sigma_px);
+        let low = super::lowpass::blurred::<3>(&texture, basis.size_px, basis.size_px, basis.detail_sigma_px);
         for (t, l) in texture.iter_mut().zip(&low) {
             *t = (l + (*t - l) * gain).clamp(0.0, 255.0);
         }
+        let texels = texture.as_chunks::<3>().0.iter().zip(basis.mask.as_chunks::<2>().0);
+        let texture = texels.flat_map(|(t, m)| [t[0], t[1], t[2], m[0]]).collect();
         Self {
             texture,
             shape,
