@@ -56,7 +56,16 @@ impl Place {
     pub(super) fn of(landmarks: &Landmarks5) -> Option<Self> {
         let frame_from_crop = arcface_crop(landmarks, CROP_PX as u32)?;
         let scale = frame_from_crop.m[0].hypot(frame_from_crop.m[3]);
-        let k = 1 + ENOUGH.iter().filter(|e| scale > **e).count();
+        Self::with(&frame_from_crop, 1 + ENOUGH.iter().filter(|e| scale > **e).count())
+    }
+
+    /// The same place on a canvas of another scale.
+    pub(super) fn at_scale(&self, k: usize) -> Option<Self> {
+        Self::with(&self.crop_from_frame.inverse()?, k)
+    }
+
+    fn with(frame_from_crop: &Affine, k: usize) -> Option<Self> {
+        let scale = frame_from_crop.m[0].hypot(frame_from_crop.m[3]);
         let crop_from_canvas = Affine {
             m: [1.0 / k as f32, 0.0, -(MARGIN_PX as f32), 0.0, 1.0 / k as f32, -(MARGIN_PX as f32)],
         };

@@ -23,6 +23,13 @@ use super::target::Target;
 
 /// Outer eye corners of the mesh.
 const EYES: (usize, usize) = (33, 263);
+/// Low-passed difference of a channel, grey levels, from which and at which something is in front of the
+/// face: other people's skin under the frame's light stays below.
+const FRONT: (f32, f32) = (72.0, 108.0);
+/// Low-pass of that difference, inter-ocular units: wider than a brow.
+const FRONT_SIGMA_IOD: f32 = 0.09;
+/// Area from which it is worth a second try without it, squared inter-ocular units.
+const FRONT_AREA_IOD2: f32 = 0.002;
 /// Pixels below which a face is too small or too far turned to be painted.
 const LEAST_PAINTED_PX: usize = 100;
 /// Luma weights.
@@ -119,6 +126,8 @@ pub struct Composite {
     pub alpha: Vec<f32>,
     /// Whether the moved mesh covers the pixel, eyes and mouth included: 1 or 0.
     pub inside: Vec<f32>,
+    /// Whether something in front of the face was kept.
+    pub has_front: bool,
 }
 
 /// Makes composites; keeps buffers from frame to frame. All of them hold the window about the mesh.
@@ -206,7 +215,16 @@ pub struct Face<'a> {
 
 impl Compositor {
     /// One composite into `out`; `false` where the mesh is degenerate, `out` is then not to be used.
-    pub fn composite(&mut self, face: &Face<'_>, basis: &Basis, target: &Target, config: &CompositeConfig, out: &mut Composite) -> bool {
+    /// `keeps_front` leaves standing what differs from any lit face: a microphone, a hand against the light.
+    pub fn composite(
+        &mut self,
+        face: &Face<'_>,
+        basis: &Basis,
+        target: &Target,
+        config: &CompositeConfig,
+        keeps_front: bool,
+        out: &mut Composite,
+    ) -> bool {
         let (w, h) = (face.width, face.height);
         let (Some(a), Some(b)) = (face.points.get(EYES.0), face.points.get(EYES.1)) else {
             return false;
@@ -229,6 +247,7 @@ impl Compositor {
             self.grain(config, iod);
         }
         self.give_way(config, iod);
+        out.has_front = keeps_front && self.keep_front(iod);
         self.write(face, out);
         true
     }
@@ -411,6 +430,31 @@ impl Compositor {
                 *a *= 1.0 - h * smoothstep(d[0].abs(), config.occlusion_lo, config.occlusion_hi);
             }
         }
+    }
+
+    /// What is in front of the face wins where it differs from the paint in colour more than another
+    /// person's skin does, over an area wider than a brow. Skin over skin is not told apart.
+    fn keep_front(&mut self, iod: f32) -> bool {
+        let Window { width, height, .. } = self.window;
+        let (lit, base) = (&self.lit, &self.base);
+        self.pass.run(width, height, FRONT_SIGMA_IOD * iod, Border::Zero, |x, y| {
+            let i = y * width + x;
+            match (lit.get(i), base.get(i)) {
+                (Some(l), Some(b)) => [l[0] - b[0], l[1] - b[1], l[2] - b[2], 0.0],
+                _ => [0.0; 4],
+            }
+        });
+        let mut kept = 0.0;
+        for (y, alpha) in self.alpha.chunks_exact_mut(width).enumerate() {
+            self.pass.row(y, &mut self.rows.four);
+            for (a, d) in alpha.iter_mut().zip(&self.rows.four) {
+                let most = d[0].abs().max(d[1].abs()).max(d[2].abs());
+                let front = smoothstep(most, FRONT.0, FRONT.1);
+                kept += front * *a;
+                *a *= 1.0 - front;
+            }
+        }
+        kept > FRONT_AREA_IOD2 * iod * iod
     }
 
     fn write(&self, face: &Face<'_>, out: &mut Composite) {
