@@ -1,9 +1,9 @@
-//! Command `nullface`: a film in, a film without faces out; and what one needs to trust it – a
-//! contact sheet, a report, a look at the machine. All pixel work is done by the element
+//! Command `nullface`: a film or a live picture in, the same without faces out; and what one needs to
+//! trust it – a contact sheet, a report, a look at the machine. All pixel work is done by the element
 //! `nullfacefilter`, which is linked in: nothing has to be installed or found at run time but
 //! GStreamer's own plugins, the runtime library and the models.
 //!
-//! Limits: files only; one film a call; the first video stream of a film.
+//! Limits: one film or live picture a call; the first video stream of it.
 
 mod anonymize;
 mod container;
@@ -11,6 +11,7 @@ mod doctor;
 mod exit;
 mod film;
 mod json;
+mod live;
 mod reader;
 mod sheet;
 mod target;
@@ -33,6 +34,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Anonymize(anonymize::Args),
+    Live(live::Args),
     Sheet(sheet::Args),
     Doctor(doctor::Args),
 }
@@ -56,6 +58,7 @@ fn run(command: &Command) -> Result<Exit> {
     gstnullface::plugin_register_static().context("the element nullfacefilter cannot be registered")?;
     match command {
         Command::Anonymize(args) => anonymize::run(args),
+        Command::Live(args) => live::run(args),
         Command::Sheet(args) => sheet::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
