@@ -65,6 +65,11 @@ impl Analyst {
         })
     }
 
+    /// The mesh network, which also says whether a new face is one.
+    pub(super) fn mesh(&mut self) -> &mut dyn MeshFitter {
+        self.mesh.as_mut()
+    }
+
     pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), EngineError> {
         self.detector.set_min_face_px(settings.min_face_px);
         self.tracker.configure(tracker_config(settings)).map_err(stage("track"))

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, BackendError, ResolvedDevice};
 use crate::frame::{FrameTime, FrameView, FrameViewMut};
@@ -17,12 +17,13 @@ use crate::stages::detect::{Detection, Detector};
 use crate::stages::identify::Recogniser;
 
 use super::analysis::Analyst;
+use super::budget::{Budget, Ladder};
 use super::generate::Generator;
 use super::outcome::{CoverReason, FrameReport, Released};
 use super::plan::Plan;
 use super::settings::{EngineConfig, Settings};
 use super::stats::{Meter, Stats};
-use super::treat::Treater;
+use super::treat::{Treater, Workbench};
 
 /// Frames that may wait between analysis and rendering; older ones are forgotten and covered whole.
 const MAX_PENDING: usize = 256;
@@ -93,6 +94,7 @@ pub struct Engine {
     recogniser: Box<dyn Recogniser>,
     device: ResolvedDevice,
     treater: Treater,
+    ladder: Ladder,
     pending: VecDeque<Plan>,
     next: u64,
     meter: Meter,
@@ -110,7 +112,7 @@ impl Engine {
         let mut engine = Self::from_parts(super::open::parts(&backend, config)?, config, settings)?;
         engine.config = Some(config.clone());
         if engine.settings.mode.replaces() {
-            let generator = Generator::open(&backend, config.model_pack.as_deref(), config.seed)?;
+            let generator = Generator::open(&backend, config)?;
             engine.treater.set_generator(generator);
             engine.treater.configure(&engine.settings)?;
         }
@@ -145,6 +147,7 @@ impl Engine {
             recogniser,
             device,
             treater: Treater::default(),
+            ladder: Ladder::default(),
             pending: VecDeque::new(),
             next: 0,
             meter: Meter::default(),
@@ -163,7 +166,7 @@ impl Engine {
             && !self.treater.can_replace()
         {
             let backend = Backend::open(&config.into())?;
-            let generator = Generator::open(&backend, config.model_pack.as_deref(), config.seed)?;
+            let generator = Generator::open(&backend, config)?;
             self.treater.set_generator(generator);
         }
         self.treater.configure(&settings)?;
@@ -220,13 +223,6 @@ impl Engine {
             plan.note(error.to_string());
         }
         plan.took = started.elapsed();
-        if self.settings.deadline.is_some_and(|deadline| plan.took > deadline) {
-            // The answer is there but late: the host may have moved on. What is known is still used,
-            // in its cheapest form.
-            for region in &mut plan.regions {
-                region.reason = CoverReason::Deadline;
-            }
-        }
         self.pending.push_back(plan);
         while self.pending.len() > MAX_PENDING {
             self.pending.pop_front();
@@ -235,7 +231,20 @@ impl Engine {
     }
 
     /// Treats the pixels of a frame analysed before. Never fails open: what cannot be treated is covered.
+    /// Where the settings have a deadline, what analysis has left of it is the budget.
     pub fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime) -> Released {
+        let took = self.pending.iter().find(|p| p.id == id).map_or(Duration::ZERO, |p| p.took);
+        let budget = Budget {
+            time: self.settings.deadline.map(|deadline| deadline.saturating_sub(took)),
+            ..Budget::default()
+        };
+        self.render_within(id, frame, at, budget)
+    }
+
+    /// The same within a budget of the caller's, who knows how long the frame has waited. What a rung
+    /// costs on this machine is learnt from timed frames, and the ladder steps down to what fits: see
+    /// [`Budget`]. Where no time is left at all, faces are filled with one colour.
+    pub fn render_within(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime, budget: Budget) -> Released {
         let started = Instant::now();
         // Frames leave in order: a plan older than this one belongs to a frame that never will.
         while self.pending.front().is_some_and(|p| p.id < id) {
@@ -243,7 +252,7 @@ impl Engine {
         }
         let known = self.pending.front().is_some_and(|p| p.id == id);
         let plan = if known { self.pending.pop_front() } else { None };
-        let before = plan.as_ref().map_or(std::time::Duration::ZERO, |p| p.took);
+        let before = plan.as_ref().map_or(Duration::ZERO, |p| p.took);
         let withheld = |reason, fault: Option<String>| FrameReport {
             pts: at.pts,
             detected: false,
@@ -261,9 +270,18 @@ impl Engine {
                     treater,
                     settings,
                     recogniser,
+                    analyst,
+                    ladder,
                     ..
                 } = self;
-                let treated = catch_unwind(AssertUnwindSafe(|| treater.treat(plan, frame, settings, recogniser.as_mut())));
+                let mut bench = Workbench {
+                    settings,
+                    recogniser: recogniser.as_mut(),
+                    mesh: analyst.mesh(),
+                    ladder,
+                    budget,
+                };
+                let treated = catch_unwind(AssertUnwindSafe(|| treater.treat(plan, frame, &mut bench)));
                 treated.unwrap_or_else(|_| {
                     blend::apply_frame(frame, self.settings.fill_rgb);
                     withheld(CoverReason::StageFailed, Some("a stage panicked".to_owned()))

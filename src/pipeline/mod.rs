@@ -1,6 +1,7 @@
 //! Order, queues, deadlines, the ladder and the statistics. [`Engine`] is the library's front door.
 
 mod analysis;
+mod budget;
 mod engine;
 mod generate;
 mod open;
@@ -11,10 +12,11 @@ mod settings;
 mod stats;
 mod treat;
 
+pub use budget::Budget;
 pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
 pub use generate::Generator;
 pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung};
 pub use settings::{
-    DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, Settings, SolverChoice, UnknownWord,
+    DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, Settings, SolverChoice, UnknownWord,
 };
 pub use stats::Stats;

@@ -173,6 +173,36 @@ words! {
 }
 
 words! {
+    /// Settings of a published system, in place of the pack's own.
+    #[derive(Default)]
+    Preset, "preset" {
+        /// None: the pack's.
+        #[default]
+        None = "none",
+        /// NullFace as published: `ddpm`, 100 steps of which the last 30 run, guidance 10, −e. For `mode=nullface`.
+        NullfacePaper = "nullface-paper",
+        /// Reverse Personalization as published: `sde-dpmpp-2m`, 100 steps, guidance −10, +e. For `mode=reverse`.
+        ReversePaper = "reverse-paper",
+    }
+}
+
+words! {
+    /// Which precision of a pack's denoiser runs.
+    #[derive(Default)]
+    PrecisionChoice, "precision" {
+        /// What is faster here, measured when the pack is opened; single where a seed asks for a repeatable run.
+        #[default]
+        Auto = "auto",
+        /// Single.
+        Fp32 = "fp32",
+        /// Half.
+        Fp16 = "fp16",
+        /// Quantised.
+        Int8 = "int8",
+    }
+}
+
+words! {
     /// A part of the face that may stay as it is.
     FaceRegion, "keep-regions" {
         /// Eyes with their lids.
@@ -215,6 +245,8 @@ pub struct EngineConfig {
     pub device: DeviceChoice,
     /// Threads for networks; 0 = as many as there are cores.
     pub threads: usize,
+    /// Precision of the denoiser.
+    pub precision: PrecisionChoice,
     /// Frames held back so that a new track can be covered backwards.
     pub lookahead: usize,
     /// Secret of the session; random where `None`.
@@ -252,6 +284,18 @@ pub struct Settings {
     pub steps: Option<u32>,
     /// Solver.
     pub solver: SolverChoice,
+    /// Settings of a published system; what else is set stands above them.
+    pub preset: Preset,
+    /// How far the guided noise's standard deviation goes back to the unguided one's, 0–1; the pack's where `None`.
+    pub rescale: Option<f32>,
+    /// Steps before the mask acts; the pack's where `None`.
+    pub mask_delay: Option<u32>,
+    /// The known noise in place of unconditional predictions; the pack's where `None`.
+    pub residual_guidance: Option<bool>,
+    /// Whether the denoiser's edit is kept and moved along between key frames.
+    pub cache: bool,
+    /// How often in a second of the stream the denoiser runs for one face at most; 0 = as often as its edit wears out.
+    pub max_fps_per_face: f32,
     /// Who a person becomes.
     pub identity: IdentityChoice,
     /// What the new face should be like: words `age=70`, `sex=female`, `group=asian`, separated by commas.
@@ -260,7 +304,8 @@ pub struct Settings {
     pub keep_regions: Vec<FaceRegion>,
     /// Policy for frames that could not be handled.
     pub on_failure: OnFailure,
-    /// Longest time one frame may take before the ladder steps down; none where `None`.
+    /// Longest time that analysing and rendering one frame may take before the ladder steps down; none where
+    /// `None`. Who knows the time left of each frame gives it to [`super::Engine::render_within`] instead.
     pub deadline: Option<Duration>,
 }
 
@@ -281,6 +326,12 @@ impl Default for Settings {
             skip: None,
             steps: None,
             solver: SolverChoice::default(),
+            preset: Preset::default(),
+            rescale: None,
+            mask_delay: None,
+            residual_guidance: None,
+            cache: true,
+            max_fps_per_face: 0.0,
             identity: IdentityChoice::default(),
             attributes: String::new(),
             keep_regions: Vec::new(),
@@ -327,6 +378,23 @@ impl Settings {
                 expected: "1..=100",
                 got: steps.to_string(),
             });
+        }
+        if let Some(rescale) = self.rescale {
+            within("rescale", rescale, 0.0, 1.0, "0..=1")?;
+        }
+        within("max-fps-per-face", self.max_fps_per_face, 0.0, 1000.0, "0..=1000 frames/s")?;
+        let refused = |name, expected, got: String| Err(EngineError::Setting { name, expected, got });
+        if let Some(delay) = self.mask_delay.filter(|d| *d > 100) {
+            return refused("mask-delay", "0..=100 steps", delay.to_string());
+        }
+        match (self.preset, self.mode) {
+            (Preset::NullfacePaper, mode) if mode != Mode::Nullface => {
+                return refused("preset", "none, or nullface-paper with mode nullface", format!("nullface-paper with mode {mode}"));
+            }
+            (Preset::ReversePaper, mode) if mode != Mode::Reverse => {
+                return refused("preset", "none, or reverse-paper with mode reverse", format!("reverse-paper with mode {mode}"));
+            }
+            _ => {}
         }
         if !(4..=4096).contains(&self.min_face_px) {
             return Err(EngineError::Setting {

@@ -1,15 +1,28 @@
 //! Carries a plan out on pixels: every region ends in exactly one outcome, and whatever cannot be
 //! treated is covered, at last with the whole frame.
 
-use crate::frame::{FrameView, FrameViewMut, Landmarks5, Pts};
+use std::time::Instant;
+
+use crate::frame::{FrameView, FrameViewMut, Landmarks5};
+use crate::stages::align::MeshFitter;
 use crate::stages::blend::{self, Cover, Masker, Shape};
 use crate::stages::identify::{Embedding, Recogniser};
 
+use super::budget::{Budget, Ladder};
 use super::engine::EngineError;
-use super::generate::{Generator, Ready, Refusal, Replaced};
+use super::generate::{Generator, Refusal, Replaced, Request, Tools};
 use super::outcome::{CoverReason, FaceReport, FrameReport, Outcome, Rung};
 use super::plan::{Plan, Region};
 use super::settings::{Mode, OnFailure, Settings};
+
+/// What a frame is treated with, beside the treater's own.
+pub(super) struct Workbench<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) recogniser: &'a mut dyn Recogniser,
+    pub(super) mesh: &'a mut dyn MeshFitter,
+    pub(super) ladder: &'a mut Ladder,
+    pub(super) budget: Budget,
+}
 
 impl Mode {
     const fn cover(self) -> (Cover, Rung) {
@@ -57,53 +70,22 @@ impl Treater {
     }
 
     /// Treats a frame by its plan.
-    pub(super) fn treat(
-        &mut self,
-        plan: Plan,
-        frame: &mut FrameViewMut<'_>,
-        settings: &Settings,
-        recogniser: &mut dyn Recogniser,
-    ) -> FrameReport {
+    pub(super) fn treat(&mut self, plan: Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>) -> FrameReport {
+        let settings = bench.settings;
         let mut report = FrameReport {
             pts: plan.at.pts,
             detected: plan.detected,
             faces: Vec::new(),
             withheld: plan.withheld,
-            fault: plan.fault,
+            fault: plan.fault.clone(),
         };
         if plan.size_px != (frame.width(), frame.height()) {
             report.withheld = Some(CoverReason::NotAnalysed);
+        } else if bench.budget.best == Rung::Frame {
+            report.withheld.get_or_insert(CoverReason::Deadline);
         }
         if report.withheld.is_none() {
-            let mut made = Vec::with_capacity(plan.regions.len());
-            for region in &plan.regions {
-                made.push(self.make(region, plan.at.pts, &frame.as_image(), settings, recogniser));
-            }
-            for (region, made) in plan.regions.iter().zip(&made) {
-                let treated = match made {
-                    Ok(ready) => Ok(replaced(region, ready)),
-                    Err(refusal) => {
-                        if let Some(fault) = &refusal.fault {
-                            report.fault.get_or_insert_with(|| fault.clone());
-                        }
-                        self.region(region, refusal.reason, frame, settings, recogniser)
-                    }
-                };
-                match treated {
-                    Ok(face) => report.faces.push(face),
-                    Err(fault) => {
-                        report.fault.get_or_insert(fault);
-                        report.withheld = Some(CoverReason::StageFailed);
-                        break;
-                    }
-                }
-            }
-            for ready in made.iter().flatten() {
-                if let Err(fault) = ready.write(frame) {
-                    report.fault.get_or_insert(fault);
-                    report.withheld = Some(CoverReason::StageFailed);
-                }
-            }
+            self.regions(&plan, frame, bench, &mut report);
         }
         let fell_back = report
             .faces
@@ -121,23 +103,96 @@ impl Treater {
         report
     }
 
-    /// The new face, or why the region must be covered.
-    fn make(
+    /// Replaces what can be replaced and covers the rest.
+    fn regions(&mut self, plan: &Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>, report: &mut FrameReport) {
+        let replaced = self.replace(plan, &frame.as_image(), bench);
+        for (region, (verdict, _)) in plan.regions.iter().zip(&replaced) {
+            let treated = match verdict {
+                Ok(done) => Ok(face(region, *done)),
+                Err(refusal) => {
+                    if let Some(fault) = &refusal.fault {
+                        report.fault.get_or_insert_with(|| fault.clone());
+                    }
+                    self.region(region, refusal.reason, frame, bench)
+                }
+            };
+            match treated {
+                Ok(face) => report.faces.push(face),
+                Err(fault) => {
+                    report.fault.get_or_insert(fault);
+                    report.withheld = Some(CoverReason::StageFailed);
+                    return;
+                }
+            }
+        }
+        // Last, so that the cover of a second, larger region over the same head does not hide a new face.
+        let Some(generator) = &mut self.generator else { return };
+        for seat in replaced.iter().filter(|r| r.0.is_ok()).filter_map(|r| r.1) {
+            if let Err(fault) = generator.write(seat, frame) {
+                report.fault.get_or_insert(fault);
+                report.withheld = Some(CoverReason::StageFailed);
+            }
+        }
+    }
+
+    /// A verdict for each region: the new face with its place in the generator, or why it must be covered.
+    fn replace(
         &mut self,
-        region: &Region,
-        at: Pts,
+        plan: &Plan,
         frame: &FrameView<'_>,
-        settings: &Settings,
-        recogniser: &mut dyn Recogniser,
-    ) -> Result<Ready, Refusal> {
-        let refuse = |reason| Err(Refusal { reason, fault: None });
-        if !settings.mode.replaces() || region.reason != CoverReason::Asked {
-            return refuse(region.reason);
+        bench: &mut Workbench<'_>,
+    ) -> Vec<(Result<Replaced, Refusal>, Option<usize>)> {
+        let spent = bench.budget.time.is_some_and(|t| t.is_zero());
+        let refused = |reason| {
+            let late = spent && reason == CoverReason::Asked;
+            let reason = if late { CoverReason::Deadline } else { reason };
+            (Err(Refusal { reason, fault: None }), None)
+        };
+        if !bench.settings.mode.replaces() {
+            return plan.regions.iter().map(|r| refused(r.reason)).collect();
         }
-        match (&mut self.generator, &region.replaceable) {
-            (Some(generator), Some(face)) => generator.replace(region.track, at, face, frame, settings, recogniser),
-            _ => refuse(CoverReason::NotReplaceable),
+        let asked = plan.regions.iter().filter(|r| r.reason == CoverReason::Asked);
+        let requests: Vec<Request<'_>> = asked
+            .filter_map(|r| {
+                r.replaceable.as_ref().map(|face| Request {
+                    track: r.track,
+                    face: face.as_ref(),
+                })
+            })
+            .collect();
+        let started = Instant::now();
+        let allowed = bench.ladder.start(bench.budget, requests.len());
+        let may_replace = allowed.rung <= Rung::Prior;
+        if let Some(generator) = self.generator.as_mut().filter(|_| may_replace && !requests.is_empty()) {
+            let mut tools = Tools {
+                recogniser: bench.recogniser,
+                mesh: bench.mesh,
+                allowed,
+            };
+            generator.replace(&requests, plan.at.pts, frame, bench.settings.verify_threshold, &mut tools);
         }
+        let mut seats = 0..requests.len();
+        let generator = &mut self.generator;
+        let verdicts: Vec<_> = plan
+            .regions
+            .iter()
+            .map(|r| match (r.reason, &r.replaceable, generator.as_mut()) {
+                (CoverReason::Asked, Some(_), _) if !may_replace => refused(CoverReason::Deadline),
+                (CoverReason::Asked, Some(_), Some(generator)) => match seats.next() {
+                    Some(seat) => (generator.verdict(seat), Some(seat)),
+                    None => refused(CoverReason::StageFailed),
+                },
+                (CoverReason::Asked, ..) if spent => refused(CoverReason::Deadline),
+                (CoverReason::Asked, ..) => refused(CoverReason::NotReplaceable),
+                (reason, ..) => refused(reason),
+            })
+            .collect();
+        if allowed.is_timed() && may_replace {
+            // The dearest rung that a face reached; a frame that ended in covers was at least as dear.
+            let reached = verdicts.iter().filter_map(|v| v.0.as_ref().ok()).map(|d| d.rung).min();
+            bench.ladder.learn(reached.unwrap_or(allowed.rung), requests.len(), started.elapsed());
+        }
+        verdicts
     }
 
     fn region(
@@ -145,14 +200,15 @@ impl Treater {
         region: &Region,
         reason: CoverReason,
         frame: &mut FrameViewMut<'_>,
-        settings: &Settings,
-        recogniser: &mut dyn Recogniser,
+        bench: &mut Workbench<'_>,
     ) -> Result<FaceReport, String> {
+        let settings = bench.settings;
         let (how, rung) = match reason {
             CoverReason::Asked | CoverReason::Held | CoverReason::Lookahead | CoverReason::NotReplaceable | CoverReason::Policy => {
                 settings.mode.cover()
             }
             CoverReason::TooNear if settings.mode.replaces() => settings.mode.cover(),
+            CoverReason::Deadline if bench.budget.time.is_none() && bench.budget.best < Rung::Solid => settings.mode.cover(),
             _ => (Cover::Solid, Rung::Solid),
         };
         self.cover(region, frame, settings, how)?;
@@ -163,8 +219,8 @@ impl Treater {
             cos: None,
         };
         if let (Some(source), Some(landmarks), false) = (&region.check_against, region.landmarks, rung == Rung::Solid) {
-            let limit = settings.verify_threshold.unwrap_or_else(|| recogniser.same_person_cos());
-            match check(frame, landmarks, source, recogniser) {
+            let limit = settings.verify_threshold.unwrap_or_else(|| bench.recogniser.same_person_cos());
+            match check(frame, landmarks, source, bench.recogniser) {
                 Ok(cos) if cos < limit => face.cos = Some(cos),
                 verdict => {
                     self.cover(region, frame, settings, Cover::Solid)?;
@@ -197,8 +253,7 @@ impl Treater {
     }
 }
 
-fn replaced(region: &Region, ready: &Ready) -> FaceReport {
-    let Replaced { cos, rung } = ready.replaced;
+fn face(region: &Region, Replaced { cos, rung }: Replaced) -> FaceReport {
     FaceReport {
         track: region.track,
         box_px: region.box_px,

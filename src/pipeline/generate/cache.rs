@@ -4,8 +4,10 @@
 //! to the mesh, so between key frames Δ is warped by the mesh and added to the frame's own composite:
 //! mouth, eyes and light stay those of the frame. Two edits are cross-faded, so that a key frame does
 //! not show. A still face gives a still result, bit for bit.
+//!
+//! How often a key frame comes follows stream time, not the machine's clock.
 
-use crate::frame::Point;
+use crate::frame::{Point, Pts};
 use crate::stages::prior::raster::{self, NONE, Raster, TriangleMap};
 
 use super::canvas::CROP_PX;
@@ -25,10 +27,19 @@ pub(super) struct Stamp {
     pub(super) settings: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Edit {
     delta: Vec<f32>,
     points: Vec<Point>,
+}
+
+/// When the denoiser runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Policy {
+    /// Whether edits are kept at all.
+    pub(super) keeps: bool,
+    /// Least time between two runs, s of the stream; 0 = any.
+    pub(super) least_gap_s: f64,
 }
 
 /// The edits of one track.
@@ -36,17 +47,21 @@ struct Edit {
 pub(super) struct Cache {
     key: Option<Edit>,
     before: Option<Edit>,
+    /// Buffers of an edit that is done with.
+    spare: Edit,
     age: u32,
+    made: Option<Pts>,
     /// Frames until the denoiser is tried again after an edit that did not pass.
     rest: u32,
     stamp: Stamp,
 }
 
-/// Buffers of the warp, shared by all tracks.
+/// Buffers of the warp.
 #[derive(Debug, Default)]
 pub(super) struct Warp {
     raster: Raster,
     maps: Vec<TriangleMap>,
+    old: Vec<f32>,
 }
 
 impl Cache {
@@ -59,17 +74,45 @@ impl Cache {
         self.rest = self.rest.saturating_sub(1);
     }
 
+    /// Whether there is an edit to move along.
+    pub(super) fn has_edit(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Whether the denoiser must run for these points.
-    pub(super) fn is_due(&self, points: &[Point]) -> bool {
+    pub(super) fn is_due(&self, at: Pts, points: &[Point], policy: Policy) -> bool {
         let Some(key) = &self.key else { return self.rest == 0 };
+        // Half a frame at 100 frames/s: stream times are rounded.
+        let waited = self.made.is_none_or(|made| at.seconds_since(made).abs() + 0.005 >= policy.least_gap_s);
+        if !waited {
+            return false;
+        }
+        if !policy.keeps {
+            return true;
+        }
         let moved: f32 = key.points.iter().zip(points).map(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1])).sum();
         self.age >= KEY_EVERY || moved > KEY_MOTION_PX * points.len() as f32
     }
 
     /// Takes a new edit.
-    pub(super) fn store(&mut self, delta: Vec<f32>, points: Vec<Point>) {
-        self.before = self.key.replace(Edit { delta, points });
-        self.age = 0;
+    pub(super) fn store(&mut self, at: Pts, delta: &[f32], points: &[Point]) {
+        let mut edit = std::mem::take(&mut self.spare);
+        edit.delta.clear();
+        edit.delta.extend_from_slice(delta);
+        edit.points.clear();
+        edit.points.extend_from_slice(points);
+        if let Some(done) = std::mem::replace(&mut self.before, self.key.replace(edit)) {
+            self.spare = done;
+        }
+        (self.age, self.made) = (0, Some(at));
+    }
+
+    /// Takes a new edit in place of one of the same frame that did not pass.
+    pub(super) fn replace(&mut self, delta: &[f32]) {
+        if let Some(key) = &mut self.key {
+            key.delta.clear();
+            key.delta.extend_from_slice(delta);
+        }
     }
 
     /// The edit did not pass: nothing of it is used, and the denoiser rests.
@@ -89,11 +132,14 @@ impl Cache {
             && self.age + 1 < FADE
         {
             let share = (self.age + 1) as f32 / FADE as f32;
-            let mut old = vec![0.0; out.len()];
+            let mut old = std::mem::take(&mut warp.old);
+            old.clear();
+            old.resize(out.len(), 0.0);
             warp.add(before, points, triangles, 1.0, &mut old);
             for (new, old) in out.iter_mut().zip(&old) {
                 *new = old + (*new - old) * share;
             }
+            warp.old = old;
         }
         true
     }
@@ -130,6 +176,11 @@ mod tests {
         SQUARE.iter().map(|p| [p[0] + by, p[1]]).collect()
     }
 
+    const POLICY: Policy = Policy {
+        keeps: true,
+        least_gap_s: 0.0,
+    };
+
     fn ramp() -> Vec<f32> {
         (0..CROP_PX * CROP_PX * 3).map(|i| ((i / 3) % CROP_PX) as f32).collect()
     }
@@ -138,10 +189,10 @@ mod tests {
     fn an_edit_moves_with_the_mesh() {
         let (mut cache, mut warp, mut out) = (Cache::default(), Warp::default(), Vec::new());
         cache.next(Stamp::default());
-        assert!(cache.is_due(&SQUARE) && !cache.delta(&mut warp, &SQUARE, &[0.0; 4], &HALVES, &mut out));
-        cache.store(ramp(), SQUARE.to_vec());
+        assert!(cache.is_due(Pts(0), &SQUARE, POLICY) && !cache.delta(&mut warp, &SQUARE, &[0.0; 4], &HALVES, &mut out));
+        cache.store(Pts(0), &ramp(), &SQUARE);
         cache.next(Stamp::default());
-        assert!(!cache.is_due(&shifted(2.0)) && cache.is_due(&shifted(3.0)));
+        assert!(!cache.is_due(Pts(0), &shifted(2.0), POLICY) && cache.is_due(Pts(0), &shifted(3.0), POLICY));
         assert!(cache.delta(&mut warp, &shifted(2.0), &[0.0; 4], &HALVES, &mut out));
         let at = |x: usize, y: usize| out[(y * CROP_PX + x) * 3];
         assert!((at(60, 60) - 58.0).abs() < 1e-3, "{}", at(60, 60));
@@ -154,8 +205,8 @@ mod tests {
         let mut seen: Vec<Vec<f32>> = Vec::new();
         for _ in 0..20 {
             cache.next(Stamp::default());
-            if cache.is_due(&SQUARE) {
-                cache.store(ramp(), SQUARE.to_vec());
+            if cache.is_due(Pts(0), &SQUARE, POLICY) {
+                cache.store(Pts(0), &ramp(), &SQUARE);
             }
             let mut out = Vec::new();
             assert!(cache.delta(&mut warp, &SQUARE, &[0.0; 4], &HALVES, &mut out));
@@ -165,13 +216,37 @@ mod tests {
     }
 
     #[test]
+    fn runs_keep_their_distance_in_stream_time_and_every_frame_is_one_without_a_cache() {
+        let every = Policy { keeps: false, ..POLICY };
+        let sparse = Policy {
+            least_gap_s: 0.2,
+            ..every
+        };
+        let runs = |policy| {
+            let mut cache = Cache::default();
+            let frames = (0..25_u64).map(|n| Pts(n * 40_000_000));
+            frames
+                .filter(|at| {
+                    cache.next(Stamp::default());
+                    let due = cache.is_due(*at, &SQUARE, policy);
+                    if due {
+                        cache.store(*at, &ramp(), &SQUARE);
+                    }
+                    due
+                })
+                .count()
+        };
+        assert_eq!((runs(every), runs(sparse)), (25, 5));
+    }
+
+    #[test]
     fn after_a_failure_the_denoiser_rests() {
         let mut cache = Cache::default();
         cache.next(Stamp::default());
         cache.fail();
         let frames = (0..20).take_while(|_| {
             cache.next(Stamp::default());
-            !cache.is_due(&SQUARE)
+            !cache.is_due(Pts(0), &SQUARE, POLICY)
         });
         assert_eq!(frames.count() as u32, KEY_EVERY - 1);
     }
@@ -179,11 +254,11 @@ mod tests {
     #[test]
     fn another_stamp_forgets_the_edit() {
         let mut cache = Cache::default();
-        cache.store(ramp(), SQUARE.to_vec());
+        cache.store(Pts(0), &ramp(), &SQUARE);
         cache.next(Stamp {
             attempt: 1,
             ..Stamp::default()
         });
-        assert!(cache.is_due(&SQUARE));
+        assert!(cache.is_due(Pts(0), &SQUARE, POLICY));
     }
 }

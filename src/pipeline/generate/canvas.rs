@@ -11,7 +11,7 @@ use nullface_kernels::mask::RegionMask;
 use nullface_kernels::{KernelError, composite};
 
 use crate::frame::{Affine, FrameInfo, FrameView, FrameViewMut, Landmarks5, Matrix, Mesh, PixelFormat, Plane, Point, Range, arcface_crop};
-use crate::stages::prior::blurred;
+use crate::stages::prior::{blurred, raster};
 
 /// Side of the denoiser's crop.
 pub(super) const CROP_PX: usize = 128;
@@ -38,6 +38,19 @@ pub(super) struct Place {
     crop_from_frame: Affine,
 }
 
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            k: 1,
+            side: CROP_PX + 2 * MARGIN_PX,
+            scale: 1.0,
+            frame_from_canvas: Affine::IDENTITY,
+            canvas_from_frame: Affine::IDENTITY,
+            crop_from_frame: Affine::IDENTITY,
+        }
+    }
+}
+
 impl Place {
     /// `None` where the landmarks are degenerate.
     pub(super) fn of(landmarks: &Landmarks5) -> Option<Self> {
@@ -59,15 +72,12 @@ impl Place {
     }
 
     /// The mesh in crop px; depth scaled alike.
-    pub(super) fn mesh_in_crop(&self, mesh: &Mesh) -> Vec<[f32; 3]> {
-        mesh.points_px
-            .iter()
-            .zip(&mesh.depth_px)
-            .map(|(p, z)| {
-                let [x, y] = self.crop_from_frame.apply(*p);
-                [x, y, z / self.scale]
-            })
-            .collect()
+    pub(super) fn mesh_in_crop(&self, mesh: &Mesh, out: &mut Vec<[f32; 3]>) {
+        out.clear();
+        out.extend(mesh.points_px.iter().zip(&mesh.depth_px).map(|(p, z)| {
+            let [x, y] = self.crop_from_frame.apply(*p);
+            [x, y, z / self.scale]
+        }));
     }
 
     /// A point of the crop on the canvas.
@@ -91,9 +101,10 @@ impl Place {
     }
 
     /// The crop out of a canvas picture of `C` channels, averaged down.
-    pub(super) fn crop_px_of<const C: usize>(&self, picture: &[f32]) -> Vec<f32> {
+    pub(super) fn crop_px_of<const C: usize>(&self, picture: &[f32], out: &mut Vec<f32>) {
         let (k, share) = (self.k, 1.0 / (self.k * self.k) as f32);
-        let mut out = vec![0.0; CROP_PX * CROP_PX * C];
+        out.clear();
+        out.resize(CROP_PX * CROP_PX * C, 0.0);
         for (i, to) in out.chunks_exact_mut(C).enumerate() {
             let (x, y) = ((i % CROP_PX + MARGIN_PX) * k, (i / CROP_PX + MARGIN_PX) * k);
             for row in y..y + k {
@@ -103,30 +114,38 @@ impl Place {
                 }
             }
         }
-        out
     }
 
-    /// A crop's edit at a canvas pixel; none in the margin.
-    pub(super) fn delta_at(&self, delta: &[f32], x: usize, y: usize) -> [f32; 3] {
+    /// Adds a crop's edit to a row of the canvas, interleaved RGB; the margin has none.
+    pub(super) fn add_delta(&self, delta: &[f32], y: usize, row: &mut [f32]) {
         let at = |v: usize| (v as f32 + 0.5) / self.k as f32 - MARGIN_PX as f32;
-        let p = [at(x), at(y)];
-        let end = CROP_PX as f32;
-        if p[0] < 0.0 || p[1] < 0.0 || p[0] >= end || p[1] >= end {
-            return [0.0; 3];
+        let (start, end) = (MARGIN_PX * self.k, (MARGIN_PX + CROP_PX) * self.k);
+        if !(start..end).contains(&y) {
+            return;
         }
-        crate::stages::prior::raster::sample::<3>(delta, CROP_PX, CROP_PX, p)
+        let pixels = row.as_chunks_mut::<3>().0;
+        for (x, pixel) in pixels.iter_mut().enumerate().take(end).skip(start) {
+            let d = raster::sample::<3>(delta, CROP_PX, CROP_PX, [at(x), at(y)]);
+            pixel.iter_mut().zip(d).for_each(|(p, d)| *p += d);
+        }
     }
 
     /// Blends a finished canvas into the frame by `weight` (0–1, canvas px).
-    pub(super) fn write(&self, frame: &mut FrameViewMut<'_>, picture: &[u8], weight: &[f32]) -> Result<(), KernelError> {
-        let Some(mask) = self.mask(frame.width(), frame.height(), weight) else {
+    pub(super) fn write(
+        &self,
+        frame: &mut FrameViewMut<'_>,
+        picture: &[u8],
+        weight: &[f32],
+        mask: &mut RegionMask,
+    ) -> Result<(), KernelError> {
+        if self.mask(frame.width(), frame.height(), weight, mask).is_none() {
             return Ok(());
-        };
-        composite::blend_crop(frame, &mask, picture, self.side, self.side, &self.canvas_from_frame)
+        }
+        composite::blend_crop(frame, mask, picture, self.side, self.side, &self.canvas_from_frame)
     }
 
     /// The weight on the frame's grid; `None` where it lies outside the frame.
-    fn mask(&self, width: u32, height: u32, weight: &[f32]) -> Option<RegionMask> {
+    fn mask(&self, width: u32, height: u32, weight: &[f32], out: &mut RegionMask) -> Option<()> {
         let side = self.side as f32;
         let corners = [[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]].map(|c| self.frame_from_canvas.apply(c));
         let least = |i: usize| corners.iter().fold(f32::INFINITY, |m, c| m.min(c[i])).floor().max(0.0);
@@ -136,39 +155,37 @@ impl Place {
             return None;
         }
         let (w, h) = ((x1 - x0) as usize, (y1 - y0) as usize);
-        let mut alpha = vec![0; w * h];
+        let alpha = &mut out.alpha;
+        alpha.clear();
+        alpha.resize(w * h, 0);
         let (dx, dy) = (self.canvas_from_frame.m[0], self.canvas_from_frame.m[3]);
         for (y, row) in alpha.chunks_exact_mut(w).enumerate() {
             let mut p = self.canvas_from_frame.apply([x0 + 0.5, y0 + y as f32 + 0.5]);
             for a in row {
                 if p[0] > 0.0 && p[1] > 0.0 && p[0] < side && p[1] < side {
-                    let [v] = crate::stages::prior::raster::sample::<1>(weight, self.side, self.side, p);
+                    let [v] = raster::sample::<1>(weight, self.side, self.side, p);
                     *a = (v * 255.0 + 0.5) as u8;
                 }
                 p = [p[0] + dx, p[1] + dy];
             }
         }
-        Some(RegionMask {
-            x: x0 as i32,
-            y: y0 as i32,
-            width: w as u32,
-            height: h as u32,
-            alpha,
-        })
+        (out.x, out.y, out.width, out.height) = (x0 as i32, y0 as i32, w as u32, h as u32);
+        Some(())
     }
 }
 
 /// Where the canvas replaces the frame: the mesh's inside with a soft rim that lies inside it, and
 /// nothing in the outermost pixels of the canvas.
-pub(super) fn weight(inside: &[f32], side: usize, k: usize, iod_px: f32) -> Vec<f32> {
-    let mut weight = blurred::<1>(inside, side, side, RIM_IOD * iod_px);
+pub(super) fn weight(inside: &[f32], side: usize, k: usize, iod_px: f32, weight: &mut Vec<f32>) {
+    weight.clear();
+    weight.extend_from_slice(&blurred::<1>(inside, side, side, RIM_IOD * iod_px));
     let ramp = 1.0 / (4 * k) as f32;
-    for (i, w) in weight.iter_mut().enumerate() {
-        let (x, y) = (i % side, i / side);
-        let edge = x.min(y).min(side - 1 - x).min(side - 1 - y) as f32;
-        *w = (*w * 2.0 - 1.0).clamp(0.0, 1.0) * (edge * ramp).min(1.0);
+    for (y, row) in weight.chunks_exact_mut(side).enumerate() {
+        for (x, w) in row.iter_mut().enumerate() {
+            let edge = x.min(y).min(side - 1 - x).min(side - 1 - y) as f32;
+            *w = (*w * 2.0 - 1.0).clamp(0.0, 1.0) * (edge * ramp).min(1.0);
+        }
     }
-    weight
 }
 
 /// Fades a mask of the crop towards the crop's border.
@@ -227,7 +244,9 @@ mod tests {
     fn the_rim_lies_inside_and_the_canvas_edge_is_never_written() {
         let side = 160;
         let inside: Vec<f32> = (0..side * side).map(|i| if i % side > 80 { 1.0 } else { 0.0 }).collect();
-        let weight = weight(&inside, side, 1, 60.0);
+        let mut shown = Vec::new();
+        weight(&inside, side, 1, 60.0, &mut shown);
+        let weight = shown;
         for y in 0..side {
             assert_eq!(weight[y * side + side - 1], 0.0);
             assert!(weight[y * side..y * side + 80].iter().all(|w| *w == 0.0));

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use crate::backend::{Backend, Input, Network, Outlet};
-use crate::pack::{Asked, LatentKind, Pack, Precision, TensorSeen};
+use crate::pack::{Asked, LatentKind, Pack, TensorSeen};
 use crate::secret::{Purpose, SessionSecret};
 use crate::stages::denoise::{
     Condition, Denoiser, DiffusionMode, Doors, EditFace, IdentityPolicy, ModeConditions, ModeSettings, NoiseModel, OnnxModel,
@@ -24,8 +24,10 @@ use crate::stages::prior::Wanted;
 use crate::stages::reconstruct::{depth_to_space, space_to_depth};
 
 use super::super::engine::EngineError;
-use super::super::settings::{IdentityChoice, Mode, Settings, SolverChoice};
+use super::super::settings::{IdentityChoice, Mode, PrecisionChoice, Preset, Settings, SolverChoice};
 use super::canvas::CROP_PX;
+use super::gate::Gate;
+use super::precision;
 
 /// Least correlation of the result's luma with the base's.
 const LEAST_CORRELATION: f32 = 0.6;
@@ -41,6 +43,7 @@ pub(super) struct Diffuser {
     defaults: BTreeMap<DiffusionMode, ModeSettings>,
     pack: Option<Pack>,
     vae: Option<Vae>,
+    gate: Option<Gate>,
     run: Option<Run>,
     planar: Vec<f32>,
     x0: Vec<f32>,
@@ -54,7 +57,25 @@ pub(super) struct Diffuser {
 struct Run {
     mode: ModeSettings,
     plan: StepPlan,
+    /// The same from a noisier step, for edits that did not pass.
+    earlier: StepPlan,
     asked: Asked,
+    /// Whether identities pass the pack's gate.
+    gated: bool,
+}
+
+/// A face to be edited.
+pub(super) struct Job<'a> {
+    /// Picture that is edited, interleaved RGB 0–255.
+    pub(super) base: &'a [f32],
+    /// Where, 0–1 a pixel.
+    pub(super) mask: &'a [f32],
+    pub(super) noise: &'a FrozenNoise,
+    pub(super) conditions: ModeConditions,
+    /// Multiplies the guidance.
+    pub(super) boost: f32,
+    /// The edit.
+    pub(super) delta: &'a mut Vec<f32>,
 }
 
 /// An identity VAE.
@@ -72,7 +93,7 @@ impl std::fmt::Debug for Diffuser {
     }
 }
 
-fn stage(why: impl std::fmt::Display) -> EngineError {
+pub(super) fn stage(why: impl std::fmt::Display) -> EngineError {
     EngineError::Stage {
         stage: "denoiser",
         why: why.to_string(),
@@ -96,7 +117,7 @@ fn seen(outlets: &[Outlet]) -> Result<Vec<TensorSeen>, EngineError> {
         .collect()
 }
 
-fn network(backend: &Backend, pack: &Pack, name: &str) -> Result<Network, EngineError> {
+pub(super) fn network(backend: &Backend, pack: &Pack, name: &str) -> Result<Network, EngineError> {
     let network = backend.network(name, &pack.read(name)?)?;
     pack.check_signature(name, &seen(&network.inputs())?, &seen(&network.outputs())?)?;
     Ok(network)
@@ -104,7 +125,7 @@ fn network(backend: &Backend, pack: &Pack, name: &str) -> Result<Network, Engine
 
 impl Diffuser {
     /// Loads a pack's denoiser.
-    pub(super) fn open(backend: &Backend, pack: &Pack) -> Result<Self, EngineError> {
+    pub(super) fn open(backend: &Backend, pack: &Pack, precision: PrecisionChoice, seeded: bool) -> Result<Self, EngineError> {
         let m = pack.manifest();
         let d = &m.denoiser;
         if m.latent.kind != LatentKind::SpaceToDepth || d.text_len != 0 || m.crop.size_px as usize != CROP_PX {
@@ -112,11 +133,6 @@ impl Diffuser {
                 "expected a pack of space-to-depth latents, {CROP_PX} px and no text, got another kind"
             )));
         }
-        let file = d
-            .files
-            .get(&Precision::Fp32)
-            .or_else(|| d.files.values().next())
-            .ok_or_else(|| stage("expected a file of the denoiser, got none"))?;
         let doors = Doors {
             x: d.inputs.x.clone(),
             lambda: d.inputs.lambda.clone(),
@@ -127,7 +143,7 @@ impl Diffuser {
             prior: d.inputs.prior.clone(),
             output: d.output.clone(),
         };
-        let model = OnnxModel::new(network(backend, pack, file)?, doors, pack.row_shape(), m.prediction);
+        let model = OnnxModel::new(precision::denoiser(backend, pack, precision, seeded)?, doors, pack.row_shape(), m.prediction);
         let mut diffuser = Self::new(Box::new(model), pack.schedule().clone(), m.latent.factor as usize);
         if let Some(v) = &m.identity_vae {
             diffuser.vae = Some(Vae {
@@ -137,6 +153,7 @@ impl Diffuser {
                 identity: m.identity.dimension as usize,
             });
         }
+        diffuser.gate = Gate::open(backend, pack)?;
         diffuser.defaults.clone_from(&m.defaults);
         diffuser.pack = Some(pack.clone());
         Ok(diffuser)
@@ -152,6 +169,7 @@ impl Diffuser {
             defaults: BTreeMap::new(),
             pack: None,
             vae: None,
+            gate: None,
             run: None,
             planar: Vec::new(),
             x0: Vec::new(),
@@ -174,21 +192,15 @@ impl Diffuser {
             from_prior: self.model.shape().prior,
             ..ModeSettings::builtin(kind)
         });
-        if kind == DiffusionMode::Nullface {
-            // The composite gives a target that is no function of the source.
-            mode.identity = IdentityPolicy::Ksame;
+        match settings.preset {
+            Preset::None if kind == DiffusionMode::Nullface => {
+                // The composite gives a target that is no function of the source.
+                mode.identity = IdentityPolicy::Ksame;
+            }
+            Preset::None => {}
+            preset => mode = ModeSettings::preset(preset.word()).map_or(mode, |p| p.1),
         }
-        if let Some(identity) = policy(settings.identity) {
-            mode.identity = identity;
-        }
-        if let Some(solver) = settings.solver.solver() {
-            mode.solver = solver;
-        }
-        if let Some(skip) = settings.skip {
-            mode.spacing = Spacing::Linspace { skip: f64::from(skip) };
-        }
-        mode.steps = settings.steps.map_or(mode.steps, |s| s as usize);
-        mode.guidance = settings.guidance.unwrap_or(mode.guidance) * settings.strength;
+        overrule(&mut mode, settings);
         mode.check().map_err(stage)?;
         let words: Vec<&str> = settings.attributes.split(',').map(str::trim).filter(|w| !w.is_empty()).collect();
         let asked = match &self.pack {
@@ -196,7 +208,20 @@ impl Diffuser {
             None => Asked::default(),
         };
         let plan = mode.plan(&self.schedule).map_err(stage)?;
-        self.run = Some(Run { mode, plan, asked });
+        let earlier = ModeSettings {
+            spacing: earlier(mode.spacing),
+            ..mode
+        };
+        // A schedule that has no room before the first step goes on as it is.
+        let earlier = earlier.plan(&self.schedule).unwrap_or_else(|_| plan.clone());
+        let gated = kind == DiffusionMode::Id2face && self.gate.is_some();
+        self.run = Some(Run {
+            mode,
+            plan,
+            earlier,
+            asked,
+            gated,
+        });
         Ok(wanted(&words))
     }
 
@@ -207,26 +232,27 @@ impl Diffuser {
 
     /// Draws a person's noise.
     pub(super) fn noise(&self, secret: &SessionSecret, person: u64, kept: &mut Option<FrozenNoise>) {
-        let steps = self.run.as_ref().map_or(1, |r| r.plan.steps());
+        let steps = self.run.as_ref().map_or(1, |r| r.plan.steps().max(r.earlier.steps()));
         let noise = kept.get_or_insert_with(|| FrozenNoise::draw(secret, person, steps, self.model.shape().latent_len()));
         noise.grow(secret, steps);
     }
 
-    /// The branches for a person; `boost` makes the edit stronger.
+    /// The branches for a person; `crop` is the frame's own, interleaved RGB 0–255.
+    #[allow(clippy::too_many_arguments)] // a face, its two identities, and where its draws come from
     pub(super) fn conditions(
         &mut self,
         source: &[f32],
         ksame: &[f32],
+        crop: &[f32],
         secret: &SessionSecret,
         person: u64,
         attempt: u32,
-        vae: bool,
     ) -> Result<ModeConditions, String> {
-        let shape = self.model.shape();
+        let mut shape = self.model.shape();
         let run = self.run.as_ref().ok_or("no settings")?;
         let m = &run.mode;
-        let identity = match (&mut self.vae, vae && m.identity == IdentityPolicy::Orthogonal) {
-            (Some(vae), true) => vae.orthogonal(source, secret, person, attempt)?,
+        let mut identity = match &mut self.vae {
+            Some(vae) if run.gated && m.identity == IdentityPolicy::Orthogonal => vae.orthogonal(source, secret, person, attempt)?,
             _ => target(
                 m.identity,
                 source,
@@ -242,74 +268,130 @@ impl Diffuser {
         if identity.len() != shape.identity {
             return Err(format!("identity: expected {} values, got {}", shape.identity, identity.len()));
         }
+        if let Some(gate) = self.gate.as_mut().filter(|_| run.gated) {
+            let n = 3 * CROP_PX * CROP_PX;
+            if crop.len() != n || shape.latent_len() != n {
+                return Err(format!("crop: expected {n} values, got {}", crop.len()));
+            }
+            for v in [&mut self.planar, &mut self.out] {
+                v.resize(v.len().max(n), 0.0);
+            }
+            to_latent(crop, self.factor, &mut self.planar[..n], &mut self.out[..n])?;
+            gate.append(&shape, &self.out[..n], &mut identity)?;
+            shape = gate.widened(shape);
+        }
         let empty = Condition::null(&shape, &[]).text;
         Ok(conditions(&shape, m, &identity, run.asked.vector.as_deref(), None, &empty))
     }
 
-    /// The edit of a base picture. `boost` multiplies the guidance.
-    pub(super) fn edit(
-        &mut self,
-        base: &[f32],
-        mask: &[f32],
-        noise: &FrozenNoise,
-        conditions: &ModeConditions,
-        boost: f32,
-    ) -> Result<Vec<f32>, String> {
+    /// The edits of some faces in one batch; one verdict a face. `earlier` starts from a noisier step.
+    ///
+    /// # Errors
+    /// What makes the whole batch worthless.
+    pub(super) fn edit(&mut self, jobs: &mut [Job<'_>], earlier: bool) -> Result<Vec<Result<(), String>>, String> {
         let run = self.run.as_ref().ok_or("no settings")?;
+        let plan = if earlier { &run.earlier } else { &run.plan };
         let n = CROP_PX * CROP_PX;
-        let (len, steps) = (3 * n, run.plan.steps());
-        if base.len() != len || mask.len() != n || self.model.shape().latent_len() != len {
+        let (len, steps, count) = (3 * n, plan.steps(), jobs.len());
+        if self.model.shape().latent_len() != len || jobs.iter().any(|j| j.base.len() != len || j.mask.len() != n) {
             return Err(format!(
-                "expected {len} values a picture and latent, got {} and {}",
-                base.len(),
+                "expected {len} values a picture and latent, got latents of {}",
                 self.model.shape().latent_len()
             ));
         }
-        for v in [&mut self.planar, &mut self.x0, &mut self.mask, &mut self.out] {
-            v.resize(len, 0.0);
+        self.planar.resize(self.planar.len().max(len), 0.0);
+        for v in [&mut self.x0, &mut self.mask, &mut self.out] {
+            v.resize(v.len().max(count * len), 0.0);
         }
-        self.noised.resize(steps * len, 0.0);
-        let latents =
-            |planar: &[f32], out: &mut [f32]| space_to_depth(planar, 3, CROP_PX, CROP_PX, self.factor, out).map_err(|e| e.to_string());
-        for c in 0..3 {
-            self.planar[c * n..(c + 1) * n].copy_from_slice(mask);
-        }
-        latents(&self.planar, &mut self.mask)?;
-        for (i, p) in base.chunks_exact(3).enumerate() {
-            for (c, v) in p.iter().enumerate() {
-                self.planar[c * n + i] = v / 127.5 - 1.0;
+        self.noised.resize(self.noised.len().max(count * steps * len), 0.0);
+        let (planar, inverts) = (&mut self.planar[..len], plan.solver() == crate::stages::denoise::Solver::Dpmpp2m);
+        let (alphas, sigmas) = (plan.alphas(), plan.sigmas());
+        let parts = self.x0.chunks_exact_mut(len).zip(self.mask.chunks_exact_mut(len));
+        for ((job, (x0, mask)), noised) in jobs.iter().zip(parts).zip(self.noised.chunks_exact_mut(steps * len)) {
+            for plane in planar.chunks_exact_mut(n) {
+                plane.copy_from_slice(job.mask);
+            }
+            space_to_depth(planar, 3, CROP_PX, CROP_PX, self.factor, mask).map_err(|e| e.to_string())?;
+            to_latent(job.base, self.factor, planar, x0)?;
+            if !inverts {
+                job.noise.noise_latents(x0, &alphas, &sigmas, noised).map_err(|e| e.to_string())?;
             }
         }
-        latents(&self.planar, &mut self.x0)?;
-        noise
-            .noise_latents(&self.x0, &run.plan.alphas(), &run.plan.sigmas(), &mut self.noised)
-            .map_err(|e| e.to_string())?;
-        let inverts = run.plan.solver() == crate::stages::denoise::Solver::Dpmpp2m;
-        let face = EditFace {
-            source: ReferenceFace {
-                x0: &self.x0,
-                prior: Some(&self.x0),
-                reference: &conditions.reference,
-            },
-            noised: if inverts { &[] } else { &self.noised },
-            mask: Some(&self.mask),
-            unconditional: conditions.unconditional.as_ref(),
-            conditional: &conditions.conditional,
-            guidance: run.mode.guidance * boost,
+        let parts = self.x0.chunks_exact(len).zip(self.mask.chunks_exact(len)).zip(self.noised.chunks_exact(steps * len));
+        let faces: Vec<EditFace<'_>> = jobs
+            .iter()
+            .zip(parts)
+            .map(|(job, ((x0, mask), noised))| EditFace {
+                source: ReferenceFace {
+                    x0,
+                    prior: Some(x0),
+                    reference: &job.conditions.reference,
+                },
+                noised: if inverts { &[] } else { noised },
+                mask: Some(mask),
+                unconditional: job.conditions.unconditional.as_ref(),
+                conditional: &job.conditions.conditional,
+                guidance: run.mode.guidance * job.boost,
+            })
+            .collect();
+        let options = run.mode.edit_options();
+        let out = &mut self.out[..count * len];
+        let edited = match self.gate.as_mut().filter(|_| run.gated) {
+            Some(gate) => self.denoiser.edit(&mut gate.before(self.model.as_mut()), plan, &options, &faces, out),
+            None => self.denoiser.edit(self.model.as_mut(), plan, &options, &faces, out),
         };
-        self.denoiser
-            .edit(self.model.as_mut(), &run.plan, &run.mode.edit_options(), &[face], &mut self.out)
-            .map_err(|e| e.to_string())?;
-        depth_to_space(&self.out, 3, CROP_PX, CROP_PX, self.factor, &mut self.planar).map_err(|e| e.to_string())?;
-        let mut delta = vec![0.0; len];
-        for (i, (d, b)) in delta.chunks_exact_mut(3).zip(base.chunks_exact(3)).enumerate() {
-            for c in 0..3 {
-                d[c] = (self.planar[c * n + i].clamp(-1.0, 1.0) + 1.0) * 127.5 - b[c];
+        edited.map_err(|e| e.to_string())?;
+        let mut verdicts = Vec::with_capacity(count);
+        for (job, out) in jobs.iter_mut().zip(self.out.chunks_exact(len)) {
+            depth_to_space(out, 3, CROP_PX, CROP_PX, self.factor, planar).map_err(|e| e.to_string())?;
+            job.delta.resize(len, 0.0);
+            for (i, (d, b)) in job.delta.chunks_exact_mut(3).zip(job.base.chunks_exact(3)).enumerate() {
+                for c in 0..3 {
+                    d[c] = (planar[c * n + i].clamp(-1.0, 1.0) + 1.0) * 127.5 - b[c];
+                }
             }
+            verdicts.push(plausible(job.base, job.delta, job.mask));
         }
-        plausible(base, &delta, mask)?;
-        Ok(delta)
+        Ok(verdicts)
     }
+}
+
+/// What a user set stands above the mode's own.
+fn overrule(mode: &mut ModeSettings, settings: &Settings) {
+    if let Some(identity) = policy(settings.identity) {
+        mode.identity = identity;
+    }
+    if let Some(solver) = settings.solver.solver() {
+        mode.solver = solver;
+    }
+    if let Some(skip) = settings.skip {
+        mode.spacing = Spacing::Linspace { skip: f64::from(skip) };
+    }
+    mode.steps = settings.steps.map_or(mode.steps, |s| s as usize);
+    mode.guidance = settings.guidance.unwrap_or(mode.guidance) * settings.strength;
+    mode.rescale = settings.rescale.unwrap_or(mode.rescale);
+    mode.mask_delay = settings.mask_delay.map_or(mode.mask_delay, |d| d as usize);
+    mode.residual_guidance = settings.residual_guidance.unwrap_or(mode.residual_guidance);
+}
+
+/// The same times with a noisier start.
+fn earlier(spacing: Spacing) -> Spacing {
+    match spacing {
+        Spacing::Ddim { skip } => Spacing::Ddim { skip: skip * 0.8 },
+        Spacing::Linspace { skip } => Spacing::Linspace { skip: skip * 0.8 },
+        Spacing::Lambda { start, end } => Spacing::Lambda { start: start - 0.5, end },
+    }
+}
+
+/// An interleaved picture of 0–255 as latents.
+fn to_latent(picture: &[f32], factor: usize, planar: &mut [f32], out: &mut [f32]) -> Result<(), String> {
+    let n = CROP_PX * CROP_PX;
+    for (i, p) in picture.as_chunks::<3>().0.iter().enumerate() {
+        for (c, v) in p.iter().enumerate() {
+            planar[c * n + i] = v / 127.5 - 1.0;
+        }
+    }
+    space_to_depth(planar, 3, CROP_PX, CROP_PX, factor, out).map_err(|e| e.to_string())
 }
 
 impl Vae {

@@ -19,6 +19,8 @@ const NOSE_TOP: usize = 168;
 pub(super) struct Keeper {
     mask: RegionMask,
     points: Vec<Point>,
+    kept: Vec<f32>,
+    features: Vec<f32>,
 }
 
 impl Keeper {
@@ -34,20 +36,26 @@ impl Keeper {
         if parts.is_empty() {
             return Ok(());
         }
-        let mut kept = vec![0.0_f32; weight.len()];
-        let mut features = vec![0.0_f32; weight.len()];
+        let Self {
+            mask,
+            points,
+            kept,
+            features,
+        } = self;
+        for v in [&mut *kept, &mut *features] {
+            v.clear();
+            v.resize(weight.len(), 0.0_f32);
+        }
         for part in [FaceRegion::Eyes, FaceRegion::Brows, FaceRegion::Nose, FaceRegion::Mouth] {
             for outline in outlines(part) {
-                self.points.clear();
-                self.points.extend(outline.iter().filter_map(|i| mesh.get(*i).copied()));
-                if !self
-                    .mask
-                    .polygon_into(&self.points, FEATHER_IOD * iod_px, side as u32, side as u32)?
+                points.clear();
+                points.extend(outline.iter().filter_map(|i| mesh.get(*i).copied()));
+                if !mask.polygon_into(&points, FEATHER_IOD * iod_px, side as u32, side as u32)?
                 {
                     continue;
                 }
                 let wanted = parts.contains(&part);
-                let m = &self.mask;
+                let m = &*mask;
                 for (row, line) in m.alpha.chunks_exact(m.width.max(1) as usize).enumerate() {
                     let start = (m.y as usize + row) * side + m.x as usize;
                     for (i, a) in line.iter().enumerate() {
@@ -63,7 +71,7 @@ impl Keeper {
             }
         }
         let skin = parts.contains(&FaceRegion::Skin);
-        for ((w, k), f) in weight.iter_mut().zip(&kept).zip(&features) {
+        for ((w, k), f) in weight.iter_mut().zip(kept.iter()).zip(features.iter()) {
             let k = if skin { k.max(1.0 - f) } else { *k };
             *w *= 1.0 - k;
         }

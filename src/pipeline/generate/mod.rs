@@ -1,44 +1,54 @@
-//! Replaces a face by another: from mesh and source embedding to pixels that are proven to be
+//! Replaces faces by others: from mesh and source embedding to pixels that are proven to be
 //! somebody else's.
 //!
-//! 1. aligned canvas, mesh smoothed in it ([`canvas`], [`smooth`])
+//! 1. aligned canvas, mesh smoothed in it ([`slot`], [`canvas`], [`smooth`])
 //! 2. target of the person, from the session's secret ([`person`])
 //! 3. k-same composite
-//! 4. the denoiser's edit, new or moved along from a key frame ([`diffuse`], [`cache`])
-//! 5. embedding of the result against the source
+//! 4. the denoiser's edit, new or moved along from a key frame ([`diffuse`], [`gate`], [`cache`])
+//! 5. embedding of the result against the source; at key frames also: is it still a face?
 //! 6. blended into the frame
 //!
-//! The ladder of one face in one frame: cached edit → new edit → stronger edit → composite alone →
-//! all that with another target, [`TRIES`] in all → refusal. Nothing is written before the result
-//! has passed; after a refusal the caller covers.
+//! All faces of a frame go through each step together: one batch of the denoiser, one of the recogniser.
+//!
+//! The ladder of one face in one frame: cached edit → new edit → stronger edit → from an earlier step →
+//! composite alone → all that with another target, [`TRIES`] in all → refusal. Nothing is written before
+//! the result has passed; after a refusal the caller covers. Where time is short the ladder begins further
+//! down, and what is not proven when it has passed is refused.
 
 mod cache;
 mod canvas;
 mod diffuse;
+mod gate;
 mod keep;
 mod person;
+mod precision;
+mod prove;
+mod slot;
 mod smooth;
 
 use std::collections::HashMap;
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use crate::backend::{Backend, find_pack_dir};
-use crate::frame::{FrameView, FrameViewMut, Landmarks5, Mesh, Point, Pts};
+use crate::frame::{FrameView, FrameViewMut, Pts};
 use crate::pack::Pack;
 use crate::secret::SessionSecret;
+use crate::stages::align::MeshFitter;
 use crate::stages::denoise::{NoiseModel, Schedule};
-use crate::stages::identify::{Embedding, Recogniser};
-use crate::stages::prior::{Basis, Composite, Compositor, Face, Wanted, shape};
+use crate::stages::identify::Recogniser;
+use crate::stages::prior::{Basis, Wanted};
 
+use super::budget::Allowed;
 use super::engine::EngineError;
 use super::outcome::{CoverReason, Rung};
 use super::plan::Replaceable;
-use super::settings::{Mode, Settings};
-use cache::{Stamp, Warp};
-use canvas::Place;
-use diffuse::Diffuser;
-use keep::Keeper;
+use super::settings::{EngineConfig, FaceRegion, Mode, Settings};
+use cache::{Policy, Stamp};
+use diffuse::{Diffuser, Job};
 use person::{Person, TrackMemory};
+use slot::{Slot, Try};
 
 /// Targets tried for one face in one frame.
 const TRIES: u32 = 3;
@@ -46,8 +56,6 @@ const TRIES: u32 = 3;
 const GOAL: f32 = 0.7;
 /// Guidance of the stronger edit, as a multiple.
 const STRONGER: f32 = 1.6;
-/// Cosine between the face's normal and the viewer below which it is a profile.
-const LEAST_FACING: f32 = 0.5;
 /// Tracks and textures unseen for so long are forgotten, s; persons keep their draw.
 const FORGET_S: f64 = 5.0;
 
@@ -58,23 +66,6 @@ pub(super) struct Replaced {
     pub(super) cos: f32,
     /// By what.
     pub(super) rung: Rung,
-}
-
-/// A face that passed and waits to be blended: other regions of the frame are covered first, so that
-/// a second, larger region over the same head does not cover the new face.
-#[derive(Debug)]
-pub(super) struct Ready {
-    pub(super) replaced: Replaced,
-    place: Place,
-    picture: Vec<u8>,
-    weight: Vec<f32>,
-}
-
-impl Ready {
-    /// Blends the face into the frame.
-    pub(super) fn write(&self, frame: &mut FrameViewMut<'_>) -> Result<(), String> {
-        self.place.write(frame, &self.picture, &self.weight).map_err(|e| e.to_string())
-    }
 }
 
 /// A face that was not.
@@ -95,6 +86,20 @@ fn failed(error: impl std::fmt::Display) -> Refusal {
     }
 }
 
+/// One face to be replaced.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) track: u64,
+    pub(super) face: &'a Replaceable,
+}
+
+/// The networks that prove a result, and what it may cost.
+pub(super) struct Tools<'a> {
+    pub(super) recogniser: &'a mut dyn Recogniser,
+    pub(super) mesh: &'a mut dyn MeshFitter,
+    pub(super) allowed: Allowed,
+}
+
 /// Makes faces of nobody. Holds the basis, the session's secret, and what persons and tracks became.
 #[derive(Debug)]
 pub struct Generator {
@@ -107,38 +112,14 @@ pub struct Generator {
     /// Counts changes of settings, so that no edit outlives them.
     settings: u32,
     mode: Mode,
+    policy: Policy,
+    keep: Vec<FaceRegion>,
+    limit: f32,
     persons: HashMap<u64, Person>,
     tracks: HashMap<u64, TrackMemory>,
-    compositor: Compositor,
-    composite: Composite,
-    keeper: Keeper,
-    warp: Warp,
-    canvas: Vec<f32>,
-    pictures: Pictures,
-    delta: Vec<f32>,
-}
-
-/// A finished face.
-#[derive(Debug, Default)]
-struct Pictures {
-    /// What is blended.
-    new: Vec<u8>,
-    /// What is then seen: the source where the weight is 0, the new picture where it is 1.
-    seen: Vec<u8>,
-}
-
-/// A face on its canvas, as far as it does not depend on the target.
-struct Seat<'a> {
-    place: Place,
-    /// Mesh, crop px.
-    crop: Vec<Point>,
-    depth: Vec<f32>,
-    on_canvas: Vec<Point>,
-    canvas_depth: Vec<f32>,
-    pose: shape::Pose,
-    shape: Vec<f32>,
-    source: &'a Embedding,
-    limit: f32,
+    slots: Vec<Slot>,
+    /// The first fault of the frame that did not refuse a face by itself.
+    fault: Option<String>,
 }
 
 impl Generator {
@@ -146,8 +127,8 @@ impl Generator {
     ///
     /// # Errors
     /// [`EngineError`] names the file and the field.
-    pub fn open(backend: &Backend, pack: Option<&Path>, seed: Option<u64>) -> Result<Self, EngineError> {
-        let pack = Pack::open(&find_pack_dir(pack, backend.models().folder())?)?;
+    pub fn open(backend: &Backend, config: &EngineConfig) -> Result<Self, EngineError> {
+        let pack = Pack::open(&find_pack_dir(config.model_pack.as_deref(), backend.models().folder())?)?;
         let folder = pack
             .manifest()
             .basis
@@ -158,8 +139,8 @@ impl Generator {
                 stage: "pack",
                 why: "it has no basis, without which no face can be replaced".to_owned(),
             })?;
-        let mut generator = Self::new(Basis::load(&folder)?, SessionSecret::from_option(seed));
-        generator.diffuser = Some(Diffuser::open(backend, &pack)?);
+        let mut generator = Self::new(Basis::load(&folder)?, SessionSecret::from_option(config.seed));
+        generator.diffuser = Some(Diffuser::open(backend, &pack, config.precision, config.seed.is_some())?);
         generator.same_person_cos = pack.manifest().identity.same_person_cos.unwrap_or(1.0);
         Ok(generator)
     }
@@ -175,15 +156,16 @@ impl Generator {
             same_person_cos: 1.0,
             settings: 0,
             mode: Mode::default(),
+            policy: Policy {
+                keeps: true,
+                least_gap_s: 0.0,
+            },
+            keep: Vec::new(),
+            limit: 0.0,
             persons: HashMap::new(),
             tracks: HashMap::new(),
-            compositor: Compositor::default(),
-            composite: Composite::default(),
-            keeper: Keeper::default(),
-            warp: Warp::default(),
-            canvas: Vec::new(),
-            pictures: Pictures::default(),
-            delta: Vec::new(),
+            slots: Vec::new(),
+            fault: None,
         }
     }
 
@@ -208,6 +190,11 @@ impl Generator {
             self.persons.values_mut().for_each(Person::redraw);
         }
         self.mode = settings.mode;
+        self.policy = Policy {
+            keeps: settings.cache,
+            least_gap_s: if settings.max_fps_per_face > 0.0 { 1.0 / f64::from(settings.max_fps_per_face) } else { 0.0 },
+        };
+        self.keep.clone_from(&settings.keep_regions);
         self.settings = self.settings.wrapping_add(1);
         Ok(())
     }
@@ -217,205 +204,199 @@ impl Generator {
         self.tracks.clear();
     }
 
-    /// Makes a face for a frame, which stays as it is until [`Ready::write`].
-    pub(super) fn replace(
-        &mut self,
-        track: u64,
-        at: Pts,
-        face: &Replaceable,
-        frame: &FrameView<'_>,
-        settings: &Settings,
-        recogniser: &mut dyn Recogniser,
-    ) -> Result<Ready, Refusal> {
+    /// Makes faces for a frame, which stays as it is until [`Self::write`]. The verdicts are
+    /// [`Self::verdict`]s, in the order of `faces`.
+    pub(super) fn replace(&mut self, faces: &[Request<'_>], at: Pts, frame: &FrameView<'_>, threshold: Option<f32>, tools: &mut Tools<'_>) {
         self.forget(at);
-        let limit = settings
-            .verify_threshold
-            .unwrap_or_else(|| recogniser.same_person_cos().min(self.same_person_cos));
-        let seat = self.seat(track, at, face, frame, limit)?;
-        let mut fault = None;
+        self.fault = None;
+        self.limit = threshold.unwrap_or_else(|| tools.recogniser.same_person_cos().min(self.same_person_cos));
+        self.slots.resize_with(faces.len().max(self.slots.len()), Slot::default);
+        let slots = self.slots.iter_mut();
+        for (slot, request) in slots.zip(faces) {
+            (slot.track, slot.person) = (request.track, request.face.person);
+            let memory = self.tracks.entry(request.track).or_default();
+            let person = self.persons.entry(request.face.person).or_default();
+            slot.verdict = slot.seat(&self.basis, request.face, at, frame, memory, person).err().map(Err);
+        }
+        let n = faces.len();
         for left in (0..TRIES).rev() {
-            let moved = self.compose(face.person, &seat)?;
-            let iod = distance(&seat.on_canvas, 33, 263);
-            let mut weight = canvas::weight(&self.composite.inside, seat.place.side, seat.place.k, iod);
-            self.keeper
-                .keep(&settings.keep_regions, &seat.on_canvas, seat.place.side, iod, &mut weight)
-                .map_err(failed)?;
-            let mut done = None;
-            if self.mode != Mode::Ksame && self.diffuser.is_some() {
-                match self.diffused(track, face.person, &seat, &moved, &weight, recogniser) {
-                    Ok(edited) => done = edited,
+            if !self.slots.iter().take(n).any(Slot::is_open) || tools.allowed.is_over() {
+                break;
+            }
+            self.compose(n);
+            if self.mode != Mode::Ksame && self.diffuser.is_some() && tools.allowed.rung < Rung::Prior {
+                self.diffuse(n, at, tools);
+            }
+            self.prior(n, at, tools);
+            self.settle(n, left == 0);
+        }
+        let reason = if tools.allowed.is_over() { CoverReason::Deadline } else { CoverReason::TooNear };
+        let fault = self.fault.take();
+        for slot in self.slots.iter_mut().take(n).filter(|s| s.verdict.is_none()) {
+            slot.verdict = Some(Err(Refusal {
+                reason,
+                fault: fault.clone(),
+            }));
+        }
+    }
+
+    /// What became of the i-th face.
+    pub(super) fn verdict(&mut self, i: usize) -> Result<Replaced, Refusal> {
+        let verdict = self.slots.get_mut(i).and_then(|s| s.verdict.clone());
+        verdict.unwrap_or_else(|| Err(failed("the face was never looked at")))
+    }
+
+    /// Blends the i-th face into the frame: after other regions have been covered, so that a second,
+    /// larger region over the same head does not cover the new face.
+    pub(super) fn write(&mut self, i: usize, frame: &mut FrameViewMut<'_>) -> Result<(), String> {
+        match self.slots.get_mut(i) {
+            Some(slot) if matches!(slot.verdict, Some(Ok(_))) => slot.write(frame),
+            _ => Err("a face that did not pass is not blended".to_owned()),
+        }
+    }
+
+    /// Composites of all open faces.
+    fn compose(&mut self, n: usize) {
+        for slot in self.slots.iter().take(n).filter(|s| s.is_open()) {
+            if let Some(person) = self.persons.get_mut(&slot.person) {
+                person.target(&self.basis, &self.secret, slot.person, &slot.source.0, self.asked);
+            }
+        }
+        let (basis, persons, keep) = (&self.basis, &self.persons, &self.keep[..]);
+        let one = |slot: &mut Slot| {
+            if slot.is_open() {
+                let target = persons.get(&slot.person).and_then(Person::known_target);
+                let made = match target {
+                    Some(target) => slot.compose(basis, target, keep),
+                    None => Err(failed("a person without a target")),
+                };
+                slot.verdict = made.err().map(Err);
+            }
+        };
+        let slots = self.slots.get_mut(..n).unwrap_or(&mut []);
+        if slots.iter().filter(|s| s.is_open()).count() > 1 {
+            slots.par_iter_mut().for_each(one);
+        } else {
+            slots.iter_mut().for_each(one);
+        }
+    }
+
+    /// The denoiser's rungs, for all open faces together.
+    fn diffuse(&mut self, n: usize, at: Pts, tools: &mut Tools<'_>) {
+        let from_prior = self.diffuser.as_ref().is_none_or(Diffuser::starts_at_prior);
+        for slot in self.slots.iter_mut().take(n).filter(|s| s.is_open()) {
+            let attempt = self.persons.get(&slot.person).map_or(0, |p| p.attempt);
+            let memory = self.tracks.entry(slot.track).or_default();
+            let stamp = Stamp {
+                person: slot.person,
+                attempt,
+                settings: self.settings,
+            };
+            memory.cache.next(stamp);
+            slot.step = if tools.allowed.rung == Rung::Diffusion && memory.cache.is_due(at, &slot.moved, self.policy) {
+                Some(Try::Plain)
+            } else {
+                memory.cache.has_edit().then_some(Try::Cached)
+            };
+        }
+        while self.slots.iter().take(n).any(|s| s.step.is_some()) {
+            self.edit(n, at, from_prior, tools);
+            self.prove_edits(n, at, from_prior, tools);
+            if tools.allowed.is_over() {
+                break;
+            }
+        }
+    }
+
+    /// New edits of the faces whose turn it is.
+    fn edit(&mut self, n: usize, at: Pts, from_prior: bool, tools: &Tools<'_>) {
+        for wanted in [Try::Plain, Try::Stronger, Try::Earlier] {
+            let due = |s: &Slot| s.step == Some(wanted);
+            if !self.slots.iter().take(n).any(due) {
+                continue;
+            }
+            let mut verdicts: Vec<Result<(), String>> = Vec::new();
+            if tools.allowed.is_over() {
+                verdicts.extend(self.slots.iter().take(n).filter(|s| due(s)).map(|_| Err("no time left for the denoiser".to_owned())));
+            } else {
+                self.edit_batch(n, wanted, from_prior, &mut verdicts);
+            }
+            let slots = self.slots.iter_mut().take(n).filter(|s| due(s));
+            for (slot, verdict) in slots.zip(verdicts) {
+                let cache = &mut self.tracks.entry(slot.track).or_default().cache;
+                match verdict {
+                    Ok(()) if wanted == Try::Plain => cache.store(at, &slot.delta, &slot.moved),
+                    Ok(()) => cache.replace(&slot.delta),
                     Err(why) => {
-                        tracing::debug!(track, why, "the denoiser's edit did not pass");
-                        fault = Some(why);
+                        tracing::debug!(track = slot.track, why, "the denoiser's edit did not pass");
+                        cache.fail();
+                        slot.step = None;
+                        self.fault.get_or_insert(why);
                     }
                 }
             }
-            if done.is_none() {
-                let cos = self.verify(&seat, &moved, &weight, recogniser)?;
-                done = (cos < limit).then_some(Replaced { cos, rung: Rung::Prior });
+        }
+    }
+
+    /// One batch; where it fails as a whole, its faces one by one, so that none suffers for another.
+    fn edit_batch(&mut self, n: usize, wanted: Try, from_prior: bool, verdicts: &mut Vec<Result<(), String>>) {
+        let Some(diffuser) = &mut self.diffuser else { return };
+        let (boost, earlier) = match wanted {
+            Try::Cached | Try::Plain => (1.0, false),
+            Try::Stronger => (STRONGER, false),
+            Try::Earlier => (STRONGER, true),
+        };
+        let mut jobs: Vec<Result<Job<'_>, String>> = Vec::new();
+        for slot in self.slots.iter_mut().take(n).filter(|s| s.step == Some(wanted)) {
+            if let Some(person) = self.persons.get_mut(&slot.person) {
+                diffuser.noise(&self.secret, slot.person, &mut person.noise);
             }
-            let Some(person) = self.persons.get_mut(&face.person) else { break };
-            match done {
-                Some(done) if person.shown || left == 0 || done.cos < GOAL * limit => {
+            slot.prepare_edit(from_prior);
+        }
+        for slot in self.slots.iter_mut().take(n).filter(|s| s.step == Some(wanted)) {
+            let person = self.persons.get(&slot.person);
+            let parts = person.and_then(|p| Some((p.attempt, p.known_target()?, p.noise.as_ref()?)));
+            jobs.push(match parts {
+                Some((attempt, target, noise)) => diffuser
+                    .conditions(&slot.source.0, &target.embedding, &slot.source_crop, &self.secret, slot.person, attempt)
+                    .map(|conditions| Job {
+                        base: &slot.base_crop,
+                        mask: &slot.mask_crop,
+                        noise,
+                        conditions,
+                        boost,
+                        delta: &mut slot.delta,
+                    }),
+                None => Err("a person without a target".to_owned()),
+            });
+        }
+        if let Some(why) = jobs.iter().find_map(|j| j.as_ref().err()) {
+            let why = why.clone();
+            verdicts.extend(jobs.iter().map(|_| Err(why.clone())));
+            return;
+        }
+        let mut jobs: Vec<Job<'_>> = jobs.into_iter().flatten().collect();
+        match diffuser.edit(&mut jobs, earlier) {
+            Ok(all) => verdicts.extend(all),
+            Err(why) if jobs.len() == 1 => verdicts.push(Err(why)),
+            Err(_) => verdicts.extend(jobs.chunks_mut(1).map(|job| match diffuser.edit(job, earlier) {
+                Ok(one) => one.into_iter().next().unwrap_or_else(|| Err("no verdict".to_owned())),
+                Err(why) => Err(why),
+            })),
+        }
+    }
+
+    /// Takes what was found, or draws somebody else.
+    fn settle(&mut self, n: usize, last: bool) {
+        for slot in self.slots.iter_mut().take(n).filter(|s| s.verdict.is_none()) {
+            let Some(person) = self.persons.get_mut(&slot.person) else { continue };
+            match slot.found.take() {
+                Some(found) if person.shown || last || found.cos < GOAL * self.limit => {
                     person.shown = true;
-                    return Ok(self.ready(&seat, weight, done));
+                    slot.verdict = Some(Ok(found));
                 }
                 _ => person.redraw(),
             }
-        }
-        Err(Refusal {
-            fault,
-            ..refuse(CoverReason::TooNear)
-        })
-    }
-
-    /// Where the face lies, its pose and its own shape.
-    fn seat<'a>(&mut self, track: u64, at: Pts, face: &'a Replaceable, frame: &FrameView<'_>, limit: f32) -> Result<Seat<'a>, Refusal> {
-        let not_replaceable = || refuse(CoverReason::NotReplaceable);
-        let place = face.mesh.landmarks5().and_then(|l| Place::of(&l)).ok_or_else(not_replaceable)?;
-        let mut points = place.mesh_in_crop(&face.mesh);
-        if points.len() != crate::frame::MESH_POINTS || !points.iter().flatten().all(|v| v.is_finite()) {
-            return Err(not_replaceable());
-        }
-        let memory = self.tracks.entry(track).or_default();
-        memory.seen = at;
-        memory.smoother.smooth(at, &mut points);
-        let crop: Vec<Point> = points.iter().map(|p| [p[0], p[1]]).collect();
-        let depth: Vec<f32> = points.iter().map(|p| p[2]).collect();
-        let pose = shape::pose(&self.basis, &crop, &depth)
-            .filter(|p| p.rotation[(2, 2)] >= LEAST_FACING)
-            .ok_or_else(not_replaceable)?;
-        let seen = shape::coefficients(&self.basis, &crop, &depth, &pose).ok_or_else(not_replaceable)?;
-        place.read(frame, &mut self.canvas).map_err(failed)?;
-        let person = self.persons.entry(face.person).or_default();
-        person.seen = at;
-        Ok(Seat {
-            canvas_depth: depth.iter().map(|z| z * place.k as f32).collect(),
-            on_canvas: crop.iter().map(|p| place.on_canvas(*p)).collect(),
-            shape: person.own_shape(&seen).to_vec(),
-            place,
-            crop,
-            depth,
-            pose,
-            source: &face.source,
-            limit,
-        })
-    }
-
-    /// Makes the composite; returns the moved mesh in crop px.
-    fn compose(&mut self, person: u64, seat: &Seat<'_>) -> Result<Vec<Point>, Refusal> {
-        let target = self
-            .persons
-            .entry(person)
-            .or_default()
-            .target(&self.basis, &self.secret, person, &seat.source.0, self.asked);
-        let moved = shape::moved(&self.basis, &seat.crop, &seat.pose, &seat.shape, &target.shape);
-        let on_canvas: Vec<Point> = moved.iter().map(|p| seat.place.on_canvas(*p)).collect();
-        let face = Face {
-            crop: &self.canvas,
-            width: seat.place.side,
-            height: seat.place.side,
-            points: &seat.on_canvas,
-            moved: &on_canvas,
-            depth: &seat.canvas_depth,
-        };
-        if self
-            .compositor
-            .composite(&face, &self.basis, target, &self.basis.composite, &mut self.composite)
-        {
-            Ok(moved)
-        } else {
-            Err(refuse(CoverReason::NotReplaceable))
-        }
-    }
-
-    /// Tries the denoiser's rungs. `None` where none of them passes.
-    fn diffused(
-        &mut self,
-        track: u64,
-        id: u64,
-        seat: &Seat<'_>,
-        moved: &[Point],
-        weight: &[f32],
-        recogniser: &mut dyn Recogniser,
-    ) -> Result<Option<Replaced>, String> {
-        let (Some(diffuser), Some(person)) = (&mut self.diffuser, self.persons.get_mut(&id)) else {
-            return Ok(None);
-        };
-        let memory = self.tracks.entry(track).or_default();
-        memory.cache.next(Stamp {
-            person: id,
-            attempt: person.attempt,
-            settings: self.settings,
-        });
-        let base = if diffuser.starts_at_prior() {
-            &self.composite.picture
-        } else {
-            &self.canvas
-        };
-        let mut boosts = [1.0, STRONGER].into_iter();
-        let mut rung = Rung::Cached;
-        if memory.cache.is_due(moved) {
-            rung = Rung::Diffusion;
-        }
-        loop {
-            if rung == Rung::Diffusion {
-                let Some(boost) = boosts.next() else { break };
-                let crop = seat.place.crop_px_of::<3>(base);
-                let mut mask = seat.place.crop_px_of::<1>(if diffuser.starts_at_prior() {
-                    &self.composite.alpha
-                } else {
-                    weight
-                });
-                canvas::ramp(&mut mask);
-                let ksame = person
-                    .target(&self.basis, &self.secret, id, &seat.source.0, self.asked)
-                    .embedding
-                    .clone();
-                let conditions =
-                    diffuser.conditions(&seat.source.0, &ksame, &self.secret, id, person.attempt, self.mode == Mode::Id2face)?;
-                diffuser.noise(&self.secret, id, &mut person.noise);
-                let noise = person.noise.as_ref().ok_or("no noise")?;
-                let edit = diffuser.edit(&crop, &mask, noise, &conditions, boost);
-                let memory = self.tracks.entry(track).or_default();
-                match edit {
-                    Ok(delta) => memory.cache.store(delta, moved.to_vec()),
-                    Err(why) => {
-                        memory.cache.fail();
-                        return Err(why);
-                    }
-                }
-            }
-            let memory = self.tracks.entry(track).or_default();
-            if !memory
-                .cache
-                .delta(&mut self.warp, moved, &seat.depth, &self.basis.triangles, &mut self.delta)
-            {
-                return Ok(None);
-            }
-            finish(&self.canvas, base, Some(&self.delta), &seat.place, weight, &mut self.pictures);
-            let cos = embed(&self.pictures.seen, &seat.place, moved, seat.source, recogniser).map_err(|r| r.fault.unwrap_or_default())?;
-            if cos < seat.limit {
-                return Ok(Some(Replaced { cos, rung }));
-            }
-            rung = Rung::Diffusion;
-        }
-        self.tracks.entry(track).or_default().cache.fail();
-        Ok(None)
-    }
-
-    /// Finishes the composite alone and compares it.
-    fn verify(&mut self, seat: &Seat<'_>, moved: &[Point], weight: &[f32], recogniser: &mut dyn Recogniser) -> Result<f32, Refusal> {
-        finish(&self.canvas, &self.composite.picture, None, &seat.place, weight, &mut self.pictures);
-        embed(&self.pictures.seen, &seat.place, moved, seat.source, recogniser)
-    }
-
-    fn ready(&mut self, seat: &Seat<'_>, weight: Vec<f32>, replaced: Replaced) -> Ready {
-        Ready {
-            replaced,
-            place: seat.place,
-            picture: std::mem::take(&mut self.pictures.new),
-            weight,
         }
     }
 
@@ -427,48 +408,4 @@ impl Generator {
             person.shrink();
         }
     }
-}
-
-fn distance(points: &[Point], a: usize, b: usize) -> f32 {
-    match (points.get(a), points.get(b)) {
-        (Some(a), Some(b)) => (a[0] - b[0]).hypot(a[1] - b[1]),
-        _ => 0.0,
-    }
-}
-
-/// The new picture, and the canvas as it will be seen with it.
-fn finish(canvas: &[f32], base: &[f32], delta: Option<&[f32]>, place: &Place, weight: &[f32], out: &mut Pictures) {
-    let side = place.side;
-    out.new.clear();
-    out.seen.clear();
-    for (i, ((c, b), w)) in canvas.chunks_exact(3).zip(base.chunks_exact(3)).zip(weight).enumerate() {
-        let d = match delta {
-            Some(delta) if *w > 0.0 => place.delta_at(delta, i % side, i / side),
-            _ => [0.0; 3],
-        };
-        for k in 0..3 {
-            let new = b[k] + d[k];
-            out.new.push((new + 0.5) as u8);
-            out.seen.push((c[k] + (new - c[k]) * w + 0.5) as u8);
-        }
-    }
-}
-
-/// Cosine of a finished canvas to the source.
-fn embed(picture: &[u8], place: &Place, moved: &[Point], source: &Embedding, recogniser: &mut dyn Recogniser) -> Result<f32, Refusal> {
-    let points_px = moved.iter().map(|p| place.on_canvas(*p)).collect();
-    let mesh = Mesh {
-        points_px,
-        depth_px: Vec::new(),
-        face_prob: 1.0,
-    };
-    let landmarks: Landmarks5 = mesh.landmarks5().ok_or_else(|| failed("verify: no landmarks"))?;
-    let output = recogniser
-        .embed(&canvas::view(picture, place.side).map_err(failed)?, &[landmarks])
-        .map_err(failed)?;
-    output
-        .first()
-        .and_then(|e| e.cos(source))
-        .filter(|cos| cos.is_finite())
-        .ok_or_else(|| failed("verify: no embedding of the source's length"))
 }

@@ -40,6 +40,11 @@ impl Person {
         self.target.get_or_insert_with(|| Target::mix(basis, weights.clone()))
     }
 
+    /// The target, where it has been drawn.
+    pub(super) fn known_target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+
     /// Somebody else from now on.
     pub(super) fn redraw(&mut self) {
         self.attempt += 1;
@@ -77,6 +82,8 @@ pub(super) struct TrackMemory {
     pub(super) smoother: Smoother,
     /// The denoiser's edits.
     pub(super) cache: Cache,
+    /// When a result was last seen to be a face, and whose: person and attempt.
+    pub(super) looked: Option<(Pts, (u64, u32))>,
     /// When last seen.
     pub(super) seen: Pts,
 }

@@ -53,8 +53,8 @@ impl MobileFaceNet {
         })
     }
 
-    fn run(&mut self, frame: &FrameView<'_>, maps: &[Affine]) -> Result<Vec<Embedding>, IdentifyError> {
-        let n = maps.len();
+    fn run(&mut self, faces: &[(&FrameView<'_>, Affine)]) -> Result<Vec<Embedding>, IdentifyError> {
+        let n = faces.len();
         let spec = CropSpec {
             width: SIDE_PX,
             height: SIDE_PX,
@@ -64,7 +64,7 @@ impl MobileFaceNet {
             bias: -127.5 / 128.0,
         };
         let input = self.session.input(&[n, SIDE_PX, SIDE_PX, 3])?;
-        for (map, out) in maps.iter().zip(input.chunks_exact_mut(SIDE_PX * SIDE_PX * 3)) {
+        for ((frame, map), out) in faces.iter().zip(input.chunks_exact_mut(SIDE_PX * SIDE_PX * 3)) {
             crop_affine(frame, map, &spec, out)?;
         }
         self.session.run()?;
@@ -73,6 +73,25 @@ impl MobileFaceNet {
             e => IdentifyError::Backend(e),
         })?;
         values.chunks_exact(DIMENSION).map(normalise).collect()
+    }
+
+    fn all<'a, 'b: 'a>(
+        &mut self,
+        faces: impl ExactSizeIterator<Item = (&'a FrameView<'b>, &'a Landmarks5)>,
+    ) -> Result<Vec<Embedding>, IdentifyError> {
+        let mut embeddings = Vec::with_capacity(faces.len());
+        let mapped = faces.map(|(frame, l)| match crate::frame::arcface_crop(l, SIDE_PX as u32) {
+            Some(map) => Ok((frame, map)),
+            None => Err(IdentifyError::BadOutput(format!(
+                "landmarks: expected five distinct finite points, got {:?}",
+                l.0
+            ))),
+        });
+        let mapped = mapped.collect::<Result<Vec<_>, _>>()?;
+        for batch in mapped.chunks(BATCH) {
+            embeddings.extend(self.run(batch)?);
+        }
+        Ok(embeddings)
     }
 }
 
@@ -86,16 +105,11 @@ impl Recogniser for MobileFaceNet {
     }
 
     fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError> {
-        let map = |l: &Landmarks5| {
-            crate::frame::arcface_crop(l, SIDE_PX as u32)
-                .ok_or_else(|| IdentifyError::BadOutput(format!("landmarks: expected five distinct finite points, got {:?}", l.0)))
-        };
-        let maps = faces.iter().map(map).collect::<Result<Vec<_>, _>>()?;
-        let mut embeddings = Vec::with_capacity(maps.len());
-        for batch in maps.chunks(BATCH) {
-            embeddings.extend(self.run(frame, batch)?);
-        }
-        Ok(embeddings)
+        self.all(faces.iter().map(|l| (frame, l)))
+    }
+
+    fn embed_each(&mut self, faces: &[(FrameView<'_>, Landmarks5)]) -> Result<Vec<Embedding>, IdentifyError> {
+        self.all(faces.iter().map(|(picture, l)| (picture, l)))
     }
 }
 

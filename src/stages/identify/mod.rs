@@ -45,4 +45,16 @@ pub trait Recogniser: Send {
     /// # Errors
     /// [`IdentifyError`]; the caller covers.
     fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError>;
+
+    /// The same for faces that each lie in a picture of their own; one batch where the network has batches.
+    ///
+    /// # Errors
+    /// [`IdentifyError`]; the caller covers.
+    fn embed_each(&mut self, faces: &[(FrameView<'_>, Landmarks5)]) -> Result<Vec<Embedding>, IdentifyError> {
+        let mut embeddings = Vec::with_capacity(faces.len());
+        for (picture, landmarks) in faces {
+            embeddings.extend(self.embed(picture, std::slice::from_ref(landmarks))?);
+        }
+        Ok(embeddings)
+    }
 }

@@ -16,7 +16,7 @@ const RIGID: [usize; 22] = [
 ];
 
 /// Scale, rotation and shift of a head against the mean shape.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Pose {
     /// Scale, px for each inter-ocular unit.
     pub scale: f32,
@@ -68,12 +68,12 @@ pub fn pose(basis: &Basis, points: &[Point], depth: &[f32]) -> Option<Pose> {
     })
 }
 
-/// Shape coefficients of a mesh.
+/// Shape coefficients of a mesh; `local` is a buffer for its points in the head's own coordinates.
 #[must_use]
-pub fn coefficients(basis: &Basis, points: &[Point], depth: &[f32], pose: &Pose) -> Option<Vec<f32>> {
+pub fn coefficients(basis: &Basis, points: &[Point], depth: &[f32], pose: &Pose, local: &mut Vec<f32>) -> Option<Vec<f32>> {
     let inverse = pose.rotation.transpose() / pose.scale;
     let count = basis.mean_shape.len() / 3;
-    let mut local = Vec::with_capacity(count * 3);
+    local.clear();
     for i in 0..count {
         let d = inverse * (point(points, depth, i)? - pose.shift) - mean(basis, i)?;
         local.extend_from_slice(d.as_slice());
@@ -82,14 +82,13 @@ pub fn coefficients(basis: &Basis, points: &[Point], depth: &[f32], pose: &Pose)
         basis
             .project
             .chunks_exact(local.len())
-            .map(|row| row.iter().zip(&local).map(|(a, b)| a * b).sum())
+            .map(|row| row.iter().zip(local.iter()).map(|(a, b)| a * b).sum())
             .collect(),
     )
 }
 
-/// The mesh moved from the source's coefficients to the target's.
-#[must_use]
-pub fn moved(basis: &Basis, points: &[Point], pose: &Pose, source: &[f32], target: &[f32]) -> Vec<Point> {
+/// The mesh moved from the source's coefficients to the target's, into `out`; `shift` is a buffer.
+pub fn moved(basis: &Basis, points: &[Point], pose: &Pose, source: &[f32], target: &[f32], shift: &mut Vec<f32>, out: &mut Vec<Point>) {
     let (strength, clamp) = (basis.composite.shape_strength, basis.composite.shape_clamp_sd);
     let width = basis.mean_shape.len();
     let steps: Vec<f32> = basis
@@ -101,16 +100,14 @@ pub fn moved(basis: &Basis, points: &[Point], pose: &Pose, source: &[f32], targe
             strength * (t.clamp(-limit, limit) - s.clamp(-limit, limit))
         })
         .collect();
-    let mut shift = vec![0.0; width];
+    shift.clear();
+    shift.resize(width, 0.0);
     for (mode, step) in basis.modes.chunks_exact(width.max(1)).zip(&steps) {
         shift.iter_mut().zip(mode).for_each(|(s, m)| *s += step * m);
     }
-    points
-        .iter()
-        .zip(shift.chunks_exact(3))
-        .map(|(p, d)| {
-            let v = pose.scale * (pose.rotation * Vector3::new(d[0], d[1], d[2]));
-            [p[0] + v[0], p[1] + v[1]]
-        })
-        .collect()
+    out.clear();
+    out.extend(points.iter().zip(shift.chunks_exact(3)).map(|(p, d)| {
+        let v = pose.scale * (pose.rotation * Vector3::new(d[0], d[1], d[2]));
+        [p[0] + v[0], p[1] + v[1]]
+    }));
 }

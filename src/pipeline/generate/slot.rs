@@ -1,0 +1,287 @@
+//! One face of a frame while it is being replaced: where it lies, what it looks like, what was made of
+//! it. Slots are kept from frame to frame, so that a steady film allocates nothing.
+
+use crate::frame::{FrameView, FrameViewMut, Landmarks5, MESH_POINTS, Mesh, Point, Pts};
+use crate::stages::identify::Embedding;
+use crate::stages::prior::{Basis, Composite, Compositor, Face, Target, shape};
+
+use super::super::outcome::CoverReason;
+use super::super::plan::Replaceable;
+use super::cache::Warp;
+use super::canvas::{self, Place};
+use super::keep::Keeper;
+use super::person::{Person, TrackMemory};
+use super::{FaceRegion, Refusal, Replaced, failed, refuse};
+
+/// Cosine between the face's normal and the viewer below which it is a profile.
+const LEAST_FACING: f32 = 0.5;
+/// Outer eye corners of the mesh.
+const EYES: (usize, usize) = (33, 263);
+
+/// How an edit is asked for; later ones only where earlier ones did not pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Try {
+    /// The edit of an earlier frame, moved along.
+    Cached,
+    /// A new edit.
+    Plain,
+    /// With more guidance.
+    Stronger,
+    /// With more guidance, from a noisier step.
+    Earlier,
+}
+
+impl Try {
+    /// What comes after it.
+    pub(super) fn next(self) -> Option<Self> {
+        match self {
+            Self::Cached => Some(Self::Plain),
+            Self::Plain => Some(Self::Stronger),
+            Self::Stronger => Some(Self::Earlier),
+            Self::Earlier => None,
+        }
+    }
+}
+
+/// A face on its canvas.
+pub(super) struct Slot {
+    pub(super) track: u64,
+    pub(super) person: u64,
+    /// What became of it; none = still open.
+    pub(super) verdict: Option<Result<Replaced, Refusal>>,
+    /// What this round found, before it is weighed against other targets.
+    pub(super) found: Option<Replaced>,
+    /// What the denoiser is to do next.
+    pub(super) step: Option<Try>,
+    pub(super) source: Embedding,
+    pub(super) place: Place,
+    pose: shape::Pose,
+    own_shape: Vec<f32>,
+    /// Distance between the outer eye corners, canvas px.
+    iod_px: f32,
+    /// Mesh, crop px, with depth.
+    points: Vec<[f32; 3]>,
+    crop: Vec<Point>,
+    pub(super) depth: Vec<f32>,
+    on_canvas: Vec<Point>,
+    canvas_depth: Vec<f32>,
+    /// The mesh with the target's shape, crop px and canvas px.
+    pub(super) moved: Vec<Point>,
+    moved_on_canvas: Vec<Point>,
+    compositor: Compositor,
+    pub(super) composite: Composite,
+    keeper: Keeper,
+    scratch: Vec<f32>,
+    /// The frame.
+    pub(super) canvas: Vec<f32>,
+    /// How much of the new picture is shown, 0–1.
+    pub(super) weight: Vec<f32>,
+    /// The denoiser's inputs and its edit, crop px.
+    pub(super) base_crop: Vec<f32>,
+    pub(super) mask_crop: Vec<f32>,
+    pub(super) source_crop: Vec<f32>,
+    pub(super) delta: Vec<f32>,
+    pub(super) warp: Warp,
+    /// What is blended.
+    new: Vec<u8>,
+    /// What is then seen: the source where the weight is 0, the new picture where it is 1.
+    seen: Vec<u8>,
+    mask: nullface_kernels::mask::RegionMask,
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot").field("track", &self.track).finish_non_exhaustive()
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            track: 0,
+            person: 0,
+            verdict: None,
+            found: None,
+            step: None,
+            source: Embedding(Vec::new()),
+            place: Place::default(),
+            pose: shape::Pose::default(),
+            own_shape: Vec::new(),
+            iod_px: 0.0,
+            points: Vec::new(),
+            crop: Vec::new(),
+            depth: Vec::new(),
+            on_canvas: Vec::new(),
+            canvas_depth: Vec::new(),
+            moved: Vec::new(),
+            moved_on_canvas: Vec::new(),
+            compositor: Compositor::default(),
+            composite: Composite::default(),
+            keeper: Keeper::default(),
+            scratch: Vec::new(),
+            canvas: Vec::new(),
+            weight: Vec::new(),
+            base_crop: Vec::new(),
+            mask_crop: Vec::new(),
+            source_crop: Vec::new(),
+            delta: Vec::new(),
+            warp: Warp::default(),
+            new: Vec::new(),
+            seen: Vec::new(),
+            mask: nullface_kernels::mask::RegionMask::default(),
+        }
+    }
+}
+
+impl Slot {
+    pub(super) fn is_open(&self) -> bool {
+        self.verdict.is_none()
+    }
+
+    /// Takes a face in: its place, pose and own shape, and the frame's pixels.
+    pub(super) fn seat(
+        &mut self,
+        basis: &Basis,
+        face: &Replaceable,
+        at: Pts,
+        frame: &FrameView<'_>,
+        memory: &mut TrackMemory,
+        person: &mut Person,
+    ) -> Result<(), Refusal> {
+        let not_replaceable = || refuse(CoverReason::NotReplaceable);
+        (self.found, self.step) = (None, None);
+        self.place = face.mesh.landmarks5().and_then(|l| Place::of(&l)).ok_or_else(not_replaceable)?;
+        self.place.mesh_in_crop(&face.mesh, &mut self.points);
+        if self.points.len() != MESH_POINTS || !self.points.iter().flatten().all(|v| v.is_finite()) {
+            return Err(not_replaceable());
+        }
+        memory.seen = at;
+        memory.smoother.smooth(at, &mut self.points);
+        refill(&mut self.crop, self.points.iter().map(|p| [p[0], p[1]]));
+        refill(&mut self.depth, self.points.iter().map(|p| p[2]));
+        let place = self.place;
+        refill(&mut self.on_canvas, self.crop.iter().map(|p| place.on_canvas(*p)));
+        refill(&mut self.canvas_depth, self.depth.iter().map(|z| z * place.k as f32));
+        self.pose = shape::pose(basis, &self.crop, &self.depth)
+            .filter(|p| p.rotation[(2, 2)] >= LEAST_FACING)
+            .ok_or_else(not_replaceable)?;
+        let seen = shape::coefficients(basis, &self.crop, &self.depth, &self.pose, &mut self.scratch).ok_or_else(not_replaceable)?;
+        self.iod_px = distance(&self.on_canvas, EYES);
+        place.read(frame, &mut self.canvas).map_err(failed)?;
+        self.source.0.clone_from(&face.source.0);
+        person.seen = at;
+        self.own_shape.clear();
+        self.own_shape.extend_from_slice(person.own_shape(&seen));
+        Ok(())
+    }
+
+    /// Makes the composite of a target, and where it is to be shown.
+    pub(super) fn compose(&mut self, basis: &Basis, target: &Target, keep: &[FaceRegion]) -> Result<(), Refusal> {
+        let place = self.place;
+        shape::moved(basis, &self.crop, &self.pose, &self.own_shape, &target.shape, &mut self.scratch, &mut self.moved);
+        refill(&mut self.moved_on_canvas, self.moved.iter().map(|p| place.on_canvas(*p)));
+        let face = Face {
+            crop: &self.canvas,
+            width: place.side,
+            height: place.side,
+            points: &self.on_canvas,
+            moved: &self.moved_on_canvas,
+            depth: &self.canvas_depth,
+        };
+        if !self.compositor.composite(&face, basis, target, &basis.composite, &mut self.composite) {
+            return Err(refuse(CoverReason::NotReplaceable));
+        }
+        canvas::weight(&self.composite.inside, place.side, place.k, self.iod_px, &mut self.weight);
+        self.keeper
+            .keep(keep, &self.on_canvas, place.side, self.iod_px, &mut self.weight)
+            .map_err(failed)
+    }
+
+    /// What the denoiser is given.
+    pub(super) fn prepare_edit(&mut self, from_prior: bool) {
+        let place = self.place;
+        let (base, mask) = if from_prior {
+            (&self.composite.picture, &self.composite.alpha)
+        } else {
+            (&self.canvas, &self.weight)
+        };
+        place.crop_px_of::<3>(base, &mut self.base_crop);
+        place.crop_px_of::<1>(mask, &mut self.mask_crop);
+        canvas::ramp(&mut self.mask_crop);
+        place.crop_px_of::<3>(&self.canvas, &mut self.source_crop);
+    }
+
+    /// The new picture from a base, with the edit where there is one, and the canvas as it will be seen.
+    pub(super) fn finish(&mut self, edited: bool, from_prior: bool) {
+        let base = if from_prior || !edited { &self.composite.picture } else { &self.canvas };
+        let (side, n) = (self.place.side, self.place.side * self.place.side * 3);
+        self.new.resize(n, 0);
+        self.seen.resize(n, 0);
+        let rows = self.new.chunks_exact_mut(side * 3).zip(self.seen.chunks_exact_mut(side * 3));
+        let sources = self.canvas.chunks_exact(side * 3).zip(base.chunks_exact(side * 3)).zip(self.weight.chunks_exact(side));
+        for (y, ((new, seen), ((canvas, base), weight))) in rows.zip(sources).enumerate() {
+            if !weight.iter().any(|w| *w > 0.0) {
+                // Never shown, but the row beside it is sampled with it.
+                bytes(base, new);
+                bytes(canvas, seen);
+                continue;
+            }
+            let line = if edited {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(base);
+                self.place.add_delta(&self.delta, y, &mut self.scratch);
+                &self.scratch
+            } else {
+                base
+            };
+            bytes(line, new);
+            for (((s, c), n), w) in seen.as_chunks_mut::<3>().0.iter_mut().zip(canvas.as_chunks::<3>().0).zip(line.as_chunks::<3>().0).zip(weight) {
+                for k in 0..3 {
+                    s[k] = (c[k] + (n[k].clamp(0.0, 255.0) - c[k]) * w + 0.5) as u8;
+                }
+            }
+        }
+    }
+
+    /// The finished picture and where the new face's landmarks lie in it.
+    pub(super) fn finished(&self) -> Result<(FrameView<'_>, Landmarks5), String> {
+        let mesh = self.finished_mesh();
+        let landmarks = mesh.landmarks5().ok_or("verify: no landmarks")?;
+        let view = canvas::view(&self.seen, self.place.side).map_err(|e| e.to_string())?;
+        Ok((view, landmarks))
+    }
+
+    /// The new face's mesh in the finished picture.
+    pub(super) fn finished_mesh(&self) -> Mesh {
+        Mesh {
+            points_px: self.moved_on_canvas.clone(),
+            depth_px: Vec::new(),
+            face_prob: 1.0,
+        }
+    }
+
+    /// Blends the face into the frame.
+    pub(super) fn write(&mut self, frame: &mut FrameViewMut<'_>) -> Result<(), String> {
+        self.place
+            .write(frame, &self.new, &self.weight, &mut self.mask)
+            .map_err(|e| e.to_string())
+    }
+}
+
+fn refill<T>(to: &mut Vec<T>, from: impl Iterator<Item = T>) {
+    to.clear();
+    to.extend(from);
+}
+
+fn bytes(from: &[f32], to: &mut [u8]) {
+    for (t, f) in to.iter_mut().zip(from) {
+        *t = (*f + 0.5) as u8;
+    }
+}
+
+fn distance(points: &[Point], (a, b): (usize, usize)) -> f32 {
+    match (points.get(a), points.get(b)) {
+        (Some(a), Some(b)) => (a[0] - b[0]).hypot(a[1] - b[1]),
+        _ => 0.0,
+    }
+}
