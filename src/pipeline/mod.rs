@@ -4,6 +4,7 @@ mod analysis;
 mod budget;
 mod engine;
 mod generate;
+mod ladder;
 mod open;
 mod outcome;
 mod plan;
@@ -15,6 +16,7 @@ mod treat;
 pub use budget::Budget;
 pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
 pub use generate::Generator;
+pub use ladder::Governor;
 pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung};
 pub use settings::{
     DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, Settings, SolverChoice, UnknownWord,

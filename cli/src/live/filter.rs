@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use gst::prelude::*;
 
 use super::args::Args;
-use super::hub::Hub;
+use super::hub::{Hub, Running};
 use super::source::tap;
 use crate::json;
 use serde_json::{Map, Value};
@@ -18,7 +18,7 @@ const WAITING: u64 = 2;
 /// The filter pipeline.
 #[derive(Debug)]
 pub(crate) struct FilterLine {
-    pub(crate) pipeline: gst::Pipeline,
+    pub(crate) pipeline: Running,
     faces: gst::Element,
 }
 
@@ -44,6 +44,7 @@ impl FilterLine {
         let hub = Hub::new(entrance);
         let out = Arc::clone(&hub);
         tap(pipeline.upcast_ref(), "anonymous", move |sample| out.picture_out(sample))?;
+        let pipeline = Running(pipeline);
         Ok((Self { pipeline, faces }, hub))
     }
 

@@ -26,6 +26,25 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A pipeline that is stopped when it is dropped, whatever way out was taken.
+#[derive(Debug)]
+pub(crate) struct Running(pub(crate) gst::Pipeline);
+
+impl std::ops::Deref for Running {
+    type Target = gst::Pipeline;
+
+    fn deref(&self) -> &gst::Pipeline {
+        &self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Nothing can be done about a pipeline that does not stop.
+        let _ = self.0.set_state(gst::State::Null);
+    }
+}
+
 /// An output's entrances, and how its pipeline's time differs from the session's.
 #[derive(Debug)]
 pub(crate) struct Feed {

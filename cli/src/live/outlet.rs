@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use gst::prelude::*;
 
 use super::args::Args;
-use super::hub::Feed;
+use super::hub::{Feed, Running};
 use super::place::{Recording, Sink};
 use super::source::SOUND;
 use crate::exit::refuse;
@@ -41,7 +41,7 @@ pub(crate) struct Shape {
 /// An output's pipeline.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    pub(crate) pipeline: gst::Pipeline,
+    pub(crate) pipeline: Running,
     pub(crate) feed: Arc<Feed>,
 }
 
@@ -64,7 +64,10 @@ impl Outlet {
             }
         }
         let feed = feed(pipeline.upcast_ref())?;
-        Ok(Self { pipeline, feed })
+        Ok(Self {
+            pipeline: Running(pipeline),
+            feed,
+        })
     }
 }
 
@@ -116,7 +119,7 @@ fn entrance(name: &str) -> String {
 fn steady(shape: Shape) -> String {
     format!(
         "{} ! queue max-size-buffers=4 leaky=downstream ! videoconvert ! videoscale add-borders=true \
-         ! video/x-raw,width={},height={},pixel-aspect-ratio=1/1",
+         ! capsfilter caps=video/x-raw,width={},height={},pixel-aspect-ratio=1/1",
         entrance("picture"),
         shape.width & !1,
         shape.height & !1

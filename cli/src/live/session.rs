@@ -222,10 +222,7 @@ impl<'a> Session<'a> {
     }
 
     fn close_source(&mut self) {
-        if let Some(line) = self.intake.line.take() {
-            // A pipeline that does not stop is left to itself; its stamps are those of an old attempt.
-            let _ = line.pipeline.set_state(gst::State::Null);
-        }
+        self.intake.line = None;
         self.hub.reconnect();
     }
 
@@ -352,8 +349,6 @@ impl<'a> Session<'a> {
         let name = output.sink.to_string();
         if let Some(outlet) = output.outlet.take() {
             self.hub.remove(&outlet.feed);
-            // What cannot be stopped is cut off from the pictures already.
-            let _ = outlet.pipeline.set_state(gst::State::Null);
         }
         let why = format!("{name}: {}", one_line(why));
         if outlet::comes_back(&output.sink) {
@@ -466,14 +461,10 @@ impl<'a> Session<'a> {
             }
         }
         let stats = self.filter.stats();
-        let _ = self.filter.pipeline.set_state(gst::State::Null);
         let mut late = Vec::new();
         for output in &mut self.outputs {
-            if let Some(outlet) = output.outlet.take() {
-                if !output.ended {
-                    late.push(output.sink.to_string());
-                }
-                let _ = outlet.pipeline.set_state(gst::State::Null);
+            if output.outlet.take().is_some() && !output.ended {
+                late.push(output.sink.to_string());
             }
             output.server = None;
         }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use gst::prelude::*;
 
 use super::args::Args;
-use super::hub::Hub;
+use super::hub::{Hub, Running};
 use super::place::Source;
 use crate::exit::refuse;
 
@@ -33,7 +33,7 @@ pub(crate) enum Sound {
 /// A source pipeline.
 #[derive(Debug)]
 pub(crate) struct SourceLine {
-    pub(crate) pipeline: gst::Pipeline,
+    pub(crate) pipeline: Running,
     sound: Arc<AtomicU8>,
 }
 
@@ -49,7 +49,7 @@ impl SourceLine {
         match &args.source {
             Source::Test { pattern } => {
                 let from = bin(&format!(
-                    "videotestsrc is-live=true pattern={} ! video/x-raw,width=640,height=480,framerate=25/1",
+                    "videotestsrc is-live=true pattern={} ! capsfilter caps=video/x-raw,width=640,height=480,framerate=25/1",
                     word(pattern)?
                 ))?;
                 lead(&pipeline, &from, &picture)?;
@@ -90,7 +90,10 @@ impl SourceLine {
             _ => Sound::No,
         };
         sound.store(known as u8, Ordering::Release);
-        Ok(Self { pipeline, sound })
+        Ok(Self {
+            pipeline: Running(pipeline),
+            sound,
+        })
     }
 
     /// Whether it has sound.

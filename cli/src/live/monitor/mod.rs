@@ -23,7 +23,7 @@ use gst::prelude::*;
 use tiny_http::{Header, Method, Request, Response, Server};
 
 use super::board::Board;
-use super::hub::{Feed, Hub, lock};
+use super::hub::{Feed, Hub, Running, lock};
 use super::outlet;
 use super::source::tap;
 use guard::Asked;
@@ -72,7 +72,7 @@ pub(super) struct Monitor {
     port: u16,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
-    pipeline: gst::Pipeline,
+    _camera: Running,
     feed: Arc<Feed>,
     hub: Arc<Hub>,
 }
@@ -115,7 +115,7 @@ impl Monitor {
             port,
             stop,
             threads,
-            pipeline,
+            _camera: pipeline,
             feed,
             hub: Arc::clone(hub),
         })
@@ -135,12 +135,11 @@ impl Drop for Monitor {
             let _ = thread.join();
         }
         self.hub.remove(&self.feed);
-        let _ = self.pipeline.set_state(gst::State::Null);
     }
 }
 
 /// The pipeline that makes JPEG pictures of what leaves the filter.
-fn camera() -> Result<(gst::Pipeline, Arc<Feed>, Arc<Pictures>)> {
+fn camera() -> Result<(Running, Arc<Feed>, Arc<Pictures>)> {
     let description = format!(
         "appsrc name=picture is-live=true format=time leaky-type=downstream block=false max-buffers=1 max-bytes=0 max-time=0 \
          ! videoscale ! video/x-raw,width=[1,{WIDEST}],pixel-aspect-ratio=1/1 ! videoconvert ! jpegenc quality=80 \
@@ -162,7 +161,7 @@ fn camera() -> Result<(gst::Pipeline, Arc<Feed>, Arc<Pictures>)> {
         }
     })?;
     let feed = outlet::feed(pipeline.upcast_ref())?;
-    Ok((pipeline, feed, pictures))
+    Ok((Running(pipeline), feed, pictures))
 }
 
 impl Desk {
