@@ -11,9 +11,10 @@
 //! 7. [`stages::blend`] – crop or cover → frame
 //!
 //! [`pipeline::Engine`] runs them and keeps the promise: a frame is released only when every face
-//! region in it has been replaced or covered. [`backend`] alone speaks to ONNX Runtime and OpenCV.
+//! region in it has been replaced or covered. [`eval`] measures what is left of a person. [`backend`] alone speaks to ONNX Runtime and OpenCV.
 
 pub mod backend;
+pub mod eval;
 pub mod frame;
 pub mod pack;
 pub mod pipeline;

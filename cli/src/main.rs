@@ -8,8 +8,10 @@
 mod anonymize;
 mod container;
 mod doctor;
+mod eval;
 mod exit;
 mod film;
+mod hash;
 mod json;
 mod live;
 mod reader;
@@ -36,6 +38,7 @@ enum Command {
     Anonymize(anonymize::Args),
     Live(live::Args),
     Sheet(sheet::Args),
+    Eval(eval::Args),
     Doctor(doctor::Args),
 }
 
@@ -60,6 +63,7 @@ fn run(command: &Command) -> Result<Exit> {
         Command::Anonymize(args) => anonymize::run(args),
         Command::Live(args) => live::run(args),
         Command::Sheet(args) => sheet::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

@@ -1,5 +1,5 @@
 //! Reads a film frame by frame, upright, as packed RGB in memory. For looking at films, not for
-//! anonymising them.
+//! anonymising them. Still pictures are read the same way, as films of one frame at time zero.
 
 use std::path::Path;
 
@@ -33,6 +33,22 @@ pub(crate) struct Reader {
 impl Reader {
     /// Opens a film.
     pub(crate) fn open(film: &Film) -> Result<Self> {
+        Self::of_file(&film.path, film.orientation)
+    }
+
+    /// Reads a still picture.
+    pub(crate) fn still(path: &Path) -> Result<Picture> {
+        let reader = Self::of_file(path, gst_video::VideoOrientationMethod::Auto)?;
+        reader.next()?.ok_or_else(|| {
+            refuse(
+                path,
+                "no picture can be read from it",
+                "give a picture that GStreamer decodes: PNG, JPEG or WebP",
+            )
+        })
+    }
+
+    fn of_file(path: &Path, orientation: gst_video::VideoOrientationMethod) -> Result<Self> {
         let element = |name: &str| {
             gst::ElementFactory::make(name).build().map_err(|_| {
                 refuse(
@@ -43,10 +59,10 @@ impl Reader {
             })
         };
         let source = element("filesrc")?;
-        source.set_property("location", film.path.as_os_str().to_string_lossy().as_ref());
+        source.set_property("location", path.as_os_str().to_string_lossy().as_ref());
         let decode = element("decodebin")?;
         let flip = element("videoflip")?;
-        flip.set_property("video-direction", film.orientation);
+        flip.set_property("video-direction", orientation);
         let convert = element("videoconvert")?;
         let sink = gst_app::AppSink::builder()
             .caps(&gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::Rgb).build())
@@ -76,7 +92,7 @@ impl Reader {
         Ok(Self {
             pipeline,
             sink,
-            path: film.path.clone(),
+            path: path.to_owned(),
         })
     }
 
@@ -96,12 +112,14 @@ impl Reader {
         let caps = sample.caps().context("a frame without a format")?;
         let info = gst_video::VideoInfo::from_caps(caps)?;
         let buffer = sample.buffer().context("a sample without a frame")?;
-        let pts = buffer.pts().context("a frame without a time")?;
-        let segment = sample
-            .segment()
-            .and_then(|s| s.downcast_ref::<gst::ClockTime>())
-            .context("a frame outside of time")?;
-        let time = segment.to_running_time(pts).unwrap_or(pts);
+        let time = match buffer.pts() {
+            // Still pictures have no time.
+            None => gst::ClockTime::ZERO,
+            Some(pts) => {
+                let segment = sample.segment().and_then(|s| s.downcast_ref::<gst::ClockTime>());
+                segment.context("a frame outside of time")?.to_running_time(pts).unwrap_or(pts)
+            }
+        };
         let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|_| anyhow!("a frame cannot be mapped"))?;
         let (width_px, height_px) = (info.width() as usize, info.height() as usize);
         let stride = usize::try_from(info.stride()[0]).context("a stride that runs backwards")?;

@@ -18,6 +18,8 @@ const SCHEMA: u32 = 1;
 const MAX_MANIFEST_BYTES: u64 = 256 * 1024;
 /// Largest model read, bytes: the small models are below 10 MB.
 const MAX_MODEL_BYTES: u64 = 256 * 1024 * 1024;
+/// Largest distance of two embeddings that a threshold may be.
+const MAX_DISTANCE: f32 = 1e4;
 /// Most models, and most inputs or outputs of one.
 const MAX_ENTRIES: usize = 64;
 /// Largest size of one dimension, and most dimensions.
@@ -39,15 +41,15 @@ pub struct TensorSpec {
     /// `NCHW` or `NHWC`, for images.
     #[serde(default)]
     pub layout: Option<String>,
-    /// `RGB` or `BGR`, for images.
+    /// `RGB`, `BGR` or `GRAY`, for images.
     #[serde(default)]
     pub channels: Option<String>,
-    /// Subtracted from 0–255 samples, per channel.
+    /// Subtracted from 0–255 samples, per channel: three values, or one for grey.
     #[serde(default)]
-    pub mean: Option<[f32; 3]>,
+    pub mean: Option<Vec<f32>>,
     /// Divided by after that, per channel.
     #[serde(default)]
-    pub std: Option<[f32; 3]>,
+    pub std: Option<Vec<f32>>,
     /// Range of values after both.
     #[serde(default)]
     pub range: Option<[f32; 2]>,
@@ -72,7 +74,7 @@ pub struct CropSpecEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Threshold {
-    /// Cosine from which two embeddings count as one person.
+    /// Cosine from which two embeddings count as one person, or Euclidean distance up to which they do.
     pub threshold: f32,
     /// Its 95 % interval.
     pub interval_95: [f32; 2],
@@ -108,6 +110,9 @@ pub struct Thresholds {
     /// At one in a thousand.
     #[serde(rename = "far_1e-3")]
     pub far_1e_3: Threshold,
+    /// At one in ten thousand, where there were pairs enough.
+    #[serde(rename = "far_1e-4", default)]
+    pub far_1e_4: Option<Threshold>,
 }
 
 /// One model of the manifest.
@@ -122,7 +127,7 @@ pub struct ModelEntry {
     pub sha256: String,
     /// Length of the file.
     pub bytes: u64,
-    /// What it is for: `detector`, `mesh`, `iris`, `recogniser`.
+    /// What it is for: `detector`, `mesh`, `iris`, `recogniser`, `emotion`, `attributes`.
     pub role: String,
     /// Licence.
     pub licence: String,
@@ -169,6 +174,12 @@ pub struct ModelEntry {
     /// Output that holds the embedding.
     #[serde(default)]
     pub embedding: Option<String>,
+    /// Classes of a classifier, in the order of its output.
+    #[serde(default)]
+    pub classes: Option<Vec<String>>,
+    /// Weights of R, G and B where the input is grey.
+    #[serde(default)]
+    pub gray_weights: Option<[f32; 3]>,
     /// Thresholds of a recogniser.
     #[serde(default)]
     pub thresholds: Option<Thresholds>,
@@ -313,10 +324,17 @@ fn check(entry: &ModelEntry) -> Result<(), String> {
         return Err(format!("bytes: expected 1 to {MAX_MODEL_BYTES}, got {}", entry.bytes));
     }
     if let Some(t) = &entry.thresholds {
-        for (name, at) in [("far_1e-2", t.far_1e_2), ("far_1e-3", t.far_1e_3)] {
-            if !(at.threshold > 0.0 && at.threshold < 1.0) {
+        let euclidean = entry.distance.as_deref() == Some("euclidean");
+        let (high, what) = if euclidean { (MAX_DISTANCE, "distance") } else { (1.0, "cosine") };
+        let rates = [
+            ("far_1e-2", Some(t.far_1e_2)),
+            ("far_1e-3", Some(t.far_1e_3)),
+            ("far_1e-4", t.far_1e_4),
+        ];
+        for (name, at) in rates.iter().filter_map(|(n, at)| Some((n, (*at)?))) {
+            if !(at.threshold > 0.0 && at.threshold < high) {
                 return Err(format!(
-                    "thresholds.{name}: expected a cosine between 0 and 1, got {}",
+                    "thresholds.{name}: expected a {what} between 0 and {high}, got {}",
                     at.threshold
                 ));
             }
@@ -334,7 +352,12 @@ fn check(entry: &ModelEntry) -> Result<(), String> {
                     spec.name, spec.shape
                 ));
             }
-            if spec.std.is_some_and(|s| s.iter().any(|v| !(v.is_finite() && *v > 0.0))) {
+            for (what, values) in [("mean", &spec.mean), ("std", &spec.std)] {
+                if values.as_ref().is_some_and(|v| !matches!(v.len(), 1 | 3)) {
+                    return Err(format!("{kind} {}: {what}: expected 1 or 3 values, got {values:?}", spec.name));
+                }
+            }
+            if spec.std.as_ref().is_some_and(|s| s.iter().any(|v| !(v.is_finite() && *v > 0.0))) {
                 return Err(format!("{kind} {}: std: expected positive numbers, got {:?}", spec.name, spec.std));
             }
         }

@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 pub use describe::{Description, Finding, describe};
 pub use device::{Device, DeviceRequest, GpuParts, ResolvedDevice};
 pub use manifest::{CropSpecEntry, ModelEntry, Models, TensorSpec, Threshold, Thresholds};
-pub use network::{Input, Network, Outlet};
+pub use network::{ExternalData, Input, Network, Outlet};
 pub use opencv_yn::FaceDetectorYn;
-pub use runtime::{Runtime, find_library, find_models_dir, find_pack_dir};
+pub use runtime::{Runtime, find_eval_models_dir, find_library, find_models_dir, find_pack_dir, user_eval_models_dir};
 pub use session::{Session, first_not_finite};
 
 /// What [`Backend::open`] needs to know; every field has a default.
@@ -100,7 +100,15 @@ impl Backend {
     /// # Errors
     /// [`BackendError`]: wrong graph, device that does not start.
     pub fn network(&self, name: &str, bytes: &[u8]) -> Result<Network, BackendError> {
-        Network::load(self.runtime, name, bytes, &self.device, self.threads)
+        self.network_with_data(name, bytes, None)
+    }
+
+    /// The same with the weights that stand beside the graph, under the file name that the graph has for them.
+    ///
+    /// # Errors
+    /// [`BackendError`]: wrong graph or weights, device that does not start.
+    pub fn network_with_data(&self, name: &str, bytes: &[u8], data: Option<ExternalData>) -> Result<Network, BackendError> {
+        Network::load(self.runtime, name, bytes, data, &self.device, self.threads)
     }
 
     /// The runtime.

@@ -33,6 +33,15 @@ pub struct Outlet {
     pub is_f32: bool,
 }
 
+/// Weights of a graph that is too large for one file.
+#[derive(Debug, Clone)]
+pub struct ExternalData {
+    /// The name that the graph has for the file.
+    pub name: String,
+    /// Its bytes, verified.
+    pub bytes: std::sync::Arc<[u8]>,
+}
+
 /// A network ready to run.
 pub struct Network {
     inner: ort::session::Session,
@@ -47,11 +56,19 @@ impl std::fmt::Debug for Network {
 
 impl Network {
     /// Loads verified bytes.
-    pub(super) fn load(runtime: &Runtime, name: &str, bytes: &[u8], device: &ResolvedDevice, threads: usize) -> Result<Self, BackendError> {
-        let inner = match build(runtime, bytes, device.device, threads) {
+    pub(super) fn load(
+        runtime: &Runtime,
+        name: &str,
+        bytes: &[u8],
+        data: Option<ExternalData>,
+        device: &ResolvedDevice,
+        threads: usize,
+    ) -> Result<Self, BackendError> {
+        let data = data.as_ref();
+        let inner = match build(runtime, bytes, data, device.device, threads) {
             Err(e) if device.device != Device::Cpu && !device.strict => {
                 tracing::warn!(model = name, device = %device.device, error = %e, "device does not start; the processor is used");
-                build(runtime, bytes, Device::Cpu, threads)
+                build(runtime, bytes, data, Device::Cpu, threads)
             }
             other => other,
         };

@@ -24,6 +24,9 @@ const PACK: &str = "nullface-128";
 /// What to do about missing models.
 const MODELS_REMEDY: &str = "point NULLFACE_MODELS (or models-dir) at the folder that holds manifest.toml, models/small in a checkout";
 
+const EVAL_REMEDY: &str =
+    "add them with `nullface models add models/eval` from a checkout or a release, or point NULLFACE_EVAL_MODELS at their folder";
+
 /// ONNX Runtime, loaded.
 #[derive(Debug)]
 pub struct Runtime {
@@ -148,7 +151,23 @@ fn find_library_in(named: Option<&Path>, places: &Places) -> Result<PathBuf, Bac
 /// [`BackendError::Model`] with the places looked at and the remedy.
 pub fn find_models_dir(explicit: Option<&Path>) -> Result<PathBuf, BackendError> {
     let named = explicit.map(Path::to_path_buf).or_else(|| from_environment("NULLFACE_MODELS"));
-    find_models_in(named.as_deref(), &Places::here())
+    find_models_in(named.as_deref(), &Places::here().models_folders(), MODELS_REMEDY)
+}
+
+/// The folder of the held-out models that only measure: the one named, `NULLFACE_EVAL_MODELS`, or the
+/// first that is found.
+///
+/// # Errors
+/// [`BackendError::Model`] names the places and how to get them.
+pub fn find_eval_models_dir(explicit: Option<&Path>) -> Result<PathBuf, BackendError> {
+    let named = explicit.map(Path::to_path_buf).or_else(|| from_environment("NULLFACE_EVAL_MODELS"));
+    find_models_in(named.as_deref(), &Places::here().eval_folders(), EVAL_REMEDY)
+}
+
+/// Where [`find_eval_models_dir`] may find what the user adds: the first data folder of the user.
+#[must_use]
+pub fn user_eval_models_dir() -> Option<PathBuf> {
+    Places::here().data.first().map(|d| d.join("nullface/eval"))
 }
 
 /// The folder of the model pack: the one named, `NULLFACE_PACK`, or [`PACK`] beside the small models or
@@ -172,12 +191,12 @@ pub fn find_pack_dir(explicit: Option<&Path>, models_dir: &Path) -> Result<PathB
         })
 }
 
-fn find_models_in(named: Option<&Path>, places: &Places) -> Result<PathBuf, BackendError> {
+fn find_models_in(named: Option<&Path>, folders: &[PathBuf], remedy: &str) -> Result<PathBuf, BackendError> {
     let missing = |path: String| BackendError::Model {
         name: "manifest".to_owned(),
         path,
         why: "no manifest.toml there".to_owned(),
-        remedy: MODELS_REMEDY.to_owned(),
+        remedy: remedy.to_owned(),
     };
     let holds = |folder: &Path| folder.join("manifest.toml").is_file();
     if let Some(named) = named {
@@ -187,12 +206,11 @@ fn find_models_in(named: Option<&Path>, places: &Places) -> Result<PathBuf, Back
             Err(missing(named.display().to_string()))
         };
     }
-    let folders = places.models_folders();
     folders
         .iter()
         .find(|f| holds(f))
         .map(|f| absolute(f))
-        .ok_or_else(|| missing(join(&folders)))
+        .ok_or_else(|| missing(join(folders)))
 }
 
 fn from_environment(name: &str) -> Option<PathBuf> {
@@ -287,9 +305,12 @@ mod tests {
             working: Some(small.join("deeper")),
             ..Places::default()
         };
-        assert!(find_models_in(None, &places).is_err(), "no manifest yet");
+        assert!(find_models_in(None, &places.models_folders(), "").is_err(), "no manifest yet");
         std::fs::write(small.join("manifest.toml"), "").expect("file");
-        assert_eq!(find_models_in(None, &places).expect("found"), small.canonicalize().expect("path"));
+        assert_eq!(
+            find_models_in(None, &places.models_folders(), "").expect("found"),
+            small.canonicalize().expect("path")
+        );
     }
 
     #[test]

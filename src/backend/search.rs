@@ -11,6 +11,9 @@
 //! | 5 | `XDG_DATA_HOME`, `XDG_DATA_DIRS` | `nullface/onnxruntime/lib` | `nullface/models` |
 //! | 6 | library folders of the system | `LD_LIBRARY_PATH`, `/usr/local/lib`, `/usr/lib/…` | – |
 //!
+//! The held-out models of evaluation are looked for like the small ones: `NULLFACE_EVAL_MODELS`, then
+//! `../share/nullface/eval`, `models/eval`, `nullface/eval`.
+//!
 //! 1 and 2 are commands, not hints: where they are given and wrong, nothing else is tried.
 
 use std::path::{Path, PathBuf};
@@ -75,9 +78,18 @@ impl Places {
 
     /// Folders in which the small models are looked for, rules 3 to 5.
     pub(super) fn models_folders(&self) -> Vec<PathBuf> {
-        let near = self.beside.iter().map(|b| b.join("../share/nullface/models"));
-        let up = self.upwards().map(|d| d.join("models/small"));
-        let data = self.data.iter().map(|d| d.join("nullface/models"));
+        self.folders("models", "small")
+    }
+
+    /// Folders in which the held-out models are looked for, rules 3 to 5.
+    pub(super) fn eval_folders(&self) -> Vec<PathBuf> {
+        self.folders("eval", "eval")
+    }
+
+    fn folders(&self, installed: &str, in_checkout: &str) -> Vec<PathBuf> {
+        let near = self.beside.iter().map(|b| b.join("../share/nullface").join(installed));
+        let up = self.upwards().map(|d| d.join("models").join(in_checkout));
+        let data = self.data.iter().map(|d| d.join("nullface").join(installed));
         near.chain(up).chain(data).collect()
     }
 

@@ -21,6 +21,7 @@ use ort::value::{DynValue, Shape, Tensor, TensorElementType, ValueType};
 use super::BackendError;
 use super::device::{Device, ResolvedDevice};
 use super::manifest::{ModelEntry, TensorSpec};
+use super::network::ExternalData;
 use super::runtime::Runtime;
 
 /// Most elements of one input: a 7680×4320 RGB frame.
@@ -67,7 +68,7 @@ impl Session {
             remedy: "use a file that ONNX Runtime 1.24 can read".to_owned(),
         };
         let mut used = device.device;
-        let inner = match build(runtime, bytes, used, threads) {
+        let inner = match build(runtime, bytes, None, used, threads) {
             Ok(inner) => inner,
             Err(e) if used == Device::Cpu => return Err(wrong(format!("does not load: {e}"))),
             Err(e) if device.strict => {
@@ -79,7 +80,7 @@ impl Session {
             Err(e) => {
                 tracing::warn!(model = name, device = %used, error = %e, "device does not start; the processor is used");
                 used = Device::Cpu;
-                build(runtime, bytes, used, threads).map_err(|e| wrong(format!("does not load: {e}")))?
+                build(runtime, bytes, None, used, threads).map_err(|e| wrong(format!("does not load: {e}")))?
             }
         };
         if let Some(entry) = entry {
@@ -243,12 +244,21 @@ pub fn first_not_finite(data: &[f32]) -> Option<usize> {
     }
 }
 
-pub(super) fn build(runtime: &Runtime, bytes: &[u8], device: Device, threads: usize) -> ort::Result<ort::session::Session> {
+pub(super) fn build(
+    runtime: &Runtime,
+    bytes: &[u8],
+    data: Option<&ExternalData>,
+    device: Device,
+    threads: usize,
+) -> ort::Result<ort::session::Session> {
     // The builder's own error type is not `Send`: `?` turns it into `ort::Error` first.
     let mut builder = ort::session::Session::builder(&runtime.environment)?
         .with_log_level(LogLevel::Error)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_memory_pattern(false)?;
+    if let Some(data) = data {
+        builder = builder.with_external_initializer_file_in_memory(&data.name, data.bytes.clone())?;
+    }
     if threads != 0 && threads != runtime.threads() {
         builder = builder
             .with_independent_thread_pool()?

@@ -195,6 +195,16 @@ fn files(m: &Manifest) -> Result<(), PackError> {
                 bytes,
             )?;
         }
+        if let Some(data) = &file.data {
+            let at = format!("files.{name}.data");
+            let other = named(m, &at, data)?;
+            field(
+                at,
+                data != name && other.data.is_none(),
+                "another entry, without data of its own",
+                format!("`{data}`"),
+            )?;
+        }
         for (side, tensors) in [("inputs", &file.inputs), ("outputs", &file.outputs)] {
             field(
                 format!("files.{name}.{side}"),
@@ -311,14 +321,30 @@ fn denoiser(m: &Manifest) -> Result<(), PackError> {
                 shape(&format!("files.{name}.inputs ({role})"), &file.inputs, tensor, expected)?;
             }
         }
-        for (tensor, role) in [(d.inputs.identity_mask.as_ref(), "identity_mask"), (d.inputs.text.as_ref(), "text")] {
-            if let Some(tensor) = tensor {
-                find(&format!("files.{name}.inputs ({role})"), &file.inputs, tensor)?;
-            }
+        if let Some(tensor) = &d.inputs.identity_mask {
+            find(&format!("files.{name}.inputs (identity_mask)"), &file.inputs, tensor)?;
+        }
+        if let Some(tensor) = &d.inputs.text {
+            text_shape(&format!("files.{name}.inputs (text)"), &file.inputs, tensor, d.text_len)?;
         }
         shape(&format!("files.{name}.outputs"), &file.outputs, &d.output, &latent)?;
     }
     Ok(())
+}
+
+/// The sides after the batch hold one row of text, however it is divided.
+fn text_shape(name: &str, tensors: &[TensorSpec], tensor: &str, text_len: u32) -> Result<(), PackError> {
+    let got = find(name, tensors, tensor)?;
+    let row = got.shape.iter().skip(1).try_fold(1_u64, |n, d| match d {
+        Dim::Fixed(side) => n.checked_mul(u64::from(*side)),
+        Dim::Free(_) => None,
+    });
+    field(
+        format!("{name}.{tensor}.shape"),
+        got.shape.len() >= 2 && row == Some(u64::from(text_len)),
+        format!("a batch of {text_len} values a row"),
+        shape_text(&got.shape),
+    )
 }
 
 fn find<'a>(name: &str, tensors: &'a [TensorSpec], tensor: &str) -> Result<&'a TensorSpec, PackError> {

@@ -260,6 +260,8 @@ pub struct FileSpec {
     pub sha256: String,
     /// Length in bytes.
     pub bytes: Option<u64>,
+    /// Entry that holds the weights of a network too large for one file.
+    pub data: Option<String>,
     /// Inputs of a network.
     #[serde(default)]
     pub inputs: Vec<TensorSpec>,

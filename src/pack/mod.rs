@@ -236,10 +236,11 @@ impl Pack {
     }
 
     /// Looks up words (`age=70`, `sex=female`). A number that the vocabulary lacks takes the nearest
-    /// number under the same name.
+    /// number under the same name. Several words that stand for texts are one text where the vocabulary
+    /// has them joined (`age=70,sex=female`, in alphabetical order).
     ///
     /// # Errors
-    /// A word that the vocabulary has nothing for, with the words it has.
+    /// A word that the vocabulary has nothing for, with the words it has; texts that are not joined there.
     pub fn attributes<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Result<Asked, PackError> {
         let mut asked = Asked::default();
         let empty = std::collections::BTreeMap::new();
@@ -248,9 +249,10 @@ impl Pack {
             .attributes
             .as_ref()
             .map_or((&empty, 0), |a| (&a.vocabulary, a.length as usize));
+        let mut texts: Vec<(&str, &str)> = Vec::new();
         for word in words {
-            let spec = vocabulary
-                .get(word)
+            let (known, spec) = vocabulary
+                .get_key_value(word)
                 .or_else(|| nearest(vocabulary, word))
                 .ok_or_else(|| PackError::Field {
                     field: "attributes".into(),
@@ -272,12 +274,28 @@ impl Pack {
                         *v += a;
                     }
                 }
-                AttributeSpec::Tokens(file) => {
-                    field("attributes", asked.text.is_none(), "one text at a time", format!("`{word}`"))?;
-                    asked.text = Some(self.tokens(file)?);
-                }
+                AttributeSpec::Tokens(file) => texts.push((known, file)),
             }
         }
+        texts.sort_unstable();
+        texts.dedup();
+        asked.text = match texts[..] {
+            [] => None,
+            [(_, file)] => Some(self.tokens(file)?),
+            _ => {
+                let joined = texts.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(",");
+                match vocabulary.get(&joined) {
+                    Some(AttributeSpec::Tokens(file)) => Some(self.tokens(file)?),
+                    _ => {
+                        return Err(PackError::Field {
+                            field: "attributes".into(),
+                            expected: "one text, or several that the pack has joined".into(),
+                            got: format!("`{joined}`"),
+                        });
+                    }
+                }
+            }
+        };
         Ok(asked)
     }
 
@@ -369,7 +387,7 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, PackError> {
 }
 
 /// The word with the same name and the nearest number.
-fn nearest<'a>(vocabulary: &'a std::collections::BTreeMap<String, AttributeSpec>, word: &str) -> Option<&'a AttributeSpec> {
+fn nearest<'a>(vocabulary: &'a std::collections::BTreeMap<String, AttributeSpec>, word: &str) -> Option<(&'a String, &'a AttributeSpec)> {
     let (name, value) = word.split_once('=')?;
     let value: f64 = value.parse().ok().filter(|v: &f64| v.is_finite())?;
     vocabulary
@@ -377,10 +395,10 @@ fn nearest<'a>(vocabulary: &'a std::collections::BTreeMap<String, AttributeSpec>
         .filter_map(|(key, spec)| {
             let (n, v) = key.split_once('=')?;
             let distance = (v.parse::<f64>().ok()? - value).abs();
-            (n == name).then_some((distance, spec))
+            (n == name).then_some((distance, (key, spec)))
         })
         .min_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, spec)| spec)
+        .map(|(_, found)| found)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod budget;
 mod engine;
 mod generate;
 mod ladder;
+pub mod networks;
 mod open;
 mod outcome;
 mod plan;

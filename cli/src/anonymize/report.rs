@@ -9,25 +9,22 @@
 //! A report without a footer is not one of a finished film; it never stands under the final name.
 //! The seed, embeddings and pixels are not in it.
 
-use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::args::Args;
 use super::flow::Tally;
 use crate::exit::{Exit, refuse};
 use crate::film::Film;
+use crate::hash::sha256;
 use crate::json;
 use crate::target::{ROOM, Target};
 
 /// Version of the record layout.
 const LAYOUT: u32 = 1;
-/// Bytes hashed at once.
-const HASH_CHUNK: usize = 1 << 20;
 
 /// A report being written.
 #[derive(Debug)]
@@ -103,20 +100,4 @@ impl Report {
 /// A number as written, so that 0.1 does not become 0.10000000149.
 fn number(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
-}
-
-/// Hash of a file, in hexadecimal digits.
-fn sha256(path: &Path) -> Result<String> {
-    let unreadable = |e: std::io::Error| refuse(path, format!("it cannot be read: {e}"), "check the disk");
-    let mut file = BufReader::with_capacity(HASH_CHUNK, File::open(path).map_err(unreadable)?);
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0u8; HASH_CHUNK];
-    loop {
-        let n = file.read(&mut chunk).map_err(unreadable)?;
-        if n == 0 {
-            break;
-        }
-        hash.update(&chunk[..n]);
-    }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }

@@ -140,6 +140,7 @@ impl Diffuser {
             identity: d.inputs.identity.clone(),
             identity_mask: d.inputs.identity_mask.clone(),
             attributes: d.inputs.attributes.clone(),
+            text: None,
             prior: d.inputs.prior.clone(),
             output: d.output.clone(),
         };

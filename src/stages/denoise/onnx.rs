@@ -1,6 +1,11 @@
 //! A denoiser behind ONNX Runtime, under the names that its pack gives to inputs.
 //!
-//! Limits: float32 doors (weights may be of any precision), `adaln` interface.
+//! | interface | conditions |
+//! |---|---|
+//! | `adaln` | identity, its mask and attributes as vectors |
+//! | `cross-attention` | identity as a vector of zeros where null, text as one row of all tokens; the network holds the projector |
+//!
+//! Limits: float32 doors (weights may be of any precision).
 
 use super::model::{Batch, ModelError, NoiseModel, Prediction, RowShape};
 use crate::backend::{Input, Network};
@@ -20,6 +25,8 @@ pub struct Doors {
     pub identity_mask: Option<String>,
     /// Attribute vector.
     pub attributes: Option<String>,
+    /// Text tokens: name and the sides of one row.
+    pub text: Option<(String, Vec<usize>)>,
     /// Composite.
     pub prior: Option<String>,
     /// Output.
@@ -33,6 +40,7 @@ pub struct OnnxModel {
     doors: Doors,
     shape: RowShape,
     prediction: Prediction,
+    max_rows: usize,
 }
 
 impl OnnxModel {
@@ -44,7 +52,15 @@ impl OnnxModel {
             doors,
             shape,
             prediction,
+            max_rows: usize::MAX,
         }
+    }
+
+    /// The same with at most so many rows a call: what the memory or an engine's shape profile allows.
+    #[must_use]
+    pub fn with_max_rows(mut self, rows: usize) -> Self {
+        self.max_rows = rows.max(1);
+        self
     }
 }
 
@@ -57,11 +73,20 @@ impl NoiseModel for OnnxModel {
         self.prediction
     }
 
+    fn max_rows(&self) -> usize {
+        self.max_rows
+    }
+
     fn predict(&mut self, batch: &Batch<'_>, out: &mut [f32]) -> Result<(), ModelError> {
         let (n, s, d) = (batch.rows, self.shape, &self.doors);
         let latent = [n, s.channels, s.height, s.width];
         let (one, single) = ([n], [n, 1]);
         let (identity, attributes) = ([n, s.identity], [n, s.attributes]);
+        let text: Vec<usize> = d
+            .text
+            .iter()
+            .flat_map(|(_, row)| std::iter::once(n).chain(row.iter().copied()))
+            .collect();
         let mut inputs = vec![
             Input {
                 name: &d.x,
@@ -74,6 +99,13 @@ impl NoiseModel for OnnxModel {
                 values: batch.identity,
             },
         ];
+        if let Some((name, _)) = &d.text {
+            inputs.push(Input {
+                name,
+                shape: &text,
+                values: batch.text,
+            });
+        }
         for (name, shape, values) in [
             (&d.lambda, &one[..], batch.lambda),
             (&d.time, &one[..], batch.time),

@@ -114,7 +114,7 @@ impl Recogniser for MobileFaceNet {
 }
 
 /// One row as a unit vector.
-fn normalise(values: &[f32]) -> Result<Embedding, IdentifyError> {
+pub(super) fn normalise(values: &[f32]) -> Result<Embedding, IdentifyError> {
     if let Some(at) = first_not_finite(values) {
         return Err(IdentifyError::BadOutput(format!(
             "embedding: expected finite numbers, got {} at {at}",

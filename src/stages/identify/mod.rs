@@ -1,8 +1,11 @@
-//! Crop → embedding. See [`Recogniser`]; [`MobileFaceNet`] is the one that comes along.
+//! Crop → embedding. See [`Recogniser`]; [`MobileFaceNet`] is the one that comes along,
+//! [`TensorRecogniser`] one that a pack brings.
 
 mod mobilefacenet;
+mod tensor;
 
 pub use mobilefacenet::MobileFaceNet;
+pub use tensor::TensorRecogniser;
 
 use crate::frame::{FrameView, Landmarks5};
 

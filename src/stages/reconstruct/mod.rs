@@ -9,8 +9,10 @@
 //! | aliasing | source and destination are distinct slices |
 //! | errors | [`ReconstructError`]: lengths, factor, a codec that fails or returns what is not finite |
 
+mod resample;
 mod space_to_depth;
 
+pub use resample::resample;
 pub use space_to_depth::{depth_to_space, from_grey, space_to_depth, to_grey};
 
 /// Why latents and pixels could not be turned into each other.
@@ -67,7 +69,17 @@ pub enum Codec {
     Autoencoder(Box<dyn Autoencoder>),
 }
 
+impl std::fmt::Debug for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::SpaceToDepth { factor } => f.debug_struct("SpaceToDepth").field("factor", factor).finish(),
+            Self::Autoencoder(_) => f.write_str("Autoencoder"),
+        }
+    }
+}
+
 /// A codec with the sizes, scale and shift of its pack.
+#[derive(Debug)]
 pub struct LatentCodec {
     codec: Codec,
     size_px: usize,
@@ -120,6 +132,18 @@ impl LatentCodec {
     #[must_use]
     pub fn pixel_len(&self) -> usize {
         3 * self.size_px * self.size_px
+    }
+
+    /// Side of a crop, px.
+    #[must_use]
+    pub fn size_px(&self) -> usize {
+        self.size_px
+    }
+
+    /// Whether latents are rearranged pixels, exactly invertible.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        matches!(self.codec, Codec::SpaceToDepth { .. })
     }
 
     /// Values in one latent.

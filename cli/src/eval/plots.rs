@@ -1,0 +1,217 @@
+//! Plots as SVG text: black on white, shapes as well as colours, so that they read in print.
+
+use anyhow::{Result, anyhow};
+use nullface::eval::report::{Report, TrackFigures};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::words;
+
+/// Colours that colour-blind readers tell apart (Okabe and Ito).
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(230, 159, 0),
+];
+const FONT: &str = "sans-serif";
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+fn drawn(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        area.fill(&WHITE).map_err(|e| anyhow!("plot: {e}"))?;
+        draw(&area)?;
+        area.present().map_err(|e| anyhow!("plot: {e}"))?;
+    }
+    // Width of the page, not of the file.
+    Ok(svg.replacen("<svg ", "<svg class=\"plot\" role=\"img\" ", 1))
+}
+
+fn plot<E: std::error::Error + Send + Sync + 'static>(e: DrawingAreaErrorKind<E>) -> anyhow::Error {
+    anyhow!("plot: {e}")
+}
+
+/// A point of a scatter plot: name, x with its interval, y with its interval.
+#[derive(Debug, Clone)]
+pub(super) struct Dot {
+    pub(super) name: String,
+    pub(super) x: (f64, Option<[f64; 2]>),
+    pub(super) y: (f64, Option<[f64; 2]>),
+    /// Drawn larger and filled.
+    pub(super) strong: bool,
+}
+
+/// Likeness against expression error: left and low is what one wants.
+pub(super) fn trade_off(report: &Report) -> Result<String> {
+    let mut dots = Vec::new();
+    let mut faceless = Vec::new();
+    for (name, variant) in &report.variants {
+        let label = if name == "source_next" { "source itself" } else { name };
+        match (words::likeness(variant), variant.expression) {
+            (Some(x), Some(y)) => dots.push(Dot {
+                name: label.to_owned(),
+                x,
+                y: (y.value, y.interval_95),
+                strong: name == "output",
+            }),
+            (Some((x, _)), None) => faceless.push(format!("{label} (likeness {x:.2})")),
+            _ => {}
+        }
+    }
+    let note = if faceless.is_empty() {
+        String::new()
+    } else {
+        format!("no expression left: {}", faceless.join(", "))
+    };
+    scatter(
+        &dots,
+        "likeness to the source, held-out recognisers (0 stranger, 1 same person)",
+        "expression error, % of eye distance",
+        &note,
+    )
+}
+
+/// A scatter plot of named points.
+pub(super) fn scatter(dots: &[Dot], x_name: &str, y_name: &str, note: &str) -> Result<String> {
+    let ends = |pick: fn(&Dot) -> (f64, Option<[f64; 2]>)| {
+        let all = || {
+            dots.iter().flat_map(move |d| {
+                let (v, i) = pick(d);
+                std::iter::once(v).chain(i.into_iter().flatten())
+            })
+        };
+        (all().fold(0.0_f64, f64::min), all().fold(0.0_f64, f64::max))
+    };
+    let ((x0, x1), (y0, y1)) = (ends(|d| d.x), ends(|d| d.y));
+    let (x_room, y_room) = (((x1 - x0) * 0.15).max(0.1), ((y1 - y0) * 0.12).max(0.5));
+    drawn((760, 420), |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(58)
+            .build_cartesian_2d((x0 - x_room)..(x1 + x_room), (y0 - y_room * 0.3)..(y1 + y_room))
+            .map_err(plot)?;
+        chart
+            .configure_mesh()
+            .x_desc(x_name)
+            .y_desc(y_name)
+            .label_style((FONT, 13))
+            .axis_desc_style((FONT, 14))
+            .light_line_style(WHITE)
+            .bold_line_style(RGBColor(225, 225, 225))
+            .draw()
+            .map_err(plot)?;
+        for (i, dot) in dots.iter().enumerate() {
+            let colour = COLOURS[i % COLOURS.len()];
+            let ((x, xi), (y, yi)) = (dot.x, dot.y);
+            let thin = colour.stroke_width(1);
+            if let Some([a, b]) = xi {
+                chart.draw_series([PathElement::new(vec![(a, y), (b, y)], thin)]).map_err(plot)?;
+            }
+            if let Some([a, b]) = yi {
+                chart.draw_series([PathElement::new(vec![(x, a), (x, b)], thin)]).map_err(plot)?;
+            }
+            let style = if dot.strong { colour.filled() } else { colour.stroke_width(2) };
+            let radius = if dot.strong { 7 } else { 5 };
+            chart.draw_series([Circle::new((x, y), radius, style)]).map_err(plot)?;
+            let label = EmptyElement::at((x, y)) + Text::new(dot.name.clone(), (9, -16), (FONT, 14).into_font().color(&BLACK));
+            chart.draw_series([label]).map_err(plot)?;
+        }
+        if !note.is_empty() {
+            area.draw(&Text::new(note.to_owned(), (70, 14), (FONT, 13).into_font().color(&BLACK)))
+                .map_err(plot)?;
+        }
+        Ok(())
+    })
+}
+
+/// One track over time: score with threshold, rung, expression.
+pub(super) fn strip(track: &TrackFigures, threshold: Option<f64>, score_name: &str) -> Result<String> {
+    let end = (track.last_s - track.first_s).max(0.2) + track.first_s;
+    let values = || track.scores.iter().map(|s| s[1]).chain(threshold);
+    let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+    let room = ((high - low) * 0.1).max(0.02);
+    let most = track.expression.iter().map(|e| e[1]).fold(1.0_f64, f64::max);
+    drawn((760, 230), |area| {
+        let (above, below) = area.split_vertically(140);
+        let mut chart = ChartBuilder::on(&above)
+            .margin_right(12)
+            .margin_top(6)
+            .x_label_area_size(4)
+            .y_label_area_size(58)
+            .build_cartesian_2d(track.first_s..end, (low - room)..(high + room))
+            .map_err(plot)?;
+        axes(&mut chart, score_name, "")?;
+        if let Some(t) = threshold {
+            let line = PathElement::new(vec![(track.first_s, t), (end, t)], BLACK.stroke_width(1));
+            chart.draw_series([line]).map_err(plot)?;
+            let label = EmptyElement::at((track.first_s, t)) + Text::new("FAR 1e-3", (4, -14), (FONT, 12).into_font().color(&BLACK));
+            chart.draw_series([label]).map_err(plot)?;
+        }
+        let points = track.scores.iter().map(|s| (s[0], s[1]));
+        chart
+            .draw_series([PathElement::new(points.collect::<Vec<_>>(), COLOURS[0].stroke_width(1))])
+            .map_err(plot)?;
+        rungs(&mut chart, track, low - room, room, end)?;
+
+        let mut chart = ChartBuilder::on(&below)
+            .margin_right(12)
+            .x_label_area_size(30)
+            .y_label_area_size(58)
+            .build_cartesian_2d(track.first_s..end, 0.0..most * 1.1)
+            .map_err(plot)?;
+        axes(&mut chart, "expr. %", "seconds")?;
+        let points = track.expression.iter().map(|e| (e[0], e[1]));
+        chart
+            .draw_series([PathElement::new(points.collect::<Vec<_>>(), COLOURS[1].stroke_width(1))])
+            .map_err(plot)?;
+        Ok(())
+    })
+}
+
+type Chart<'a, 'b> =
+    ChartContext<'a, SVGBackend<'b>, Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>>;
+
+fn axes(chart: &mut Chart<'_, '_>, y_name: &str, x_name: &str) -> Result<()> {
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_x_mesh()
+        .y_labels(4)
+        .label_style((FONT, 11))
+        .axis_desc_style((FONT, 12))
+        .light_line_style(WHITE)
+        .bold_line_style(RGBColor(230, 230, 230))
+        .y_desc(y_name);
+    if x_name.is_empty() {
+        mesh.x_labels(0);
+    } else {
+        mesh.x_desc(x_name);
+    }
+    mesh.draw().map_err(plot)
+}
+
+/// Bars along the foot of the plot, one colour and one word a rung.
+fn rungs(chart: &mut Chart<'_, '_>, track: &TrackFigures, foot: f64, height: f64, end: f64) -> Result<()> {
+    let mut kinds: Vec<&str> = Vec::new();
+    for (i, (from, rung)) in track.rungs.iter().enumerate() {
+        let to = track.rungs.get(i + 1).map_or(end, |n| n.0).min(end);
+        let first = !kinds.contains(&rung.as_str());
+        if first {
+            kinds.push(rung);
+        }
+        let kind = kinds.iter().position(|k| k == rung).unwrap_or(0);
+        let colour = COLOURS[(kind + 2) % COLOURS.len()].mix(0.6);
+        chart
+            .draw_series([Rectangle::new([(*from, foot), (to, foot + height * 0.8)], colour.filled())])
+            .map_err(plot)?;
+        if first {
+            let label = EmptyElement::at((*from, foot)) + Text::new(rung.clone(), (2, -24), (FONT, 11).into_font().color(&BLACK));
+            chart.draw_series([label]).map_err(plot)?;
+        }
+    }
+    Ok(())
+}
