@@ -17,6 +17,7 @@ OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
 # Where clap finds the options of each subcommand, and GStreamer the element's properties.
 ARGS = {
     "anonymize": "cli/src/anonymize/args.rs",
+    "live": "cli/src/live/args.rs",
     "sheet": "cli/src/sheet.rs",
     "doctor": "cli/src/doctor/mod.rs",
 }

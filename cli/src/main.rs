@@ -1,9 +1,9 @@
-//! Command `nullface`: a film in, a film without faces out; and what one needs to trust it – a
-//! contact sheet, a report, a look at the machine. All pixel work is done by the element
+//! Command `nullface`: a film or a live picture in, the same without faces out; and what one needs to
+//! trust it – a contact sheet, a report, a look at the machine. All pixel work is done by the element
 //! `nullfacefilter`, which is linked in: nothing has to be installed or found at run time but
 //! GStreamer's own plugins, the runtime library and the models.
 //!
-//! Limits: files only; one film a call; the first video stream of a film.
+//! Limits: one film or live picture a call; the first video stream of it.
 
 mod anonymize;
 mod container;
@@ -13,6 +13,7 @@ mod exit;
 mod film;
 mod hash;
 mod json;
+mod live;
 mod reader;
 mod sheet;
 mod target;
@@ -35,6 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Anonymize(anonymize::Args),
+    Live(live::Args),
     Sheet(sheet::Args),
     Eval(eval::Args),
     Doctor(doctor::Args),
@@ -59,6 +61,7 @@ fn run(command: &Command) -> Result<Exit> {
     gstnullface::plugin_register_static().context("the element nullfacefilter cannot be registered")?;
     match command {
         Command::Anonymize(args) => anonymize::run(args),
+        Command::Live(args) => live::run(args),
         Command::Sheet(args) => sheet::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Doctor(args) => doctor::run(args),

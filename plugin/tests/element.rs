@@ -33,7 +33,7 @@ fn properties_begin_with_the_defaults_they_show() {
         assert!(spec.blurb().is_some_and(|b| b.len() > 15), "{} says what it does", spec.name());
         seen += 1;
     }
-    assert_eq!(seen, 27);
+    assert_eq!(seen, 38);
 }
 
 #[test]
@@ -59,6 +59,16 @@ fn properties_keep_what_they_are_given() {
         ("models-dir", "b"),
         ("runtime-library", "c.so"),
         ("threads", "3"),
+        ("preset", "nullface-paper"),
+        ("rescale", "0.5"),
+        ("mask-delay", "4"),
+        ("residual-guidance", "yes"),
+        ("cache", "false"),
+        ("max-fps-per-face", "12.5"),
+        ("precision", "int8"),
+        ("adapt", "always"),
+        ("cover-tracks", "3,17"),
+        ("write-regions", "true"),
     ] {
         let before = element.property_value(name);
         element.set_property_from_str(name, word);
@@ -190,8 +200,115 @@ fn what_can_be_animated_says_so() {
         "mask-scale",
         "feather",
         "fill-color",
+        "strength",
+        "guidance",
+        "skip",
         "hold-time",
         "verify-threshold",
     ];
     assert_eq!(names, expected);
+}
+
+#[test]
+fn a_profile_sets_its_properties_and_says_which() {
+    support::init();
+    let element = gst::ElementFactory::make("nullfacefilter").build().expect("element");
+    let told: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    let to = Arc::clone(&told);
+    element.connect_notify(None, move |_, spec| to.lock().expect("told").push(spec.name().to_owned()));
+    element.set_property_from_str("profile", "host");
+    assert_eq!(element.property::<u32>("lookahead"), 0);
+    assert_eq!(element.property::<u64>("processing-deadline"), 100_000_000);
+    assert_eq!(element.property::<FilterOnFailure>("on-failure"), FilterOnFailure::CoverFrame);
+    let told = told.lock().expect("told").clone();
+    for name in ["profile", "lookahead", "processing-deadline", "on-failure"] {
+        assert!(told.iter().any(|t| t == name), "{name}: {told:?}");
+    }
+    element.set_property("lookahead", 3_u32);
+    assert_eq!(element.property::<u32>("lookahead"), 3, "what is set later stands");
+}
+
+#[test]
+fn regions_leave_where_that_is_asked_and_only_our_own() {
+    let element = element(&Arc::default());
+    element.set_property("lookahead", 0_u32);
+    element.set_property("write-regions", true);
+    let (mut h, _bus) = harness(&element, &nv12());
+    let mut source = frame(&nv12(), 0);
+    gst_video::VideoRegionOfInterestMeta::add(source.get_mut().expect("only"), "face", (3, 4, 8, 8));
+    h.push(source).expect("flow goes on");
+    let out = h.try_pull().expect("out");
+    let metas: Vec<_> = out.iter_meta::<gst_video::VideoRegionOfInterestMeta>().collect();
+    assert!(!metas.is_empty() && metas.iter().all(|m| m.roi_type() == "nullface"), "{}", metas.len());
+    assert!(metas[0].param("nullface").is_some_and(|p| p.get::<u64>("track").is_ok()));
+}
+
+#[test]
+fn a_controller_animates_properties_by_stream_time() {
+    use gst_controller::prelude::*;
+    let script: Arc<Script> = Arc::default();
+    let element = element(&script);
+    element.set_property("lookahead", 0_u32);
+    let source = gst_controller::InterpolationControlSource::new();
+    source.set_mode(gst_controller::InterpolationMode::Linear);
+    let binding = gst_controller::DirectControlBinding::new_absolute(&element, "threshold", &source);
+    element.add_control_binding(&binding).expect("threshold can be animated");
+    source.set(gst::ClockTime::ZERO, 0.2);
+    source.set(gst::ClockTime::from_mseconds(400), 0.6);
+    let (mut h, _bus) = harness(&element, &nv12());
+    for n in [0, 5, 10] {
+        h.push(frame(&nv12(), n)).expect("flow goes on");
+    }
+    let told: Vec<f32> = script
+        .log()
+        .iter()
+        .filter_map(|l| l.strip_prefix("settings ")?.rsplit(' ').next()?.parse().ok())
+        .collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    for (told, expected) in told.iter().zip([0.2, 0.4, 0.6]) {
+        assert!((told - expected).abs() < 1e-3, "{told} where {expected} was asked");
+    }
+}
+
+#[test]
+fn the_bus_hears_of_the_opening_and_of_the_device() {
+    let element = element(&Arc::default());
+    let (_h, bus) = harness(&element, &nv12());
+    let said: Vec<String> = support::messages(&bus)
+        .iter()
+        .filter_map(|m| match m.view() {
+            gst::MessageView::Progress(p) => Some(format!("{:?}", p.get().0)),
+            gst::MessageView::Element(e) => e.structure().map(|s| s.name().to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said, ["Start", "Complete", "nullface-device"]);
+}
+
+#[test]
+fn every_value_that_a_property_takes_is_one_that_the_engine_takes() {
+    use nullface::Settings;
+    use std::time::Duration;
+    support::init();
+    let element = gst::ElementFactory::make("nullfacefilter").build().expect("element");
+    let float = |name: &str| {
+        let spec = element.find_property(name).expect(name);
+        let spec = spec.downcast_ref::<gst::glib::ParamSpecFloat>().expect("a float").clone();
+        [spec.minimum(), spec.maximum()]
+    };
+    let hold = element.find_property("hold-time").expect("hold-time");
+    let hold = hold.downcast_ref::<gst::glib::ParamSpecUInt64>().expect("a number").maximum();
+    for end in [0, 1] {
+        let settings = Settings {
+            threshold: float("threshold")[end],
+            mask_scale: float("mask-scale")[end],
+            feather: float("feather")[end],
+            strength: float("strength")[end],
+            max_fps_per_face: float("max-fps-per-face")[end],
+            guidance: Some(float("guidance")[end]),
+            hold: Duration::from_nanos(hold * end as u64),
+            ..Settings::default()
+        };
+        settings.check().unwrap_or_else(|e| panic!("{e}"));
+    }
 }

@@ -4,6 +4,7 @@ mod analysis;
 mod budget;
 mod engine;
 mod generate;
+mod ladder;
 pub mod networks;
 mod open;
 mod outcome;
@@ -16,6 +17,7 @@ mod treat;
 pub use budget::Budget;
 pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
 pub use generate::Generator;
+pub use ladder::Governor;
 pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung};
 pub use settings::{
     DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, Settings, SolverChoice, UnknownWord,

@@ -22,7 +22,7 @@ pub enum CoverReason {
     DetectorFailed,
     /// The frame was never analysed.
     NotAnalysed,
-    /// The policy covers whole frames.
+    /// The policy covers whole frames, or somebody chose this track to be covered.
     Policy,
     /// Turned away, too small, cut off, or not known long enough to be replaced.
     NotReplaceable,

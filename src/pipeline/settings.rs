@@ -302,6 +302,8 @@ pub struct Settings {
     pub attributes: String,
     /// Parts of the source's face that stay.
     pub keep_regions: Vec<FaceRegion>,
+    /// Tracks that are filled with one colour whatever the mode.
+    pub cover_tracks: Vec<u64>,
     /// Policy for frames that could not be handled.
     pub on_failure: OnFailure,
     /// Longest time that analysing and rendering one frame may take before the ladder steps down; none where
@@ -335,6 +337,7 @@ impl Default for Settings {
             identity: IdentityChoice::default(),
             attributes: String::new(),
             keep_regions: Vec::new(),
+            cover_tracks: Vec::new(),
             on_failure: OnFailure::default(),
             deadline: None,
         }

@@ -70,8 +70,11 @@ impl Treater {
     }
 
     /// Treats a frame by its plan.
-    pub(super) fn treat(&mut self, plan: Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>) -> FrameReport {
+    pub(super) fn treat(&mut self, mut plan: Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>) -> FrameReport {
         let settings = bench.settings;
+        for region in plan.regions.iter_mut().filter(|r| settings.cover_tracks.contains(&r.track)) {
+            region.reason = CoverReason::Policy;
+        }
         let mut report = FrameReport {
             pts: plan.at.pts,
             detected: plan.detected,
@@ -204,9 +207,7 @@ impl Treater {
     ) -> Result<FaceReport, String> {
         let settings = bench.settings;
         let (how, rung) = match reason {
-            CoverReason::Asked | CoverReason::Held | CoverReason::Lookahead | CoverReason::NotReplaceable | CoverReason::Policy => {
-                settings.mode.cover()
-            }
+            CoverReason::Asked | CoverReason::Held | CoverReason::Lookahead | CoverReason::NotReplaceable => settings.mode.cover(),
             CoverReason::TooNear if settings.mode.replaces() => settings.mode.cover(),
             CoverReason::Deadline if bench.budget.time.is_none() && bench.budget.best < Rung::Solid => settings.mode.cover(),
             _ => (Cover::Solid, Rung::Solid),

@@ -159,7 +159,7 @@ fn hold_ms() -> u32 {
 }
 
 /// A parser for an enum of the library that lists its words in `--help`.
-fn words<T>(all: &'static [T], word: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+pub(crate) fn words<T>(all: &'static [T], word: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
 where
     T: Copy + Send + Sync + FromStr + 'static,
     T::Err: std::error::Error + Send + Sync + 'static,

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
-pub(crate) use args::Args;
+pub(crate) use args::{Args, words};
 
 use crate::container::Container;
 use crate::exit::{Exit, refuse};
@@ -172,7 +172,7 @@ fn summary(args: &Args, tally: &Tally, exit: Exit) -> String {
 /// A flag that Ctrl-C and SIGTERM set; a second Ctrl-C ends at once. Writing beyond the shell's file
 /// size limit must be an error like a full disk, not the death of the process, so that signal is
 /// taken too.
-fn stop_signals() -> Result<Arc<AtomicBool>> {
+pub(crate) fn stop_signals() -> Result<Arc<AtomicBool>> {
     use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

@@ -5,7 +5,7 @@
 //! | all faces treated as asked | frame | frame | frame | frame |
 //! | a face covered that was to be treated otherwise | frame | opaque | nothing | error |
 //! | engine withheld the frame | opaque | opaque | nothing | error |
-//! | no engine, no answer in time, a panic, no mapping | opaque | opaque | nothing | error |
+//! | no engine, no answer in time, no time at all, a panic, no mapping | opaque | opaque | nothing | error |
 //!
 //! A frame is let go only with a [`Released`] of the engine or after the element filled it itself.
 
@@ -26,6 +26,9 @@ pub(super) enum Fault {
     /// The engine did not answer in time.
     #[error("the engine did not finish within processing-deadline")]
     Deadline,
+    /// The stream is behind, and not even looking for faces is affordable.
+    #[error("the machine does not keep up; this frame was not looked at")]
+    Shed,
     /// A stage panicked. Its words are not repeated here: they may quote data of the picture.
     #[error("a stage of the engine panicked; the engine is opened anew")]
     Panicked,
@@ -53,7 +56,7 @@ impl Fault {
     /// The library's word for it, for reports.
     pub(super) fn reason(&self) -> CoverReason {
         match self {
-            Self::Deadline => CoverReason::Deadline,
+            Self::Deadline | Self::Shed => CoverReason::Deadline,
             Self::Map { .. } | Self::Lost { .. } | Self::Orphaned | Self::Settings { .. } | Self::Interrupted => CoverReason::NotAnalysed,
             Self::Panicked => CoverReason::StageFailed,
         }

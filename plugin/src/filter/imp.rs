@@ -9,7 +9,7 @@
 //! the streaming thread's; others take it only when that thread rests (flush, stop).
 
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::prelude::*;
@@ -19,24 +19,28 @@ use gst_base::subclass::BaseTransformMode;
 use gst_base::subclass::base_transform::GenerateOutputSuccess;
 use gst_base::subclass::prelude::*;
 use nullface::frame::FrameTime;
-use nullface::pipeline::{Discontinuity, Settings, Stats};
+use nullface::pipeline::{Discontinuity, FrameReport, Settings, Stats};
 
 use super::fail_closed::{Settled, Verdict, start_error};
 use super::formats::{Negotiated, TEMPLATE_CAPS, progressive_only};
 use super::messages::{self, Counters};
 use super::processor::{ProcessorFactory, open_engine};
-use super::properties::{Properties, SPECS};
+use super::properties::Properties;
+use super::specs::SPECS;
 use super::state::{Out, Stream};
 use super::worker::{Interrupt, Worker, lock};
+use super::{FilterAdapt, regions};
 
 static CAT: LazyLock<gst::DebugCategory> =
     LazyLock::new(|| gst::DebugCategory::new("nullfacefilter", gst::DebugColorFlags::empty(), Some("Face anonymisation")));
 
-/// What the latency query needs without asking the stream.
+/// What the latency query needs without asking the stream: frames held back, and the longest time that
+/// one frame may take.
 #[derive(Debug, Clone, Copy, Default)]
 struct Delay {
     lookahead: u64,
     frame: Option<gst::ClockTime>,
+    deadline: gst::ClockTime,
 }
 
 impl Delay {
@@ -44,6 +48,7 @@ impl Delay {
         self.frame
             .and_then(|frame| frame.checked_mul(self.lookahead))
             .unwrap_or(gst::ClockTime::ZERO)
+            .saturating_add(self.deadline)
     }
 }
 
@@ -57,6 +62,8 @@ pub struct NullfaceFilter {
     counters: Mutex<Counters>,
     delay: Mutex<Delay>,
     segment: Mutex<Option<gst::Event>>,
+    /// Whether the source is live; `None` until it was asked.
+    live: Mutex<Option<bool>>,
     told: Mutex<Option<messages::Key>>,
 }
 
@@ -71,6 +78,7 @@ impl Default for NullfaceFilter {
             counters: Mutex::default(),
             delay: Mutex::default(),
             segment: Mutex::default(),
+            live: Mutex::default(),
             told: Mutex::default(),
         }
     }
@@ -97,6 +105,58 @@ impl NullfaceFilter {
             .deadline
             .and_then(|deadline| Instant::now().checked_add(deadline));
         (properties.engine_settings(), until)
+    }
+
+    /// The time that one frame has in this stream, where quality is given up for it.
+    fn pace(&self) -> Option<Duration> {
+        let adapts = match lock(&self.properties).adapt {
+            FilterAdapt::Never => false,
+            FilterAdapt::Always => true,
+            FilterAdapt::Live => self.is_live(),
+        };
+        let frame = lock(&self.delay).frame;
+        adapts.then(|| frame.map(Duration::from)).flatten()
+    }
+
+    /// Whether the source is live, asked once for each stream.
+    fn is_live(&self) -> bool {
+        if let Some(live) = *lock(&self.live) {
+            return live;
+        }
+        let mut query = gst::query::Latency::new();
+        let live = self.obj().sink_pad().peer_query(&mut query) && query.result().0;
+        *lock(&self.live) = Some(live);
+        live
+    }
+
+    /// Tells the stream what a frame cost, and the application where that changes the rung.
+    fn govern(&self, took: Duration, pace: Duration) {
+        let (changed, at) = match lock(&self.stream).as_mut() {
+            Some(stream) => (stream.spent(took, pace), stream.last().unwrap_or_default()),
+            None => return,
+        };
+        let Some((rung, changes)) = changed else { return };
+        {
+            let mut counters = lock(&self.counters);
+            (counters.rung, counters.rung_changes) = (rung, changes);
+        }
+        gst::info!(CAT, imp = self, "best rung from now on: {}", messages::allowed_word(rung));
+        self.post(messages::rung_structure(rung, at));
+    }
+
+    fn post(&self, structure: gst::Structure) {
+        let message = gst::message::Element::builder(structure).src(&*self.obj()).build();
+        if self.obj().post_message(message).is_err() {
+            gst::debug!(CAT, imp = self, "no bus to tell");
+        }
+    }
+
+    /// Says how the opening of the engine goes: with a large pack it takes its time.
+    fn progress(&self, kind: gst::ProgressType, text: &str) {
+        let message = gst::message::Progress::builder(kind, "engine", text).src(&*self.obj()).build();
+        if self.obj().post_message(message).is_err() {
+            gst::debug!(CAT, imp = self, "no bus for progress");
+        }
     }
 
     /// Brings animated properties to the frame's time.
@@ -149,8 +209,10 @@ impl NullfaceFilter {
             counters.withheld += 1;
         }
         match settled.verdict {
-            Verdict::Release(buffer) => {
+            Verdict::Release(mut buffer) => {
                 counters.released += 1;
+                drop(counters);
+                self.write_regions(&mut buffer, settled.report.as_ref());
                 Ok(Step::Push(buffer))
             }
             Verdict::Drop => {
@@ -169,6 +231,18 @@ impl NullfaceFilter {
         }
     }
 
+    /// Attaches the regions where that is wanted.
+    fn write_regions(&self, buffer: &mut gst::Buffer, report: Option<&FrameReport>) {
+        if !lock(&self.properties).write_regions {
+            return;
+        }
+        let caps = self.obj().src_pad().current_caps();
+        let info = caps.and_then(|caps| gst_video::VideoInfo::from_caps(&caps).ok());
+        if let (Some(report), Some(info), Some(inner)) = (report, info, buffer.get_mut()) {
+            regions::write(inner, report, info.width(), info.height());
+        }
+    }
+
     /// Posts what changed since the frame before.
     fn tell(&self, settled: &Settled, at: FrameTime) {
         let key = messages::key(settled);
@@ -182,12 +256,7 @@ impl NullfaceFilter {
         if let Some(fault) = &settled.fault {
             gst::warning!(CAT, imp = self, "frame at {} ns: {fault}", at.pts.0);
         }
-        let message = gst::message::Element::builder(messages::structure(settled, at))
-            .src(&*self.obj())
-            .build();
-        if self.obj().post_message(message).is_err() {
-            gst::debug!(CAT, imp = self, "no bus to tell");
-        }
+        self.post(messages::structure(settled, at));
     }
 
     /// Lets all frames held out, before something that must not overtake them.
@@ -251,6 +320,11 @@ impl NullfaceFilter {
     }
 }
 
+/// A time that a frame may take, as GStreamer says it; none is zero.
+fn clock_time(duration: Option<Duration>) -> gst::ClockTime {
+    duration.and_then(|d| gst::ClockTime::try_from(d).ok()).unwrap_or_default()
+}
+
 #[glib::object_subclass]
 impl ObjectSubclass for NullfaceFilter {
     const NAME: &'static str = "GstNullfaceFilter";
@@ -265,11 +339,21 @@ impl ObjectImpl for NullfaceFilter {
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let name = pspec.name();
-        match lock(&self.properties).set(name, value) {
-            Ok(true) if name == "seed" => gst::info!(CAT, imp = self, "seed set"),
-            Ok(true) => gst::info!(CAT, imp = self, "{name} = {value:?}"),
-            Ok(false) => gst::error!(CAT, imp = self, "no property {name}"),
+        let result = lock(&self.properties).set(name, value);
+        match result {
+            Ok(Some(_)) if name == "seed" => gst::info!(CAT, imp = self, "seed set"),
+            Ok(Some(others)) => {
+                gst::info!(CAT, imp = self, "{name} = {value:?}");
+                for other in others {
+                    self.obj().notify(other);
+                }
+            }
+            Ok(None) => gst::error!(CAT, imp = self, "no property {name}"),
             Err(error) => gst::error!(CAT, imp = self, "property {name}: {error}"),
+        }
+        if name == "processing-deadline" && lock(&self.stream).is_some() {
+            let deadline = lock(&self.properties).settings.deadline;
+            self.set_delay(|delay| delay.deadline = clock_time(deadline));
         }
     }
 
@@ -331,23 +415,33 @@ impl BaseTransformImpl for NullfaceFilter {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         self.interrupt.lower();
-        let (config, settings) = {
+        let (config, settings, deadline) = {
             let properties = lock(&self.properties);
-            (properties.config.clone(), properties.engine_settings())
+            (properties.config.clone(), properties.engine_settings(), properties.settings.deadline)
         };
         *lock(&self.stats) = Stats::default();
         *lock(&self.counters) = Counters::default();
         *lock(&self.told) = None;
         *lock(&self.segment) = None;
+        *lock(&self.live) = None;
         let lookahead = config.lookahead;
+        let mode = settings.mode;
         let factory = Arc::clone(&lock(&self.factory));
-        let worker = Worker::start(factory, config, settings, Arc::clone(&self.stats), Arc::clone(&self.interrupt))
-            .map_err(|error| start_error(&error))?;
-        *lock(&self.stream) = Some(Stream::new(worker, lookahead));
+        self.progress(gst::ProgressType::Start, "opening the models");
+        let started = Worker::start(factory, config, settings, Arc::clone(&self.stats), Arc::clone(&self.interrupt));
+        let (worker, device) = started.map_err(|error| {
+            self.progress(gst::ProgressType::Error, "the models cannot be opened");
+            start_error(&error)
+        })?;
+        self.progress(gst::ProgressType::Complete, "the models are open");
+        self.post(messages::device_structure(&device));
+        gst::info!(CAT, imp = self, "networks run on {}: {}", device.device, device.reason);
+        *lock(&self.stream) = Some(Stream::new(worker, lookahead, mode));
         self.set_delay(|delay| {
             *delay = Delay {
                 lookahead: lookahead as u64,
                 frame: None,
+                deadline: clock_time(deadline),
             }
         });
         gst::info!(CAT, imp = self, "started, lookahead {lookahead}");
@@ -498,21 +592,27 @@ impl BaseTransformImpl for NullfaceFilter {
         if let Some(buffer) = &buffer {
             self.animate(buffer);
         }
+        // The clock is asked where quality may depend on it, and nowhere else.
+        let begun = buffer.as_ref().and_then(|_| self.pace()).map(|pace| (pace, Instant::now()));
         // One deadline for what comes in and what leaves for it.
         let (settings, until) = self.frame_settings();
         if let Some(buffer) = buffer {
             self.accept(buffer, &settings, until)?;
         }
-        loop {
+        let output = loop {
             match self.step(false, &settings, until)? {
-                Step::Push(buffer) => return Ok(GenerateOutputSuccess::Buffer(buffer)),
-                Step::Dropped => return Ok(GenerateOutputSuccess::Dropped),
-                Step::Nothing => return Ok(GenerateOutputSuccess::NoOutput),
+                Step::Push(buffer) => break GenerateOutputSuccess::Buffer(buffer),
+                Step::Dropped => break GenerateOutputSuccess::Dropped,
+                Step::Nothing => break GenerateOutputSuccess::NoOutput,
                 Step::Event(event) => {
                     BaseTransformImplExt::parent_sink_event(self, event);
                 }
             }
+        };
+        if let Some((pace, begun)) = begun {
+            self.govern(begun.elapsed(), pace);
         }
+        Ok(output)
     }
 
     fn transform_ip(&self, _buf: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {

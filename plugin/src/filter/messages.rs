@@ -1,5 +1,5 @@
-//! What the element tells the application: the message `nullface` when something changed, and the
-//! property `stats`. Nothing of the picture but boxes.
+//! What the element tells the application: the message `nullface` when something changed,
+//! `nullface-rung`, `nullface-device`, and the property `stats`. Nothing of the picture but boxes.
 //!
 //! Message `nullface` (element message, on change only):
 //!
@@ -12,6 +12,7 @@
 //! | `faces` | GstValueArray | of structures `face`: `track`, `x`, `y`, `width`, `height`, `outcome`, `reason`, `rung`, `cos` |
 
 use gst::glib::value::ToSendValue;
+use nullface::backend::ResolvedDevice;
 use nullface::frame::FrameTime;
 use nullface::pipeline::{CoverReason, FaceReport, Outcome, Rung, Stats};
 
@@ -35,6 +36,31 @@ pub(super) struct Counters {
     pub(super) withheld: u64,
     /// Frames dropped by policy.
     pub(super) dropped: u64,
+    /// The best rung allowed, where it is not all.
+    pub(super) rung: Option<Rung>,
+    /// How often that changed.
+    pub(super) rung_changes: u64,
+}
+
+/// The word for the best rung allowed.
+pub(super) fn allowed_word(rung: Option<Rung>) -> &'static str {
+    rung.map_or("full", rung_word)
+}
+
+/// The message about another best rung.
+pub(super) fn rung_structure(rung: Option<Rung>, at: FrameTime) -> gst::Structure {
+    gst::Structure::builder("nullface-rung")
+        .field("timestamp", at.pts.0)
+        .field("rung", allowed_word(rung))
+        .build()
+}
+
+/// The message about where networks run.
+pub(super) fn device_structure(device: &ResolvedDevice) -> gst::Structure {
+    gst::Structure::builder("nullface-device")
+        .field("device", device.device.to_string())
+        .field("reason", device.reason.as_str())
+        .build()
 }
 
 const fn reason_word(reason: CoverReason) -> &'static str {
@@ -52,7 +78,7 @@ const fn reason_word(reason: CoverReason) -> &'static str {
     }
 }
 
-const fn rung_word(rung: Rung) -> &'static str {
+pub(super) const fn rung_word(rung: Rung) -> &'static str {
     match rung {
         Rung::Diffusion => "diffusion",
         Rung::Cached => "cached",
@@ -65,7 +91,7 @@ const fn rung_word(rung: Rung) -> &'static str {
 }
 
 /// Outcome, reason, rung.
-const fn outcome_words(outcome: Outcome) -> (&'static str, &'static str, &'static str) {
+pub(super) const fn outcome_words(outcome: Outcome) -> (&'static str, &'static str, &'static str) {
     match outcome {
         Outcome::Replaced { rung, .. } => ("replaced", "", rung_word(rung)),
         Outcome::Covered { reason, rung } => ("covered", reason_word(reason), rung_word(rung)),
@@ -124,6 +150,8 @@ pub(super) fn stats_structure(engine: &Stats, element: &Counters) -> gst::Struct
         .field("frames-out", element.released)
         .field("frames-withheld", element.withheld)
         .field("frames-dropped", element.dropped)
+        .field("rung", allowed_word(element.rung))
+        .field("rung-changes", element.rung_changes)
         .field("frames-rendered", engine.frames)
         .field("frames-detected", engine.detected)
         .field("faces", engine.faces)

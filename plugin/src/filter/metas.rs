@@ -12,14 +12,12 @@
 //! | video, crop | yes | layout |
 //! | time code, reference timestamp | yes | time |
 //! | closed captions, AFD, bars | yes | about the programme, no pixels |
-//! | region of interest | no | read as hints; boxes and their parameters are data about people |
+//! | region of interest, analytics relation | no | read as hints; boxes and their parameters are data about people; `regions.rs` writes its own |
 //! | all others | no | may hold pixels or what was derived from them |
 
 use std::ops::ControlFlow;
 
 use gst::meta::MetaTransformCopy;
-use nullface::frame::BoxPx;
-use nullface::stages::detect::Detection;
 
 /// APIs of the metas that may leave.
 const ALLOWED: [&str; 7] = [
@@ -68,38 +66,9 @@ pub(super) fn shell(from: &gst::BufferRef) -> Result<gst::Buffer, gst::glib::Boo
     Ok(shell)
 }
 
-/// Faces that an element upstream found: regions of interest whose type speaks of a face or a head.
-/// Other types (a person, a car) would cover far more than a face and are not read.
-pub(super) fn hints(buffer: &gst::BufferRef, width_px: u32, height_px: u32) -> Vec<Detection> {
-    buffer
-        .iter_meta::<gst_video::VideoRegionOfInterestMeta>()
-        .filter(|meta| {
-            let kind = meta.roi_type().to_ascii_lowercase();
-            kind.contains("face") || kind.contains("head")
-        })
-        .filter_map(|meta| {
-            let (x, y, w, h) = meta.rect();
-            let (x, y, w, h) = (x as f32, y as f32, w as f32, h as f32);
-            let box_px = BoxPx {
-                x0: x,
-                y0: y,
-                x1: x + w,
-                y1: y + h,
-            }
-            .clipped(width_px, height_px);
-            box_px.is_valid().then_some(Detection {
-                box_px,
-                score: 1.0,
-                landmarks: None,
-            })
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{all_allowed, hints, shell};
-    use nullface::frame::BoxPx;
+    use super::{all_allowed, shell};
 
     #[test]
     fn a_parent_buffer_does_not_follow() {
@@ -116,34 +85,5 @@ mod tests {
         assert!(shell.meta::<gst::meta::ParentBufferMeta>().is_none());
         assert!(shell.meta::<gst_video::VideoCaptionMeta>().is_some());
         assert_eq!((shell.pts(), shell.n_memory()), (Some(gst::ClockTime::SECOND), 0));
-    }
-
-    #[test]
-    fn only_faces_are_hints_and_only_inside_the_frame() {
-        gst::init().expect("GStreamer");
-        let mut buffer = gst::Buffer::new();
-        let inner = buffer.get_mut().expect("only reference");
-        gst_video::VideoRegionOfInterestMeta::add(inner, "face", (10, 20, 30, 40));
-        gst_video::VideoRegionOfInterestMeta::add(inner, "person", (0, 0, 100, 100));
-        gst_video::VideoRegionOfInterestMeta::add(inner, "Head", (90, 90, 30, 30));
-        gst_video::VideoRegionOfInterestMeta::add(inner, "face", (500, 500, 30, 30));
-        let boxes: Vec<BoxPx> = hints(inner, 100, 100).iter().map(|d| d.box_px).collect();
-        assert_eq!(
-            boxes,
-            [
-                BoxPx {
-                    x0: 10.0,
-                    y0: 20.0,
-                    x1: 40.0,
-                    y1: 60.0
-                },
-                BoxPx {
-                    x0: 90.0,
-                    y0: 90.0,
-                    x1: 100.0,
-                    y1: 100.0
-                },
-            ]
-        );
     }
 }

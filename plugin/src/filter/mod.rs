@@ -8,19 +8,33 @@
 //! # Time
 //! Buffers keep their timestamps, order and number. With `lookahead=n` each frame leaves after `n`
 //! later ones were seen, so that a face found late is covered from its first frame on; the delay is
-//! in the latency query. `lookahead=0` gives one buffer for one buffer. Held frames leave at EOS, at
+//! in the latency query, and so is `processing-deadline`. `lookahead=0` gives one buffer for one buffer. Held frames leave at EOS, at
 //! a discontinuity, at a change of caps or segment and for a drain query; a flush forgets them.
 //!
 //! # Safety
 //! No bypass, no passthrough. A frame whose treatment failed in whatever way (see `on-failure`) is
 //! covered whole, dropped, or ends the stream. Metas that may carry pixels do not pass.
 //!
-//! # Messages
-//! Element message `nullface` on each change: `timestamp`, `detected`, `withheld`, `fault`, `faces`
-//! (array of `face` with `track`, `x`, `y`, `width`, `height`, `outcome`, `reason`, `rung`, `cos`).
+//! # Load
+//! A live stream is kept up with: when frames cost more time than passes, the best rung allowed goes
+//! down a step (diffusion, cached edit, composite, opaque faces, opaque frames), and up again when there
+//! has been room for a while. `adapt` says when, `stats` and the message `nullface-rung` say what.
 //!
-//! # Hints
-//! `GstVideoRegionOfInterestMeta` whose type contains `face` or `head` counts as a found face.
+//! # Messages
+//! - `nullface` on each change: `timestamp`, `detected`, `withheld`, `fault`, `faces` (array of `face`
+//!   with `track`, `x`, `y`, `width`, `height`, `outcome`, `reason`, `rung`, `cos`).
+//! - `nullface-rung` when the best rung allowed changes: `timestamp`, `rung`.
+//! - `nullface-device` at start: `device`, `reason`.
+//! - progress messages with code `engine` while models are opened.
+//!
+//! # Regions
+//! `GstVideoRegionOfInterestMeta` whose type contains `face` or `head` counts as a found face. With
+//! `write-regions` each region leaves as one of type `nullface`, with a parameter structure of that
+//! name: `track`, `outcome`, `rung`. Built with the feature `analytics` (GStreamer 1.24 and newer), the
+//! same is read and written as object detection and tracking of `GstAnalyticsRelationMeta`.
+//!
+//! # Animation
+//! Properties marked controllable follow a `GstController` frame by frame.
 //!
 //! # Since
 //! 0.1
@@ -30,7 +44,7 @@ use std::sync::Arc;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use nullface::pipeline::{DetectorChoice, DeviceChoice, IdentityChoice, Mode, OnFailure, SolverChoice};
+use nullface::pipeline::{DetectorChoice, DeviceChoice, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, SolverChoice};
 
 mod fail_closed;
 mod formats;
@@ -40,6 +54,8 @@ mod messages;
 mod metas;
 mod processor;
 mod properties;
+mod regions;
+mod specs;
 mod state;
 mod worker;
 
@@ -126,6 +142,91 @@ twin! {
 }
 
 twin! {
+    /// [`Preset`] as a property.
+    FilterPreset = "NullfacePreset" of Preset {
+        None: "none", "The pack's own settings";
+        NullfacePaper: "nullface-paper", "NullFace as published; for mode=nullface";
+        ReversePaper: "reverse-paper", "Reverse Personalization as published; for mode=reverse";
+    }
+}
+
+twin! {
+    /// [`PrecisionChoice`] as a property.
+    FilterPrecision = "NullfacePrecision" of PrecisionChoice {
+        Auto: "auto", "What is faster here; single where a seed asks for a repeatable run";
+        Fp32: "fp32", "Single";
+        Fp16: "fp16", "Half";
+        Int8: "int8", "Quantised";
+    }
+}
+
+/// A choice that may be left to the pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "NullfaceSwitch")]
+#[repr(i32)]
+#[allow(missing_docs, reason = "documented by the texts that GObject shows")]
+pub enum FilterSwitch {
+    #[enum_value(name = "The pack's own", nick = "auto")]
+    Auto,
+    #[enum_value(name = "Yes", nick = "yes")]
+    Yes,
+    #[enum_value(name = "No", nick = "no")]
+    No,
+}
+
+impl From<FilterSwitch> for Option<bool> {
+    fn from(value: FilterSwitch) -> Self {
+        match value {
+            FilterSwitch::Auto => None,
+            FilterSwitch::Yes => Some(true),
+            FilterSwitch::No => Some(false),
+        }
+    }
+}
+
+impl From<Option<bool>> for FilterSwitch {
+    fn from(value: Option<bool>) -> Self {
+        match value {
+            None => Self::Auto,
+            Some(true) => Self::Yes,
+            Some(false) => Self::No,
+        }
+    }
+}
+
+/// Several properties at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "NullfaceProfile")]
+#[repr(i32)]
+#[allow(missing_docs, reason = "documented by the texts that GObject shows")]
+pub enum FilterProfile {
+    #[enum_value(name = "None: properties stay as they are", nick = "custom")]
+    Custom,
+    #[enum_value(name = "Recorded films: lookahead=8 on-failure=cover processing-deadline=0", nick = "film")]
+    Film,
+    #[enum_value(name = "Live: lookahead=0 on-failure=cover processing-deadline=200 ms", nick = "live")]
+    Live,
+    #[enum_value(name = "Hosts that want a buffer for a buffer (OBS): lookahead=0 on-failure=cover-frame processing-deadline=100 ms", nick = "host")]
+    Host,
+    #[enum_value(name = "Most cover: lookahead=8 on-failure=cover-frame threshold=0.3 mask-scale=1.5 hold-time=3 s", nick = "strict")]
+    Strict,
+}
+
+/// When quality is given up to keep up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "NullfaceAdapt")]
+#[repr(i32)]
+#[allow(missing_docs, reason = "documented by the texts that GObject shows")]
+pub enum FilterAdapt {
+    #[enum_value(name = "Never: frames take as long as they take", nick = "never")]
+    Never,
+    #[enum_value(name = "Where the source is live", nick = "live")]
+    Live,
+    #[enum_value(name = "Always: also for films, whose result then depends on the machine", nick = "always")]
+    Always,
+}
+
+twin! {
     /// [`OnFailure`] as a property.
     FilterOnFailure = "NullfaceOnFailure" of OnFailure {
         Cover: "cover", "Opaque fill of the face, of the whole frame where faces are not known";
@@ -163,6 +264,11 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         FilterOnFailure::static_type(),
         FilterSolver::static_type(),
         FilterIdentity::static_type(),
+        FilterPreset::static_type(),
+        FilterPrecision::static_type(),
+        FilterSwitch::static_type(),
+        FilterProfile::static_type(),
+        FilterAdapt::static_type(),
     ] {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }

@@ -3,17 +3,18 @@
 //! Tests put processors here that panic, sleep and lie. They must wrap a real engine all the same:
 //! only the library makes a [`Released`], so no test double can forge the proof that a frame may go.
 
+use nullface::backend::ResolvedDevice;
 use nullface::frame::{FrameTime, FrameView, FrameViewMut};
-use nullface::pipeline::{Discontinuity, Engine, EngineConfig, EngineError, FrameId, Released, Settings, Stats};
+use nullface::pipeline::{Budget, Discontinuity, Engine, EngineConfig, EngineError, FrameId, Released, Settings, Stats};
 use nullface::stages::detect::Detection;
 
-/// An engine as the element sees it. Each method is the method of [`Engine`] of that name.
+/// An engine as the element sees it. Each method is that of [`Engine`] of its name.
 pub trait Processor: Send {
     /// Looks at a frame and remembers what it must be treated with.
     fn analyse(&mut self, frame: &FrameView<'_>, at: FrameTime, hints: &[Detection]) -> (FrameId, Option<EngineError>);
 
-    /// Treats the pixels of a frame analysed before.
-    fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime) -> Released;
+    /// Treats the pixels of a frame analysed before ([`Engine::render_within`]).
+    fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime, budget: Budget) -> Released;
 
     /// Tells of a break in the stream.
     fn discontinuity(&mut self, kind: Discontinuity);
@@ -26,6 +27,9 @@ pub trait Processor: Send {
 
     /// Counters.
     fn stats(&self) -> Stats;
+
+    /// Where networks run and why.
+    fn device(&self) -> &ResolvedDevice;
 }
 
 impl Processor for Engine {
@@ -33,8 +37,8 @@ impl Processor for Engine {
         Self::analyse(self, frame, at, hints)
     }
 
-    fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime) -> Released {
-        Self::render(self, id, frame, at)
+    fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime, budget: Budget) -> Released {
+        self.render_within(id, frame, at, budget)
     }
 
     fn discontinuity(&mut self, kind: Discontinuity) {
@@ -47,6 +51,10 @@ impl Processor for Engine {
 
     fn stats(&self) -> Stats {
         Self::stats(self)
+    }
+
+    fn device(&self) -> &ResolvedDevice {
+        Self::device(self)
     }
 }
 

@@ -6,15 +6,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nullface::frame::{FrameTime, Pts};
-use nullface::pipeline::{Discontinuity, Settings};
+use nullface::pipeline::{Budget, Discontinuity, Governor, Mode, Rung, Settings};
 
 use super::fail_closed::{Fault, Settled, Treated, settle};
 use super::formats::Negotiated;
 use super::worker::{Answer, Job, Ticket, Work, Worker};
-use super::{frames, metas};
+use super::{frames, metas, regions};
+
+/// The share of the time left that the engine is told, so that it can cover the faces before the element
+/// must give up the frame.
+const SOFT_SHARE: f64 = 0.8;
 
 /// Assumed where neither the buffers nor the caps say how long a frame lasts.
 const FALLBACK_FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
@@ -71,11 +75,14 @@ pub(super) struct Stream {
     /// The analysis that the worker is at; `None` while it renders or rests.
     analysing: Option<u64>,
     last: Option<FrameTime>,
+    governor: Governor,
+    /// Whether the governor is one for modes that replace.
+    replaces: bool,
 }
 
 impl Stream {
     /// A stream before its first frame.
-    pub(super) fn new(worker: Worker, lookahead: usize) -> Self {
+    pub(super) fn new(worker: Worker, lookahead: usize, mode: Mode) -> Self {
         Self {
             worker,
             lookahead,
@@ -85,7 +92,26 @@ impl Stream {
             next_seq: 0,
             analysing: None,
             last: None,
+            governor: Governor::new(mode),
+            replaces: mode.replaces(),
         }
+    }
+
+    /// Tells what one frame cost against the time that one frame has.
+    ///
+    /// Returns the best rung allowed from now on and how often that changed, where it changed now.
+    pub(super) fn spent(&mut self, took: Duration, pace: Duration) -> Option<(Option<Rung>, u64)> {
+        self.governor.frame(took, pace).then(|| (self.allowed(), self.governor.changes()))
+    }
+
+    /// The best rung allowed; `None` where nothing is held back.
+    fn allowed(&self) -> Option<Rung> {
+        (!self.governor.is_full()).then(|| self.governor.best())
+    }
+
+    /// When the last frame taken in is shown.
+    pub(super) fn last(&self) -> Option<FrameTime> {
+        self.last
     }
 
     /// Ends the worker; returns whether it ended in good time.
@@ -138,8 +164,13 @@ impl Stream {
         let negotiated = self.negotiated.clone().ok_or(gst::FlowError::NotNegotiated)?;
         let shell = metas::shell(&buffer).map_err(|_| gst::FlowError::Error)?;
         let at = self.time_of(&buffer, &negotiated);
-        let hints = metas::hints(&buffer, negotiated.shape.width, negotiated.shape.height);
-        let look = frames::own(buffer, &shell, &negotiated).and_then(|buffer| {
+        let hints = regions::hints(&buffer, negotiated.shape.width, negotiated.shape.height);
+        if self.replaces != settings.mode.replaces() {
+            (self.governor, self.replaces) = (Governor::new(settings.mode), settings.mode.replaces());
+        }
+        let shed = self.governor.best() == Rung::Frame;
+        let owned = if shed { Err(Fault::Shed) } else { frames::own(buffer, &shell, &negotiated) };
+        let look = owned.and_then(|buffer| {
             let seq = self.next_seq;
             self.next_seq += 1;
             let job = self.job(buffer, &negotiated, at, settings, Work::Analyse { hints });
@@ -192,7 +223,11 @@ impl Stream {
                     Look::Withheld(fault) => Err(fault),
                     Look::Late { .. } => Err(Fault::Deadline),
                     Look::Ready { buffer, ticket, fault } => {
-                        let job = self.job(buffer, &negotiated, at, settings, Work::Render { ticket });
+                        let budget = Budget {
+                            best: self.governor.best(),
+                            time: until.map(|until| until.saturating_duration_since(Instant::now()).mul_f64(SOFT_SHARE)),
+                        };
+                        let job = self.job(buffer, &negotiated, at, settings, Work::Render { ticket, budget });
                         self.render(job, fault, until)
                     }
                 };

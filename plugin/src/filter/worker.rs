@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, after, bounded, never};
 use crossbeam::select;
+use nullface::backend::ResolvedDevice;
 use nullface::frame::FrameTime;
-use nullface::pipeline::{Discontinuity, EngineConfig, EngineError, FrameId, Released, Settings, Stats};
+use nullface::pipeline::{Budget, Discontinuity, EngineConfig, EngineError, FrameId, Released, Settings, Stats};
 use nullface::stages::detect::Detection;
 
 use super::fail_closed::Fault;
@@ -52,6 +53,8 @@ pub(super) enum Work {
     Render {
         /// From its analysis.
         ticket: Ticket,
+        /// What it may cost.
+        budget: Budget,
     },
 }
 
@@ -136,6 +139,8 @@ pub(super) struct Worker {
 impl Worker {
     /// Starts the thread and opens the engine in it.
     ///
+    /// Returns also where networks run.
+    ///
     /// # Errors
     /// What the engine says, or that no thread could be had.
     pub(super) fn start(
@@ -144,7 +149,7 @@ impl Worker {
         settings: Settings,
         stats: Arc<Mutex<Stats>>,
         interrupt: Arc<Interrupt>,
-    ) -> Result<Self, EngineError> {
+    ) -> Result<(Self, ResolvedDevice), EngineError> {
         let (jobs, todo) = bounded::<Job>(1);
         // Room for the one answer under way, so that a worker never waits for a reader that left.
         let (done, answers) = bounded::<Answer>(1);
@@ -177,17 +182,18 @@ impl Worker {
                 bench.lose();
             })
             .map_err(|e| failed(format!("no thread for the engine: {e}")))?;
-        opened
+        let device = opened
             .recv()
             .unwrap_or_else(|_| Err(failed("the engine's thread ended".to_owned())))?;
-        Ok(Self {
+        let worker = Self {
             jobs: Some(jobs),
             answers,
             interrupt,
             busy: false,
             thread: Some(thread),
             ended,
-        })
+        };
+        Ok((worker, device))
     }
 
     /// Whether a job is under way whose answer nobody has read.
@@ -272,7 +278,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn open(&mut self) -> Result<(), EngineError> {
+    fn open(&mut self) -> Result<ResolvedDevice, EngineError> {
         let opened = catch_unwind(AssertUnwindSafe(|| (self.factory)(&self.config, &self.settings))).unwrap_or_else(|_| {
             Err(EngineError::Stage {
                 stage: "start",
@@ -280,8 +286,9 @@ impl Bench {
             })
         })?;
         self.generation += 1;
+        let device = opened.device().clone();
         self.engine = Some(opened);
-        Ok(())
+        Ok(device)
     }
 
     /// Drops the engine, whatever its destructor does.
@@ -344,8 +351,8 @@ impl Bench {
                 },
                 Err(fault) => Answer::Failed(fault),
             },
-            Work::Render { ticket } if ticket.generation != self.generation => Answer::Failed(Fault::Orphaned),
-            Work::Render { ticket } => match render(engine.as_mut(), &mut buffer, &negotiated, ticket, at) {
+            Work::Render { ticket, .. } if ticket.generation != self.generation => Answer::Failed(Fault::Orphaned),
+            Work::Render { ticket, budget } => match render(engine.as_mut(), &mut buffer, &negotiated, (ticket, budget), at) {
                 Ok(released) => {
                     self.reopens = 0;
                     Answer::Rendered { buffer, released }
@@ -362,11 +369,11 @@ fn render(
     engine: &mut dyn Processor,
     buffer: &mut gst::Buffer,
     negotiated: &Negotiated,
-    ticket: Ticket,
+    (ticket, budget): (Ticket, Budget),
     at: FrameTime,
 ) -> Result<Released, Fault> {
     let inner = buffer.get_mut().ok_or_else(|| Fault::Map {
         why: "the buffer is shared".to_owned(),
     })?;
-    frames::with_view_mut(inner, negotiated, |view| engine.render(ticket.id, view, at))
+    frames::with_view_mut(inner, negotiated, |view| engine.render(ticket.id, view, at, budget))
 }

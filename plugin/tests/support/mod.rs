@@ -15,7 +15,7 @@ use gstnullface::NullfaceFilter;
 use gstnullface::filter::Processor;
 use nullface::backend::{Device, ResolvedDevice};
 use nullface::frame::{BoxPx, FrameTime, FrameView, FrameViewMut, Landmarks5, Mesh, PlaneMut};
-use nullface::pipeline::{Discontinuity, Engine, EngineConfig, EngineError, FrameId, Mode, Parts, Released, Settings, Stats};
+use nullface::pipeline::{Budget, Discontinuity, Engine, EngineConfig, EngineError, FrameId, Mode, Parts, Released, Settings, Stats};
 use nullface::stages::align::{AlignError, FaceHint, MeshFitter};
 use nullface::stages::detect::{DetectError, Detection, Detector, Effort};
 use nullface::stages::identify::{Embedding, IdentifyError, Recogniser};
@@ -40,6 +40,9 @@ pub(crate) fn init() {
     ONCE.call_once(|| {
         gst::init().expect("GStreamer");
         gstnullface::plugin_register_static().expect("plugin");
+        // As G_DEBUG=fatal-warnings: GLib's and GStreamer's warnings end the test.
+        let fatal = gst::glib::LogLevels::LEVEL_ERROR | gst::glib::LogLevels::LEVEL_CRITICAL | gst::glib::LogLevels::LEVEL_WARNING;
+        gst::glib::log_set_always_fatal(fatal);
     });
 }
 
@@ -78,6 +81,8 @@ pub(crate) enum Act {
     PanicAfter,
     /// Wait, then do what the engine does.
     Wait(Gate),
+    /// Take so long, then do what the engine does.
+    Sleep(std::time::Duration),
     /// Analysis: complain. Rendering: as `Go`.
     Fault,
     /// Rendering: come back with the engine's word that the frame was withheld, and leave it as it is.
@@ -140,6 +145,7 @@ impl Processor for Fake {
         match act {
             Act::Panic => panic!("on cue, before the analysis"),
             Act::Wait(gate) => gate.wait(),
+            Act::Sleep(long) => std::thread::sleep(long),
             Act::Fault => {
                 let (id, _) = self.engine.analyse(frame, at, hints);
                 return (
@@ -159,7 +165,7 @@ impl Processor for Fake {
         self.engine.analyse(frame, at, hints)
     }
 
-    fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime) -> Released {
+    fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime, budget: Budget) -> Released {
         let n = self.script.rendered.fetch_add(1, Ordering::SeqCst);
         self.script.note(format!("render {}ms", at.pts.0 / 1_000_000));
         let act = (self.script.render)(n);
@@ -170,6 +176,7 @@ impl Processor for Fake {
                 panic!("on cue, after the rendering");
             }
             Act::Wait(gate) => gate.wait(),
+            Act::Sleep(long) => std::thread::sleep(long),
             Act::Untouched => {
                 // A frame that the engine has forgotten is one it must withhold.
                 self.engine.discontinuity(Discontinuity::Flush);
@@ -189,7 +196,7 @@ impl Processor for Fake {
             }
             Act::Go | Act::Fault => {}
         }
-        self.engine.render(id, frame, at)
+        self.engine.render_within(id, frame, at, budget)
     }
 
     fn discontinuity(&mut self, kind: Discontinuity) {
@@ -211,6 +218,10 @@ impl Processor for Fake {
 
     fn stats(&self) -> Stats {
         self.engine.stats()
+    }
+
+    fn device(&self) -> &ResolvedDevice {
+        self.engine.device()
     }
 }
 

@@ -1,0 +1,114 @@
+"use strict";
+// The monitor page: asks for pictures and for the state, and draws them. All texts from outside are
+// set as text, never as markup.
+const byId = (id) => document.getElementById(id);
+const RUNGS = ["full", "cached", "prior", "solid", "frame"];
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+async function pictures() {
+  const image = byId("picture");
+  let seen = 0;
+  for (;;) {
+    try {
+      const reply = await fetch(`/picture.jpg?after=${seen}`);
+      if (reply.ok) {
+        seen = Number(reply.headers.get("X-Picture"));
+        const old = image.src;
+        image.src = URL.createObjectURL(await reply.blob());
+        if (old) URL.revokeObjectURL(old);
+        continue;
+      }
+    } catch { /* the session ended or is starting: ask again */ }
+    await pause(500);
+  }
+}
+
+function graph(canvas, history, lines, top) {
+  const g = canvas.getContext("2d");
+  const { width, height } = canvas;
+  g.clearRect(0, 0, width, height);
+  g.strokeStyle = "#343b41";
+  g.fillStyle = "#98a2ab";
+  g.font = "11px system-ui";
+  for (const share of [0.5, 1]) {
+    const y = height - share * (height - 14) - 1;
+    g.beginPath(); g.moveTo(0, y); g.lineTo(width, y); g.stroke();
+    g.fillText(String(Math.round(top * share)), 2, y - 2 < 10 ? y + 11 : y - 2);
+  }
+  const step = width / Math.max(history.length - 1, 30);
+  for (const { colour, value } of lines) {
+    g.strokeStyle = colour;
+    g.lineWidth = 2;
+    g.beginPath();
+    history.forEach((second, i) => {
+      const y = height - (Math.min(value(second), top) / top) * (height - 14) - 1;
+      i ? g.lineTo(i * step, y) : g.moveTo(0, y);
+    });
+    g.stroke();
+  }
+}
+
+function card(track) {
+  const item = document.createElement("li");
+  item.classList.toggle("gone", !track.here);
+  item.classList.toggle("covered", track.covered);
+  const row = document.createElement("div");
+  row.className = "row";
+  const name = document.createElement("strong");
+  name.textContent = `Track ${track.track}`;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = track.covered ? "covered" : "cover";
+  button.setAttribute("aria-pressed", String(track.covered));
+  button.setAttribute("aria-label", `Cover track ${track.track} with one colour`);
+  button.addEventListener("click", async () => {
+    await fetch(`/tracks/${track.track}`, { method: "POST", body: JSON.stringify({ covered: !track.covered }) });
+    await state();
+  });
+  row.append(name, button);
+  const what = document.createElement("small");
+  what.textContent = [track.here ? null : "gone", track.outcome, track.rung, track.reason,
+    track.cos === undefined ? null : `cos ${track.cos.toFixed(2)}`].filter(Boolean).join(" · ");
+  const where = document.createElement("small");
+  where.textContent = `${Math.round(track.width)}×${Math.round(track.height)} px at ${Math.round(track.x)}, ${Math.round(track.y)}`;
+  item.append(row, what, where);
+  return item;
+}
+
+async function state() {
+  const now = await (await fetch("/state.json")).json();
+  byId("line").textContent = now.line;
+  const withheld = byId("withheld");
+  withheld.hidden = !now.withheld;
+  withheld.textContent = now.withheld ? `Frame covered: ${now.withheld}` : "";
+  const tracks = now.tracks.sort((a, b) => b.here - a.here || b.track - a.track);
+  byId("tracks").replaceChildren(...tracks.map(card));
+  const places = [{ name: "source", state: now.source }, ...now.sinks];
+  byId("places").replaceChildren(...places.map(({ name, state }) => {
+    const item = document.createElement("li");
+    item.classList.toggle("gone", state !== "playing");
+    item.textContent = `${name}: ${state}`;
+    return item;
+  }));
+  const top = Math.max(50, ...now.history.map((s) => s.p95_ms));
+  graph(byId("delay"), now.history, [
+    { colour: "#6fb1ff", value: (s) => s.p50_ms },
+    { colour: "#ffb454", value: (s) => s.p95_ms },
+  ], top);
+  const fast = Math.max(30, ...now.history.map((s) => s.fps_in));
+  graph(byId("rung"), now.history, [
+    { colour: "#7bd88f", value: (s) => (1 - Math.max(0, RUNGS.indexOf(s.rung)) / (RUNGS.length - 1)) * fast },
+    { colour: "#6fb1ff", value: (s) => s.fps_in },
+    { colour: "#ffb454", value: (s) => s.fps_out },
+  ], fast);
+}
+
+async function states() {
+  for (;;) {
+    try { await state(); } catch { byId("line").textContent = "the session does not answer"; }
+    await pause(500);
+  }
+}
+
+pictures();
+states();
