@@ -27,6 +27,14 @@ pub(crate) struct Scratch {
     pub(crate) row: [Vec<f32>; 3],
 }
 
+impl Drop for Separable<'_> {
+    fn drop(&mut self) {
+        for taps in self.columns.iter_mut().chain(&mut self.rows) {
+            std::mem::take(taps).recycle();
+        }
+    }
+}
+
 impl<'a> Separable<'a> {
     /// `columns` and `rows` make the filter for a subsampling.
     pub(crate) fn new(image: &'a Image<'a>, width: usize, columns: impl Fn(u32) -> Taps, rows: impl Fn(u32) -> Taps) -> Self {

@@ -31,6 +31,14 @@ pub(crate) fn bilinear(position_px: f32, side: usize) -> (usize, usize, f32) {
     (lower, (lower + 1).min(last), p - lower as f32)
 }
 
+thread_local! {
+    /// Buffers of filters that are done with: a crop makes up to four, face by face and frame by frame.
+    static SPARE: std::cell::RefCell<Vec<Taps>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Most filters kept for later.
+const MAX_SPARE: usize = 8;
+
 /// Filter of one axis.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Taps {
@@ -42,6 +50,8 @@ pub(crate) struct Taps {
     pub(crate) len: usize,
     /// First sample, where every output has the same weights and begins `len` samples after the last.
     pub(crate) even: Option<usize>,
+    /// First and one-past-last source sample of any output.
+    range: (usize, usize),
 }
 
 impl Taps {
@@ -72,7 +82,12 @@ impl Taps {
 
     fn build(outputs: usize, side: usize, subsampling: u32, each: impl Fn(usize, &mut dyn FnMut(usize, f32))) -> Self {
         let samples = side.div_ceil(1 << subsampling).max(1);
-        let mut runs = Vec::with_capacity(outputs);
+        let Self {
+            starts: mut runs,
+            mut weights,
+            ..
+        } = SPARE.with_borrow_mut(|spare| spare.pop().unwrap_or_default());
+        runs.clear();
         let mut len = 1;
         for output in 0..outputs {
             let (mut lo, mut hi) = (usize::MAX, 0);
@@ -87,7 +102,8 @@ impl Taps {
             runs.push(lo);
         }
         let len = len.min(samples);
-        let mut weights = vec![0.0; outputs * len];
+        weights.clear();
+        weights.resize(outputs * len, 0.0);
         for (output, start) in runs.iter_mut().enumerate() {
             *start = (*start).min(samples - len);
             let at = output * len;
@@ -103,7 +119,10 @@ impl Taps {
         let same = weights
             .get(..len)
             .is_some_and(|first| weights.chunks_exact(len).all(|w| w == first));
+        let lo = runs.iter().min().copied().unwrap_or(0);
+        let hi = runs.iter().max().map_or(lo, |s| s + len);
         Self {
+            range: (lo, hi),
             starts: runs,
             weights,
             len,
@@ -120,8 +139,15 @@ impl Taps {
 
     /// First and one-past-last source sample of any output.
     pub(crate) fn range(&self) -> (usize, usize) {
-        let lo = self.starts.iter().min().copied().unwrap_or(0);
-        let hi = self.starts.iter().max().map_or(lo, |s| s + self.len);
-        (lo, hi)
+        self.range
+    }
+
+    /// Keeps the buffers for the next filter of this thread.
+    pub(crate) fn recycle(self) {
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < MAX_SPARE && self.starts.capacity() > 0 {
+                spare.push(self);
+            }
+        });
     }
 }

@@ -8,10 +8,17 @@ use crate::separable::{Scratch, Separable};
 use crate::simd::vectorised;
 use crate::taps::Taps;
 use crate::tile::{Footprint, Tile};
+use std::cell::Cell;
 
 /// Below this many pixels, read or written, a crop stays on the calling thread: a 720p frame does,
 /// a 1080p frame does not.
 const PARALLEL_PX: f32 = 1_500_000.0;
+
+thread_local! {
+    /// Block means of a turned crop, and rows, kept from crop to crop.
+    static PIXELS: Cell<Vec<[f32; 4]>> = const { Cell::new(Vec::new()) };
+    static ROWS: Cell<Scratch> = Cell::new(Scratch::default());
+}
 
 /// See [`super::crop_affine`]; arguments have been checked.
 pub(super) fn crop_affine(image: &Image<'_>, map: &Affine, spec: &CropSpec, out: &mut [f32]) {
@@ -69,6 +76,9 @@ fn run(image: &Image<'_>, map: &Affine, width: usize, height: usize, out: Out<'_
         height
     };
     job.rows(0, height, leaf, out);
+    if let Plan::Turned { tile, .. } = job.plan {
+        PIXELS.set(tile.pixels);
+    }
 }
 
 /// Block means of the part of the frame that the crop can reach, and the map into them.
@@ -98,9 +108,10 @@ fn turned<'a>(image: &'a Image<'a>, map: &Affine, width: usize, height: usize) -
     let mut tile = Tile {
         width: tile_width,
         height: tile_height,
-        pixels: vec![[0.0; 4]; tile_width * tile_height],
+        pixels: PIXELS.take(),
     };
-    let mut scratch = Scratch::default();
+    tile.pixels.resize(tile_width * tile_height, [0.0; 4]);
+    let mut scratch = ROWS.take();
     for (y, line) in tile.pixels.chunks_exact_mut(tile_width).enumerate() {
         source.row(y, &mut scratch);
         let [a, b, c] = &scratch.row;
@@ -108,6 +119,7 @@ fn turned<'a>(image: &'a Image<'a>, map: &Affine, width: usize, height: usize) -
             *to = [a, b, c, 0.0];
         }
     }
+    ROWS.set(scratch);
     let [a, b, c, d, e, f] = map.m;
     Plan::Turned {
         tile,
@@ -140,13 +152,14 @@ impl Job<'_> {
             );
             return;
         }
-        let mut scratch = Scratch::default();
+        let mut scratch = ROWS.take();
         for row in 0..count {
             self.components(first + row, &mut scratch);
             let [a, b, c] = &mut scratch.row;
             decode(self.coder.decode_rows(), a, b, c);
             out.write(row, self.width, &scratch.row);
         }
+        ROWS.set(scratch);
     }
 
     fn components(&self, y: usize, scratch: &mut Scratch) {

@@ -11,7 +11,7 @@ use nullface_kernels::mask::RegionMask;
 use nullface_kernels::{KernelError, composite};
 
 use crate::frame::{Affine, FrameInfo, FrameView, FrameViewMut, Landmarks5, Matrix, Mesh, PixelFormat, Plane, Point, Range, arcface_crop};
-use crate::stages::prior::{blurred, raster};
+use crate::stages::prior::{Border, LowPass, raster};
 
 /// Side of the denoiser's crop.
 pub(super) const CROP_PX: usize = 128;
@@ -56,7 +56,16 @@ impl Place {
     pub(super) fn of(landmarks: &Landmarks5) -> Option<Self> {
         let frame_from_crop = arcface_crop(landmarks, CROP_PX as u32)?;
         let scale = frame_from_crop.m[0].hypot(frame_from_crop.m[3]);
-        let k = 1 + ENOUGH.iter().filter(|e| scale > **e).count();
+        Self::with(&frame_from_crop, 1 + ENOUGH.iter().filter(|e| scale > **e).count())
+    }
+
+    /// The same place on a canvas of another scale.
+    pub(super) fn at_scale(&self, k: usize) -> Option<Self> {
+        Self::with(&self.crop_from_frame.inverse()?, k)
+    }
+
+    fn with(frame_from_crop: &Affine, k: usize) -> Option<Self> {
+        let scale = frame_from_crop.m[0].hypot(frame_from_crop.m[3]);
         let crop_from_canvas = Affine {
             m: [1.0 / k as f32, 0.0, -(MARGIN_PX as f32), 0.0, 1.0 / k as f32, -(MARGIN_PX as f32)],
         };
@@ -176,15 +185,19 @@ impl Place {
 
 /// Where the canvas replaces the frame: the mesh's inside with a soft rim that lies inside it, and
 /// nothing in the outermost pixels of the canvas.
-pub(super) fn weight(inside: &[f32], side: usize, k: usize, iod_px: f32, weight: &mut Vec<f32>) {
-    weight.clear();
-    weight.extend_from_slice(&blurred::<1>(inside, side, side, RIM_IOD * iod_px));
+pub(super) fn weight(inside: &[f32], side: usize, k: usize, iod_px: f32, pass: &mut LowPass, weight: &mut Vec<f32>) {
+    pass.run(side, side, RIM_IOD * iod_px, Border::Mirror, |x, y| {
+        [inside.get(y * side + x).copied().unwrap_or(0.0)]
+    });
     let ramp = 1.0 / (4 * k) as f32;
-    for (y, row) in weight.chunks_exact_mut(side).enumerate() {
-        for (x, w) in row.iter_mut().enumerate() {
+    let mut row = Vec::new();
+    weight.clear();
+    for y in 0..side {
+        pass.row::<1>(y, &mut row);
+        weight.extend(row.iter().enumerate().map(|(x, w)| {
             let edge = x.min(y).min(side - 1 - x).min(side - 1 - y) as f32;
-            *w = (*w * 2.0 - 1.0).clamp(0.0, 1.0) * (edge * ramp).min(1.0);
-        }
+            (w[0] * 2.0 - 1.0).clamp(0.0, 1.0) * (edge * ramp).min(1.0)
+        }));
     }
 }
 
@@ -245,7 +258,7 @@ mod tests {
         let side = 160;
         let inside: Vec<f32> = (0..side * side).map(|i| if i % side > 80 { 1.0 } else { 0.0 }).collect();
         let mut shown = Vec::new();
-        weight(&inside, side, 1, 60.0, &mut shown);
+        weight(&inside, side, 1, 60.0, &mut LowPass::default(), &mut shown);
         let weight = shown;
         for y in 0..side {
             assert_eq!(weight[y * side + side - 1], 0.0);

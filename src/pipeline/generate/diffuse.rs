@@ -503,6 +503,7 @@ pub(super) fn wanted(words: &[&str]) -> Wanted {
             _ => {}
         }
     }
+    (wanted.age_asked, wanted.group_asked) = (wanted.age.is_some(), wanted.group.is_some());
     wanted
 }
 

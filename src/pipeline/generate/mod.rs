@@ -2,7 +2,7 @@
 //! somebody else's.
 //!
 //! 1. aligned canvas, mesh smoothed in it ([`slot`], [`canvas`], [`smooth`])
-//! 2. target of the person, from the session's secret ([`person`])
+//! 2. target of the person, from the session's secret ([`person`], [`audition`])
 //! 3. k-same composite
 //! 4. the denoiser's edit, new or moved along from a key frame ([`diffuse`], [`gate`], [`cache`])
 //! 5. embedding of the result against the source; at key frames also: is it still a face?
@@ -15,6 +15,7 @@
 //! the result has passed; after a refusal the caller covers. Where time is short the ladder begins further
 //! down, and what is not proven when it has passed is refused.
 
+mod audition;
 mod cache;
 mod canvas;
 mod diffuse;
@@ -118,6 +119,8 @@ pub struct Generator {
     persons: HashMap<u64, Person>,
     tracks: HashMap<u64, TrackMemory>,
     slots: Vec<Slot>,
+    /// Where targets are tried before they are chosen.
+    stage: Slot,
     /// The first fault of the frame that did not refuse a face by itself.
     fault: Option<String>,
 }
@@ -165,6 +168,7 @@ impl Generator {
             persons: HashMap::new(),
             tracks: HashMap::new(),
             slots: Vec::new(),
+            stage: Slot::default(),
             fault: None,
         }
     }
@@ -223,6 +227,7 @@ impl Generator {
             if !self.slots.iter().take(n).any(Slot::is_open) || tools.allowed.is_over() {
                 break;
             }
+            self.audition(n, frame, tools);
             self.compose(n);
             if self.mode != Mode::Ksame && self.diffuser.is_some() && tools.allowed.rung < Rung::Prior {
                 self.diffuse(n, at, tools);
@@ -257,11 +262,6 @@ impl Generator {
 
     /// Composites of all open faces.
     fn compose(&mut self, n: usize) {
-        for slot in self.slots.iter().take(n).filter(|s| s.is_open()) {
-            if let Some(person) = self.persons.get_mut(&slot.person) {
-                person.target(&self.basis, &self.secret, slot.person, &slot.source.0, self.asked);
-            }
-        }
         let (basis, persons, keep) = (&self.basis, &self.persons, &self.keep[..]);
         let one = |slot: &mut Slot| {
             if slot.is_open() {
@@ -386,15 +386,17 @@ impl Generator {
         }
     }
 
-    /// Takes what was found, or draws somebody else.
+    /// Takes what was found; else covers what stood in front of the face as well, or draws somebody else.
     fn settle(&mut self, n: usize, last: bool) {
         for slot in self.slots.iter_mut().take(n).filter(|s| s.verdict.is_none()) {
+            let keeps_front = slot.keeps_front();
             let Some(person) = self.persons.get_mut(&slot.person) else { continue };
             match slot.found.take() {
                 Some(found) if person.shown || last || found.cos < GOAL * self.limit => {
                     person.shown = true;
                     slot.verdict = Some(Ok(found));
                 }
+                _ if keeps_front => slot.give_up_front(),
                 _ => person.redraw(),
             }
         }

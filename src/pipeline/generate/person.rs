@@ -29,15 +29,25 @@ pub(super) struct Person {
 }
 
 impl Person {
-    /// The target, drawn when it is first wanted and the same ever after.
-    pub(super) fn target(&mut self, basis: &Basis, secret: &SessionSecret, id: u64, source: &[f32], asked: Wanted) -> &Target {
-        if self.weights.is_empty() {
-            let wanted = asked.or(Wanted::like(basis, source));
-            let mut stream = secret.stream(Purpose::Mixture, id, self.attempt);
-            self.weights = Target::draw(basis, &wanted, source, &mut stream);
+    /// Mixes the target anew where only its weights are left; `false` where none has been drawn.
+    pub(super) fn remember(&mut self, basis: &Basis) -> bool {
+        if self.target.is_none() && !self.weights.is_empty() {
+            self.target = Some(Target::mix(basis, self.weights.clone()));
         }
-        let weights = &self.weights;
-        self.target.get_or_insert_with(|| Target::mix(basis, weights.clone()))
+        self.target.is_some()
+    }
+
+    /// Who the person may become, the same for one secret and attempt.
+    pub(super) fn candidates(&self, basis: &Basis, secret: &SessionSecret, id: u64, source: &[f32], asked: Wanted) -> Vec<Vec<(usize, f32)>> {
+        let wanted = asked.or(Wanted::like(basis, source));
+        let mut stream = secret.stream(Purpose::Mixture, id, self.attempt);
+        Target::candidates(basis, &wanted, source, &self.shape, &mut stream)
+    }
+
+    /// Becomes somebody, for good.
+    pub(super) fn become_target(&mut self, target: Target) {
+        self.weights.clone_from(&target.weights);
+        self.target = Some(target);
     }
 
     /// The target, where it has been drawn.

@@ -3,7 +3,7 @@
 
 use crate::frame::{FrameView, FrameViewMut, Landmarks5, MESH_POINTS, Mesh, Point, Pts};
 use crate::stages::identify::Embedding;
-use crate::stages::prior::{Basis, Composite, Compositor, Face, Target, shape};
+use crate::stages::prior::{Basis, Composite, Compositor, Face, LowPass, Target, shape};
 
 use super::super::outcome::CoverReason;
 use super::super::plan::Replaceable;
@@ -68,10 +68,13 @@ pub(super) struct Slot {
     /// The mesh with the target's shape, crop px and canvas px.
     pub(super) moved: Vec<Point>,
     moved_on_canvas: Vec<Point>,
+    /// Whether what stands in front of the face is kept.
+    front: bool,
     compositor: Compositor,
     pub(super) composite: Composite,
     keeper: Keeper,
     scratch: Vec<f32>,
+    pass: LowPass,
     /// The frame.
     pub(super) canvas: Vec<f32>,
     /// How much of the new picture is shown, 0–1.
@@ -115,10 +118,12 @@ impl Default for Slot {
             canvas_depth: Vec::new(),
             moved: Vec::new(),
             moved_on_canvas: Vec::new(),
+            front: true,
             compositor: Compositor::default(),
             composite: Composite::default(),
             keeper: Keeper::default(),
             scratch: Vec::new(),
+            pass: LowPass::default(),
             canvas: Vec::new(),
             weight: Vec::new(),
             base_crop: Vec::new(),
@@ -149,7 +154,7 @@ impl Slot {
         person: &mut Person,
     ) -> Result<(), Refusal> {
         let not_replaceable = || refuse(CoverReason::NotReplaceable);
-        (self.found, self.step) = (None, None);
+        (self.found, self.step, self.front) = (None, None, true);
         self.place = face.mesh.landmarks5().and_then(|l| Place::of(&l)).ok_or_else(not_replaceable)?;
         self.place.mesh_in_crop(&face.mesh, &mut self.points);
         if self.points.len() != MESH_POINTS || !self.points.iter().flatten().all(|v| v.is_finite()) {
@@ -159,20 +164,47 @@ impl Slot {
         memory.smoother.smooth(at, &mut self.points);
         refill(&mut self.crop, self.points.iter().map(|p| [p[0], p[1]]));
         refill(&mut self.depth, self.points.iter().map(|p| p[2]));
-        let place = self.place;
-        refill(&mut self.on_canvas, self.crop.iter().map(|p| place.on_canvas(*p)));
-        refill(&mut self.canvas_depth, self.depth.iter().map(|z| z * place.k as f32));
+        self.lay_out();
         self.pose = shape::pose(basis, &self.crop, &self.depth)
             .filter(|p| p.rotation[(2, 2)] >= LEAST_FACING)
             .ok_or_else(not_replaceable)?;
         let seen = shape::coefficients(basis, &self.crop, &self.depth, &self.pose, &mut self.scratch).ok_or_else(not_replaceable)?;
-        self.iod_px = distance(&self.on_canvas, EYES);
-        place.read(frame, &mut self.canvas).map_err(failed)?;
+        self.place.read(frame, &mut self.canvas).map_err(failed)?;
         self.source.0.clone_from(&face.source.0);
         person.seen = at;
         self.own_shape.clear();
         self.own_shape.extend_from_slice(person.own_shape(&seen));
         Ok(())
+    }
+
+    /// Takes the place of another face, at the crop's own size, to try targets on.
+    pub(super) fn stand_in(&mut self, other: &Self, frame: &FrameView<'_>) -> Result<(), Refusal> {
+        let place = other.place.at_scale(1).ok_or_else(|| refuse(CoverReason::NotReplaceable))?;
+        (self.place, self.pose, self.front) = (place, other.pose, true);
+        self.crop.clone_from(&other.crop);
+        self.depth.clone_from(&other.depth);
+        self.own_shape.clone_from(&other.own_shape);
+        self.source.0.clone_from(&other.source.0);
+        self.lay_out();
+        place.read(frame, &mut self.canvas).map_err(failed)
+    }
+
+    /// The mesh on the canvas.
+    fn lay_out(&mut self) {
+        let place = self.place;
+        refill(&mut self.on_canvas, self.crop.iter().map(|p| place.on_canvas(*p)));
+        refill(&mut self.canvas_depth, self.depth.iter().map(|z| z * place.k as f32));
+        self.iod_px = distance(&self.on_canvas, EYES);
+    }
+
+    /// Whether something in front of the face was left standing, which another try may cover.
+    pub(super) fn keeps_front(&self) -> bool {
+        self.front && self.composite.has_front
+    }
+
+    /// From now on in this frame the new face lies over what stood in front of it.
+    pub(super) fn give_up_front(&mut self) {
+        self.front = false;
     }
 
     /// Makes the composite of a target, and where it is to be shown.
@@ -188,10 +220,10 @@ impl Slot {
             moved: &self.moved_on_canvas,
             depth: &self.canvas_depth,
         };
-        if !self.compositor.composite(&face, basis, target, &basis.composite, &mut self.composite) {
+        if !self.compositor.composite(&face, basis, target, &basis.composite, self.front, &mut self.composite) {
             return Err(refuse(CoverReason::NotReplaceable));
         }
-        canvas::weight(&self.composite.inside, place.side, place.k, self.iod_px, &mut self.weight);
+        canvas::weight(&self.composite.inside, place.side, place.k, self.iod_px, &mut self.pass, &mut self.weight);
         self.keeper
             .keep(keep, &self.on_canvas, place.side, self.iod_px, &mut self.weight)
             .map_err(failed)

@@ -12,16 +12,26 @@
 //! | errors | `None` for a mesh that is degenerate or not finite |
 //!
 //! All lengths are fractions of the distance between the outer eye corners, so they hold at any crop size.
-//! Low-pass filters run on a grid of a quarter of the crop: their kernels are an order wider than that.
+//! Everything runs inside the mesh's bounding box; low-passes on grids as coarse as their kernels allow.
 
 use crate::frame::Point;
 
 use super::basis::Basis;
+use super::lowpass::{Border, LowPass};
 use super::raster::{self, NONE, Raster, TriangleMap};
 use super::target::Target;
 
 /// Outer eye corners of the mesh.
 const EYES: (usize, usize) = (33, 263);
+/// Low-passed difference of a channel, grey levels, from which and at which something is in front of the
+/// face: other people's skin under the frame's light stays below.
+const FRONT: (f32, f32) = (72.0, 108.0);
+/// Low-pass of that difference, inter-ocular units: wider than a brow.
+const FRONT_SIGMA_IOD: f32 = 0.09;
+/// Area from which it is worth a second try without it, squared inter-ocular units.
+const FRONT_AREA_IOD2: f32 = 0.002;
+/// Pixels below which a face is too small or too far turned to be painted.
+const LEAST_PAINTED_PX: usize = 100;
 /// Luma weights.
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
@@ -114,20 +124,71 @@ pub struct Composite {
     pub picture: Vec<f32>,
     /// 0–1.
     pub alpha: Vec<f32>,
-    /// The crop, inner features moved.
-    pub base: Vec<f32>,
     /// Whether the moved mesh covers the pixel, eyes and mouth included: 1 or 0.
     pub inside: Vec<f32>,
+    /// Whether something in front of the face was kept.
+    pub has_front: bool,
 }
 
-/// Makes composites; keeps buffers from frame to frame.
+/// Makes composites; keeps buffers from frame to frame. All of them hold the window about the mesh.
 #[derive(Debug, Default)]
 pub struct Compositor {
     raster: Raster,
-    maps: Vec<TriangleMap>,
-    texture: Vec<f32>,
-    mask: Vec<f32>,
+    to_source: Vec<TriangleMap>,
+    to_texture: Vec<TriangleMap>,
+    facing_of: Vec<f32>,
+    shifted: Vec<Point>,
+    window: Window,
+    /// The frame, inner features moved.
+    base: Vec<[f32; 3]>,
+    /// Texture and its alpha; then the texture under the frame's light.
+    lit: Vec<[f32; 4]>,
+    /// Where hair or hands may win.
+    hide: Vec<f32>,
     facing: Vec<f32>,
+    alpha: Vec<f32>,
+    /// The paint's fine contrast.
+    fine: Vec<[f32; 3]>,
+    pass: LowPass,
+    rows: Rows,
+}
+
+/// Rows that come back from a low-pass.
+#[derive(Debug, Default)]
+struct Rows {
+    one: Vec<[f32; 1]>,
+    four: Vec<[f32; 4]>,
+}
+
+/// The part of a picture that the mesh reaches.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    x: usize,
+    y: usize,
+    width: usize,
+    height: usize,
+}
+
+impl Window {
+    /// `None` where the mesh lies outside.
+    fn of(points: &[Point], width: usize, height: usize) -> Option<Self> {
+        let least = |axis: usize| points.iter().fold(f32::INFINITY, |m, p| m.min(p[axis])).floor().max(0.0) as usize;
+        let most = |axis: usize, end: usize| {
+            let most = points.iter().fold(f32::NEG_INFINITY, |m, p| m.max(p[axis])).ceil();
+            (most.max(0.0) as usize).min(end)
+        };
+        let (x, y, right, bottom) = (least(0), least(1), most(0, width), most(1, height));
+        (right > x && bottom > y).then(|| Self {
+            x,
+            y,
+            width: right - x,
+            height: bottom - y,
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.width * self.height
+    }
 }
 
 fn smoothstep(v: f32, lo: f32, hi: f32) -> f32 {
@@ -154,166 +215,281 @@ pub struct Face<'a> {
 
 impl Compositor {
     /// One composite into `out`; `false` where the mesh is degenerate, `out` is then not to be used.
-    pub fn composite(&mut self, face: &Face<'_>, basis: &Basis, target: &Target, config: &CompositeConfig, out: &mut Composite) -> bool {
+    /// `keeps_front` leaves standing what differs from any lit face: a microphone, a hand against the light.
+    pub fn composite(
+        &mut self,
+        face: &Face<'_>,
+        basis: &Basis,
+        target: &Target,
+        config: &CompositeConfig,
+        keeps_front: bool,
+        out: &mut Composite,
+    ) -> bool {
         let (w, h) = (face.width, face.height);
-        let n = w * h;
         let (Some(a), Some(b)) = (face.points.get(EYES.0), face.points.get(EYES.1)) else {
             return false;
         };
         let iod = (a[0] - b[0]).hypot(a[1] - b[1]);
         let finite = |p: &[Point]| p.iter().flatten().all(|v| v.is_finite());
-        if !(iod >= 8.0) || face.crop.len() != n * 3 || !finite(face.points) || !finite(face.moved) || face.moved.len() != face.points.len()
-        {
+        let fits = face.crop.len() == w * h * 3 && face.moved.len() == face.points.len();
+        if !(iod >= 8.0) || !fits || !finite(face.points) || !finite(face.moved) {
             return false;
         }
-        self.move_base(face, basis, out);
-        if !self.paint(face, basis, target, config, iod) {
+        let Some(window) = Window::of(face.moved, w, h) else { return false };
+        self.window = window;
+        self.draw(face, basis, config);
+        if self.sample(face, basis, target) < LEAST_PAINTED_PX {
             return false;
         }
-        self.light(w, h, config, iod, out);
+        self.face_away(iod);
+        self.light(basis, config, iod);
+        if config.grain_max > 1.0 {
+            self.grain(config, iod);
+        }
+        self.give_way(config, iod);
+        out.has_front = keeps_front && self.keep_front(iod);
+        self.write(face, out);
         true
     }
 
-    /// `out.base`: the crop with everything inside the oval moved along with the mesh.
-    fn move_base(&mut self, face: &Face<'_>, basis: &Basis, out: &mut Composite) {
-        out.base.clear();
-        out.base.extend_from_slice(face.crop);
-        let (w, h) = (face.width, face.height);
-        self.raster.draw(face.moved, face.depth, &basis.triangles, w, h);
-        out.inside.clear();
-        out.inside
-            .extend(self.raster.index.iter().map(|&t| if t == NONE { 0.0 } else { 1.0 }));
-        if face.points == face.moved {
-            return;
-        }
-        raster::maps(face.moved, face.points, &basis.triangles, &mut self.maps);
-        for (i, (&t, to)) in self.raster.index.iter().zip(out.base.chunks_exact_mut(3)).enumerate() {
-            if let Some(map) = self.maps.get(usize::from(t)).filter(|_| t != NONE) {
-                let from = map.apply((i % w) as f32 + 0.5, (i / w) as f32 + 0.5);
-                to.copy_from_slice(&raster::sample::<3>(face.crop, w, h, from));
-            }
-        }
+    /// Which triangle covers each pixel, where it comes from, and how much it faces the viewer.
+    fn draw(&mut self, face: &Face<'_>, basis: &Basis, config: &CompositeConfig) {
+        let window = self.window;
+        let (x, y) = (window.x as f32, window.y as f32);
+        self.shifted.clear();
+        self.shifted.extend(face.moved.iter().map(|p| [p[0] - x, p[1] - y]));
+        let triangles = &basis.triangles;
+        self.raster.draw(&self.shifted, face.depth, triangles, window.width, window.height);
+        raster::maps(&self.shifted, face.points, triangles, &mut self.to_source);
+        raster::maps(&self.shifted, &basis.canonical_px, triangles, &mut self.to_texture);
+        self.facing_of.clear();
+        self.facing_of.extend(
+            triangles
+                .iter()
+                .map(|&t| smoothstep(cos_to_viewer(face.moved, face.depth, t), config.facing_lo, config.facing_hi)),
+        );
     }
 
-    /// Texture, mask and facing of every pixel.
-    fn paint(&mut self, face: &Face<'_>, basis: &Basis, target: &Target, config: &CompositeConfig, iod: f32) -> bool {
-        let (w, h) = (face.width, face.height);
-        let n = w * h;
-        let triangles = basis.painted();
-        self.raster.draw(face.moved, face.depth, triangles, w, h);
-        raster::maps(face.moved, &basis.canonical_px, triangles, &mut self.maps);
-        let facing: Vec<f32> = triangles
-            .iter()
-            .map(|&t| smoothstep(cos_to_viewer(face.moved, face.depth, t), config.facing_lo, config.facing_hi))
-            .collect();
-        self.texture.clear();
-        self.texture.resize(n * 3, 0.0);
-        self.mask.clear();
-        self.mask.resize(n * 2, 0.0);
-        self.facing.clear();
-        self.facing.resize(n, 0.0);
+    /// Base, texture, mask and facing of every pixel; returns how many are painted. The triangles that
+    /// close eyes and mouth move the base along and are not painted.
+    fn sample(&mut self, face: &Face<'_>, basis: &Basis, target: &Target) -> usize {
+        let window = self.window;
+        let openings = basis.triangles.len() - basis.painted().len();
+        let still = face.points == face.moved;
+        for v in [&mut self.hide, &mut self.facing] {
+            v.clear();
+            v.resize(window.len(), 0.0);
+        }
+        self.base.clear();
+        self.lit.clear();
+        let crop = face.crop.as_chunks::<3>().0;
         let mut painted = 0;
-        for (i, &t) in self.raster.index.iter().enumerate() {
-            let Some(map) = self.maps.get(usize::from(t)).filter(|_| t != NONE) else {
-                continue;
-            };
-            let from = map.apply((i % w) as f32 + 0.5, (i / w) as f32 + 0.5);
-            let texel = raster::sample::<3>(&target.texture, basis.size_px, basis.size_px, from);
-            let mask = raster::sample::<2>(&basis.mask, basis.size_px, basis.size_px, from);
-            if let (Some(to), Some(m), Some(f)) = (
-                self.texture.get_mut(i * 3..i * 3 + 3),
-                self.mask.get_mut(i * 2..i * 2 + 2),
-                self.facing.get_mut(i),
-            ) {
-                to.copy_from_slice(&texel);
-                m.copy_from_slice(&mask);
-                *f = facing.get(usize::from(t)).copied().unwrap_or(0.0);
+        for (y, line) in self.raster.index.chunks_exact(window.width).enumerate() {
+            let start = (window.y + y) * face.width + window.x;
+            let own = crop.get(start..start + window.width).unwrap_or(&[]);
+            for (x, (&t, own)) in line.iter().zip(own).enumerate() {
+                let t = usize::from(t);
+                let (Some(source), Some(texture)) = (self.to_source.get(t), self.to_texture.get(t)) else {
+                    self.base.push(*own);
+                    self.lit.push([0.0; 4]);
+                    continue;
+                };
+                let (px, py) = (x as f32 + 0.5, y as f32 + 0.5);
+                self.base.push(if still {
+                    *own
+                } else {
+                    raster::sample::<3>(face.crop, face.width, face.height, source.apply(px, py))
+                });
+                if t < openings {
+                    self.lit.push([0.0; 4]);
+                    continue;
+                }
+                let from = texture.apply(px, py);
+                self.lit.push(raster::sample::<4>(&target.texture, basis.size_px, basis.size_px, from));
+                let [_, hide] = raster::sample::<2>(&basis.mask, basis.size_px, basis.size_px, from);
+                let i = y * window.width + x;
+                if let (Some(h), Some(f)) = (self.hide.get_mut(i), self.facing.get_mut(i)) {
+                    *h = hide;
+                    *f = self.facing_of.get(t).copied().unwrap_or(0.0);
+                }
                 painted += 1;
             }
         }
-        let smooth = blurred::<1>(&self.facing, w, h, 0.04 * iod);
-        for ((f, s), &t) in self.facing.iter_mut().zip(&smooth).zip(&self.raster.index) {
-            *f = if t == NONE { 0.0 } else { s.min(1.0) };
-        }
-        painted >= 100
+        painted
     }
 
-    /// Light, occluders, and the picture.
-    fn light(&mut self, w: usize, h: usize, config: &CompositeConfig, iod: f32, out: &mut Composite) {
-        let n = w * h;
-        out.alpha.clear();
-        out.alpha.extend(self.mask.chunks_exact(2).zip(&self.facing).map(|(m, f)| m[0] * f));
+    /// Alpha: the texture's own, faded where the face turns away.
+    fn face_away(&mut self, iod: f32) {
+        let Window { width, height, .. } = self.window;
+        let facing = &self.facing;
+        self.pass.run(width, height, 0.04 * iod, Border::Zero, |x, y| {
+            [facing.get(y * width + x).copied().unwrap_or(0.0)]
+        });
+        self.alpha.clear();
+        for (y, lit) in self.lit.chunks_exact(width).enumerate() {
+            self.pass.row(y, &mut self.rows.one);
+            self.alpha.extend(lit.iter().zip(&self.rows.one).map(|(l, f)| l[3] * f[0].min(1.0)));
+        }
+    }
+
+    /// The frame's light and colour on the texture: `low(base) + (texture − low(texture)) · g`.
+    fn light(&mut self, basis: &Basis, config: &CompositeConfig, iod: f32) {
+        let Window { width, height, .. } = self.window;
+        let openings = basis.triangles.len() - basis.painted().len();
+        let (lit, base, alpha) = (&self.lit, &self.base, &self.alpha);
         // One low-pass of seven channels under alpha: texture, base, weight.
-        let mut stack = vec![0.0; n * 7];
-        for (i, s) in stack.chunks_exact_mut(7).enumerate() {
-            let a = out.alpha[i];
-            for c in 0..3 {
-                s[c] = self.texture[i * 3 + c] * a;
-                s[3 + c] = out.base[i * 3 + c] * a;
+        self.pass.run(width, height, config.light_sigma_iod * iod, Border::Zero, |x, y| {
+            let i = y * width + x;
+            match (lit.get(i), base.get(i), alpha.get(i)) {
+                (Some(t), Some(b), Some(&a)) if a > 0.0 => [t[0] * a, t[1] * a, t[2] * a, b[0] * a, b[1] * a, b[2] * a, a],
+                _ => [0.0; 7],
             }
-            s[6] = a;
-        }
-        let low = blurred_coarse::<7>(&stack, w, h, config.light_sigma_iod * iod);
-        let luma = |p: &[f32]| p[0] * LUMA[0] + p[1] * LUMA[1] + p[2] * LUMA[2];
-        let mut lit = out.base.clone();
-        let mut difference = vec![0.0; n];
-        for i in 0..n {
-            if self.raster.index[i] == NONE {
-                continue;
-            }
-            let l = &low[i * 7..i * 7 + 7];
-            let weight = l[6] + 1e-3;
-            let (la, lb) = (
-                [l[0] / weight, l[1] / weight, l[2] / weight],
-                [l[3] / weight, l[4] / weight, l[5] / weight],
-            );
-            let gain = ((luma(&lb) + 4.0) / (luma(&la) + 4.0)).clamp(config.contrast_min, config.contrast_max);
-            for c in 0..3 {
-                lit[i * 3 + c] = (lb[c] + (self.texture[i * 3 + c] - la[c]) * gain).clamp(0.0, 255.0);
+        });
+        let (least, most) = (config.contrast_min, config.contrast_max);
+        self.pass.map(|[tr, tg, tb, br, bg, bb, weight]| {
+            let share = 1.0 / (weight + 1e-3);
+            let (t, b) = ([tr * share, tg * share, tb * share], [br * share, bg * share, bb * share]);
+            let gain = ((luma(b) + 4.0) / (luma(t) + 4.0)).clamp(least, most);
+            [b[0] - t[0] * gain, b[1] - t[1] * gain, b[2] - t[2] * gain, gain]
+        });
+        let rows = self.lit.chunks_exact_mut(width).zip(self.base.chunks_exact(width));
+        for (y, ((lit, base), index)) in rows.zip(self.raster.index.chunks_exact(width)).enumerate() {
+            self.pass.row(y, &mut self.rows.four);
+            for (((l, b), t), low) in lit.iter_mut().zip(base).zip(index).zip(&self.rows.four) {
+                let paint = if *t != NONE && usize::from(*t) >= openings {
+                    std::array::from_fn(|c| (low[c] + l[c] * low[3]).clamp(0.0, 255.0))
+                } else {
+                    *b
+                };
+                *l = [paint[0], paint[1], paint[2], l[3]];
             }
         }
-        if config.grain_max > 1.0 {
-            grain(&mut lit, &out.base, &out.alpha, (w, h), iod, config);
-        }
-        for i in 0..n {
-            if self.raster.index[i] != NONE {
-                difference[i] = luma(&lit[i * 3..i * 3 + 3]) - luma(&out.base[i * 3..i * 3 + 3]);
+    }
+
+    /// Gives the paint the frame's own amount of fine contrast, not its pattern: a soft film gets a soft
+    /// face, a sharp one a sharp face.
+    fn grain(&mut self, config: &CompositeConfig, iod: f32) {
+        let Window { width, height, .. } = self.window;
+        let (lit, base, alpha) = (&self.lit, &self.base, &self.alpha);
+        self.pass.run(width, height, config.grain_fine_iod * iod, Border::Mirror, |x, y| {
+            let i = y * width + x;
+            match (lit.get(i), base.get(i)) {
+                (Some(l), Some(b)) => [l[0], l[1], l[2], luma(*b)],
+                _ => [0.0; 4],
+            }
+        });
+        // Fine parts: of the paint kept, of the frame only its energy, in the unused facing.
+        self.fine.clear();
+        for (y, (lit, base)) in lit.chunks_exact(width).zip(base.chunks_exact(width)).enumerate() {
+            self.pass.row(y, &mut self.rows.four);
+            let own = self.facing.get_mut(y * width..(y + 1) * width).unwrap_or(&mut []);
+            for (((l, b), low), own) in lit.iter().zip(base).zip(&self.rows.four).zip(own) {
+                self.fine.push([l[0] - low[0], l[1] - low[1], l[2] - low[2]]);
+                *own = luma(*b) - low[3];
             }
         }
-        let difference = blurred::<1>(&difference, w, h, config.occlusion_sigma_iod * iod);
+        let (fine, own) = (&self.fine, &self.facing);
+        self.pass.run(width, height, config.grain_area_iod * iod, Border::Zero, |x, y| {
+            let i = y * width + x;
+            match (fine.get(i), own.get(i), alpha.get(i)) {
+                (Some(f), Some(o), Some(&a)) if a > 0.0 => [luma(*f).powi(2) * a, o * o * a, a],
+                _ => [0.0; 3],
+            }
+        });
+        let (least, most) = (config.grain_min, config.grain_max);
+        self.pass.map(|[paint, frame, weight]| {
+            let rms = |energy: f32| (energy.max(0.0) / (weight + 1e-3)).sqrt() + 0.5;
+            [(rms(frame) / rms(paint)).clamp(least, most) - 1.0]
+        });
+        let rows = self.lit.chunks_exact_mut(width).zip(self.fine.chunks_exact(width)).zip(self.alpha.chunks_exact(width));
+        for (y, ((lit, fine), alpha)) in rows.enumerate() {
+            self.pass.row(y, &mut self.rows.one);
+            for (((l, f), a), gain) in lit.iter_mut().zip(fine).zip(alpha).zip(&self.rows.one) {
+                if *a > 0.0 {
+                    (0..3).for_each(|c| l[c] = (l[c] + f[c] * gain[0]).clamp(0.0, 255.0));
+                }
+            }
+        }
+    }
+
+    /// Hair and hands win where the rim looks unlike the face.
+    fn give_way(&mut self, config: &CompositeConfig, iod: f32) {
+        let Window { width, height, .. } = self.window;
+        // What is not painted is the base: no difference.
+        let (lit, base) = (&self.lit, &self.base);
+        self.pass.run(width, height, config.occlusion_sigma_iod * iod, Border::Zero, |x, y| {
+            let i = y * width + x;
+            match (lit.get(i), base.get(i)) {
+                (Some(l), Some(b)) => [luma([l[0] - b[0], l[1] - b[1], l[2] - b[2]])],
+                _ => [0.0],
+            }
+        });
+        for (y, (alpha, hide)) in self.alpha.chunks_exact_mut(width).zip(self.hide.chunks_exact(width)).enumerate() {
+            self.pass.row(y, &mut self.rows.one);
+            for ((a, h), d) in alpha.iter_mut().zip(hide).zip(&self.rows.one) {
+                *a *= 1.0 - h * smoothstep(d[0].abs(), config.occlusion_lo, config.occlusion_hi);
+            }
+        }
+    }
+
+    /// What is in front of the face wins where it differs from the paint in colour more than another
+    /// person's skin does, over an area wider than a brow. Skin over skin is not told apart.
+    fn keep_front(&mut self, iod: f32) -> bool {
+        let Window { width, height, .. } = self.window;
+        let (lit, base) = (&self.lit, &self.base);
+        self.pass.run(width, height, FRONT_SIGMA_IOD * iod, Border::Zero, |x, y| {
+            let i = y * width + x;
+            match (lit.get(i), base.get(i)) {
+                (Some(l), Some(b)) => [l[0] - b[0], l[1] - b[1], l[2] - b[2], 0.0],
+                _ => [0.0; 4],
+            }
+        });
+        let mut kept = 0.0;
+        for (y, alpha) in self.alpha.chunks_exact_mut(width).enumerate() {
+            self.pass.row(y, &mut self.rows.four);
+            for (a, d) in alpha.iter_mut().zip(&self.rows.four) {
+                let most = d[0].abs().max(d[1].abs()).max(d[2].abs());
+                let front = smoothstep(most, FRONT.0, FRONT.1);
+                kept += front * *a;
+                *a *= 1.0 - front;
+            }
+        }
+        kept > FRONT_AREA_IOD2 * iod * iod
+    }
+
+    fn write(&self, face: &Face<'_>, out: &mut Composite) {
+        let window = self.window;
         out.picture.clear();
-        out.picture.extend_from_slice(&out.base);
-        for i in 0..n {
-            out.alpha[i] *= 1.0 - self.mask[i * 2 + 1] * smoothstep(difference[i].abs(), config.occlusion_lo, config.occlusion_hi);
-            let a = out.alpha[i];
-            for c in 0..3 {
-                let p = &mut out.picture[i * 3 + c];
-                *p += (lit[i * 3 + c] - *p) * a;
+        out.picture.extend_from_slice(face.crop);
+        for v in [&mut out.alpha, &mut out.inside] {
+            v.clear();
+            v.resize(face.width * face.height, 0.0);
+        }
+        let rows = self.base.chunks_exact(window.width).zip(self.lit.chunks_exact(window.width));
+        let masks = self.alpha.chunks_exact(window.width).zip(self.raster.index.chunks_exact(window.width));
+        for (y, ((base, lit), (alpha, index))) in rows.zip(masks).enumerate() {
+            let start = (window.y + y) * face.width + window.x;
+            let place = start..start + window.width;
+            let (Some(picture), Some(to_alpha), Some(inside)) = (
+                out.picture.as_chunks_mut::<3>().0.get_mut(place.clone()),
+                out.alpha.get_mut(place.clone()),
+                out.inside.get_mut(place),
+            ) else {
+                continue;
+            };
+            to_alpha.copy_from_slice(alpha);
+            for ((p, b), (l, a)) in picture.iter_mut().zip(base).zip(lit.iter().zip(alpha)) {
+                *p = std::array::from_fn(|c| b[c] + (l[c] - b[c]) * a);
+            }
+            for (i, t) in inside.iter_mut().zip(index) {
+                *i = if *t == NONE { 0.0 } else { 1.0 };
             }
         }
     }
 }
 
-/// Gives the paint the frame's own amount of fine contrast, not its pattern: a soft film gets a soft
-/// face, a sharp one a sharp face.
-fn grain(lit: &mut [f32], base: &[f32], alpha: &[f32], (w, h): (usize, usize), iod: f32, config: &CompositeConfig) {
-    let fine = |z: &[f32]| -> Vec<f32> {
-        let low = blurred::<3>(z, w, h, config.grain_fine_iod * iod);
-        z.iter().zip(&low).map(|(v, l)| v - l).collect()
-    };
-    let (of_lit, of_base) = (fine(lit), fine(base));
-    // Energy of both and the weight, in one wide blur.
-    let energy = |p: &[f32]| (p[0] * LUMA[0] + p[1] * LUMA[1] + p[2] * LUMA[2]).powi(2);
-    let pairs = of_lit.chunks_exact(3).zip(of_base.chunks_exact(3)).zip(alpha);
-    let stack: Vec<f32> = pairs.flat_map(|((l, b), a)| [energy(l) * a, energy(b) * a, *a]).collect();
-    let wide = blurred_coarse::<3>(&stack, w, h, config.grain_area_iod * iod);
-    for ((lit, fine), e) in lit.chunks_exact_mut(3).zip(of_lit.chunks_exact(3)).zip(wide.chunks_exact(3)) {
-        let rms = |energy: f32| (energy.max(0.0) / (e[2] + 1e-3)).sqrt() + 0.5;
-        let gain = (rms(e[1]) / rms(e[0])).clamp(config.grain_min, config.grain_max);
-        for (v, f) in lit.iter_mut().zip(fine) {
-            *v = (*v + f * (gain - 1.0)).clamp(0.0, 255.0);
-        }
-    }
+fn luma(p: [f32; 3]) -> f32 {
+    p[0] * LUMA[0] + p[1] * LUMA[1] + p[2] * LUMA[2]
 }
 
 /// Cosine between a triangle's normal and the viewer; −1 where a corner is missing.
@@ -333,158 +509,9 @@ fn cos_to_viewer(points: &[Point], depth: &[f32], t: [u16; 3]) -> f32 {
     n[2] / ((n[0] * n[0] + n[1] * n[1] + n[2] * n[2]).sqrt() + 1e-9)
 }
 
-/// Gaussian blur by three box passes (Wells 1986) of an interleaved picture; mirrored border.
-#[must_use]
-pub fn blurred<const C: usize>(picture: &[f32], width: usize, height: usize, sigma: f32) -> Vec<f32> {
-    let mut out = picture.to_vec();
-    // Three boxes share the variance; the weight of a box's two ends is solved for, so any sigma is met.
-    let variance = sigma * sigma / 3.0;
-    let whole = ((sigma * sigma + 0.25).sqrt() - 0.5).max(0.0).floor();
-    let inner = 2.0 * whole + 1.0;
-    let next = (whole + 1.0) * (whole + 1.0);
-    let part = ((variance * inner - whole * (whole + 1.0) * inner / 3.0) / (2.0 * (next - variance))).max(0.0);
-    if !(sigma > 1e-3 && part.is_finite()) || width == 0 || height == 0 {
-        return out;
-    }
-    let window = (whole as usize, part);
-    let mut other = vec![0.0; out.len()];
-    for _ in 0..3 {
-        box_along_rows::<C>(&out, &mut other, width, window);
-        box_across_rows(&other, &mut out, width * C, window);
-    }
-    out
-}
-
-/// Index `i` of a line of `len`, mirrored at its ends without repeating them.
-fn mirror(i: isize, len: usize) -> usize {
-    let last = len as isize - 1;
-    let mut i = i;
-    if last == 0 {
-        return 0;
-    }
-    while i < 0 || i > last {
-        i = if i < 0 { -i } else { 2 * last - i };
-    }
-    i as usize
-}
-
-/// One box pass along every row: a running sum over a mirrored copy of the row.
-fn box_along_rows<const C: usize>(from: &[f32], to: &mut [f32], width: usize, (whole, part): (usize, f32)) {
-    let norm = 1.0 / (2.0 * (whole as f32 + part) + 1.0);
-    let pad = whole + 1;
-    let mut line: Vec<[f32; C]> = vec![[0.0; C]; width + 2 * pad];
-    for (row, out) in from.chunks_exact(width * C).zip(to.chunks_exact_mut(width * C)) {
-        for (i, l) in line.iter_mut().enumerate() {
-            let x = mirror(i as isize - pad as isize, width);
-            if let Some(p) = row.get(x * C..).and_then(|r| r.first_chunk::<C>()) {
-                *l = *p;
-            }
-        }
-        let mut sum = [0.0; C];
-        for l in line.iter().skip(1).take(2 * whole + 1) {
-            for c in 0..C {
-                sum[c] += l[c];
-            }
-        }
-        let ends = line.iter().zip(line.iter().skip(1)).zip(line.iter().skip(2 * pad));
-        for (t, ((before, leaves), after)) in out.chunks_exact_mut(C).zip(ends) {
-            for c in 0..C {
-                t[c] = (sum[c] + part * (before[c] + after[c])) * norm;
-                sum[c] += after[c] - leaves[c];
-            }
-        }
-    }
-}
-
-/// One box pass across the rows: whole rows are added and taken away.
-fn box_across_rows(from: &[f32], to: &mut [f32], row: usize, (whole, part): (usize, f32)) {
-    let norm = 1.0 / (2.0 * (whole as f32 + part) + 1.0);
-    let whole = whole as isize;
-    let height = from.len() / row.max(1);
-    let line = |y: isize| {
-        let start = mirror(y, height) * row;
-        from.get(start..start + row).unwrap_or(&[])
-    };
-    let mut sum = vec![0.0; row];
-    for y in -whole..=whole {
-        sum.iter_mut().zip(line(y)).for_each(|(s, v)| *s += v);
-    }
-    for (y, out) in to.chunks_exact_mut(row).enumerate() {
-        let y = y as isize;
-        let ends = line(y - whole - 1).iter().zip(line(y + whole + 1)).zip(line(y - whole));
-        for ((t, s), ((before, after), leaves)) in out.iter_mut().zip(&mut sum).zip(ends) {
-            *t = (*s + part * (before + after)) * norm;
-            *s += after - leaves;
-        }
-    }
-}
-
-/// The same for wide kernels: on a grid of a quarter, brought back bilinearly.
-fn blurred_coarse<const C: usize>(picture: &[f32], width: usize, height: usize, sigma: f32) -> Vec<f32> {
-    const STEP: usize = 4;
-    if sigma < 2.0 * STEP as f32 {
-        return blurred::<C>(picture, width, height, sigma);
-    }
-    let (cw, ch) = (width.div_ceil(STEP), height.div_ceil(STEP));
-    let mut coarse = vec![0.0; cw * ch * C];
-    for cy in 0..ch {
-        for cx in 0..cw {
-            let (x1, y1) = (((cx + 1) * STEP).min(width), ((cy + 1) * STEP).min(height));
-            let count = ((x1 - cx * STEP) * (y1 - cy * STEP)) as f32;
-            for y in cy * STEP..y1 {
-                for x in cx * STEP..x1 {
-                    for c in 0..C {
-                        coarse[(cy * cw + cx) * C + c] += picture[(y * width + x) * C + c] / count;
-                    }
-                }
-            }
-        }
-    }
-    // The box of the reduction and the tent of the enlargement blur by themselves.
-    let own = (1.0 / 12.0 + 1.0 / 6.0) * (STEP * STEP) as f32;
-    let coarse = blurred::<C>(&coarse, cw, ch, (sigma * sigma - own).max(0.0).sqrt() / STEP as f32);
-    let mut out = Vec::with_capacity(width * height * C);
-    for y in 0..height {
-        for x in 0..width {
-            let p = [(x as f32 + 0.5) / STEP as f32, (y as f32 + 0.5) / STEP as f32];
-            out.extend_from_slice(&raster::sample::<C>(&coarse, cw, ch, p));
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_blur_keeps_a_constant_and_has_the_variance_asked_for() {
-        let flat = blurred::<2>(&[3.0; 2 * 40 * 30], 40, 30, 3.0);
-        assert!(flat.iter().all(|v| (v - 3.0).abs() < 1e-4));
-        for (sigma, f) in [
-            (1.7, blurred::<1> as fn(&[f32], usize, usize, f32) -> Vec<f32>),
-            (12.0, blurred_coarse::<1>),
-            (9.0, blurred_coarse::<1>),
-        ] {
-            let (w, h) = (129, 129);
-            let mut dot = vec![0.0; w * h];
-            dot[64 * w + 64] = 1.0;
-            let out = f(&dot, w, h, sigma);
-            let sum: f32 = out.iter().sum();
-            let variance: f32 = out
-                .iter()
-                .enumerate()
-                .map(|(i, v)| v * ((i % w) as f32 - 64.0).powi(2))
-                .sum::<f32>()
-                / sum;
-            assert!((sum - 1.0).abs() < 0.05, "sigma {sigma}: sum {sum}");
-            assert!(
-                (variance.sqrt() / sigma - 1.0).abs() < 0.08,
-                "sigma {sigma}: got {}",
-                variance.sqrt()
-            );
-        }
-    }
 
     #[test]
     fn smoothstep_is_flat_outside_its_range() {

@@ -9,14 +9,17 @@
 //! | [`target`] | who a track becomes: weights over the basis, drawn from the session's secret |
 //! | [`shape`] | moving the mesh to the target's shape, rim and expression kept |
 //! | [`raster`] | piecewise affine sampling over triangles |
+//! | [`lowpass`] | Gaussians on coarse grids |
 //! | [`composite`] | texture, light, visibility → picture and alpha |
 
 pub mod basis;
 pub mod composite;
+pub mod lowpass;
 pub mod raster;
 pub mod shape;
 pub mod target;
 
 pub use basis::{Basis, BasisError, Texture};
-pub use composite::{Composite, CompositeConfig, Compositor, Face, blurred};
+pub use composite::{Composite, CompositeConfig, Compositor, Face};
+pub use lowpass::{Border, LowPass, blurred};
 pub use target::{Target, Wanted};

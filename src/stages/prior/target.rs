@@ -10,11 +10,18 @@ use crate::secret::Stream;
 use super::basis::{Basis, Label};
 
 /// Textures mixed into one face.
-const MIX: usize = 3;
+const MIX: usize = 2;
 /// Dirichlet parameter of their shares.
 const CONCENTRATION: f64 = 1.2;
-/// Mixtures among which the least like the source is taken.
-const CANDIDATES: usize = 12;
+/// Mixtures drawn for a person.
+const CANDIDATES: usize = 48;
+/// Of these, how many are rendered to be judged by what they really look like.
+const AUDITIONS: usize = 8;
+/// How much the likeness of shapes counts beside that of embeddings.
+const SHAPE_SHARE: f32 = 0.2;
+/// Cosine to the source that a target should have. Not as low as can be: what is far on the other side
+/// can be searched for as −e.
+const WANTED_COS: f32 = -0.05;
 /// Textures that vote on what a source looks like.
 const VOTERS: usize = 7;
 
@@ -27,12 +34,19 @@ pub struct Wanted {
     pub age: Option<f32>,
     /// Group of the training labels.
     pub group: Option<i32>,
+    /// Whether the age was asked for; otherwise it is an estimate.
+    pub age_asked: bool,
+    /// Whether the group was asked for.
+    pub group_asked: bool,
 }
+
+/// Years below which a face is a child's, which no adult's texture stands for.
+const CHILD_BELOW: f32 = 14.0;
 
 /// A face of nobody.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Interleaved RGB, 0–255, side of the basis' textures.
+    /// Interleaved RGB, 0–255, and the mask's alpha, 0–1; side of the basis' textures.
     pub texture: Vec<f32>,
     /// Shape coefficients.
     pub shape: Vec<f32>,
@@ -42,13 +56,17 @@ pub struct Target {
     pub weights: Vec<(usize, f32)>,
 }
 
-/// How far a texture is from what is wanted; smaller is nearer.
+/// How far a texture is from what is wanted; smaller is nearer. What was asked for weighs more than
+/// what is only estimated from the source.
 fn distance(label: &Label, wanted: &Wanted) -> f32 {
     let sex = wanted.sex.map_or(0.0, |s| if s == label.sex { 0.0 } else { 4.0 });
-    let group = wanted
-        .group
-        .map_or(0.0, |g| if g == label.group || label.group < 0 { 0.0 } else { 1.5 });
-    let age = wanted.age.map_or(0.0, |a| (a - label.age).abs() / 12.0);
+    let unlike = if wanted.group_asked { 1.5 } else { 0.4 };
+    let group = wanted.group.map_or(0.0, |g| if g == label.group || label.group < 0 { 0.0 } else { unlike });
+    let years = if wanted.age_asked { 12.0 } else { 18.0 };
+    let age = wanted.age.map_or(0.0, |a| {
+        let child = (label.age < CHILD_BELOW) != (a < CHILD_BELOW);
+        (a - label.age).abs() / years + if child { 2.0 } else { 0.0 }
+    });
     sex + group + age
 }
 
@@ -81,6 +99,8 @@ impl Wanted {
             sex: Some(most(|l| l.sex)),
             age: Some(votes.iter().map(|v| v.1.age).sum::<f32>() / votes.len() as f32),
             group: Some(most(|l| l.group)).filter(|g| *g >= 0),
+            age_asked: false,
+            group_asked: false,
         }
     }
 
@@ -91,6 +111,8 @@ impl Wanted {
             sex: self.sex.or(other.sex),
             age: self.age.or(other.age),
             group: self.group.or(other.group),
+            age_asked: self.age.is_some(),
+            group_asked: self.group.is_some(),
         }
     }
 }
@@ -113,16 +135,43 @@ fn gamma(shape: f64, stream: &mut Stream) -> f64 {
 }
 
 impl Target {
-    /// Draws weights: [`CANDIDATES`] mixtures from the stream, of which the one whose expected embedding
-    /// lies farthest from the source's is taken. Without the session's secret nothing can be searched for.
+    /// Draws [`CANDIDATES`] mixtures from the stream and returns the [`AUDITIONS`] that are expected to be
+    /// least like the source, the best first: by their textures' embeddings, and by their shapes against
+    /// the person's own coefficients (empty where not known). Without the session's secret nothing can be
+    /// searched for. Which of them it becomes is decided by rendering them: [`Self::misfit`].
     #[must_use]
-    pub fn draw(basis: &Basis, wanted: &Wanted, source: &[f32], stream: &mut Stream) -> Vec<(usize, f32)> {
-        let candidates = (0..CANDIDATES).map(|_| Self::candidate(basis, wanted, stream));
-        let scored = candidates.map(|weights| {
-            let embedding = Self::embedding(basis, &weights);
-            (dot(&embedding, source), weights)
-        });
-        scored.min_by(|a, b| a.0.total_cmp(&b.0)).map(|c| c.1).unwrap_or_default()
+    pub fn candidates(basis: &Basis, wanted: &Wanted, source: &[f32], own_shape: &[f32], stream: &mut Stream) -> Vec<Vec<(usize, f32)>> {
+        let in_sd = |shape: &[f32]| -> Vec<f32> { shape.iter().zip(&basis.mode_sd).map(|(q, sd)| q / sd.max(1e-6)).collect() };
+        let own = in_sd(own_shape);
+        let mut scored: Vec<(f32, Vec<(usize, f32)>)> = (0..CANDIDATES)
+            .map(|_| {
+                let weights = Self::candidate(basis, wanted, stream);
+                let looks = dot(&Self::embedding(basis, &weights), source);
+                let shape = in_sd(&Self::shape(basis, &weights));
+                let norms = (dot(&shape, &shape) * dot(&own, &own)).sqrt();
+                let shapes = if norms > 1e-6 { dot(&shape, &own) / norms } else { 0.0 };
+                (looks + SHAPE_SHARE * shapes, weights)
+            })
+            .collect();
+        scored.sort_by(|a, b| a.0.total_cmp(&b.0));
+        scored.truncate(AUDITIONS);
+        scored.into_iter().map(|c| c.1).collect()
+    }
+
+    /// How ill a rendered target suits, by its cosine to the source; smaller is better.
+    #[must_use]
+    pub fn misfit(cos: f32) -> f32 {
+        (cos - WANTED_COS).abs()
+    }
+
+    fn shape(basis: &Basis, weights: &[(usize, f32)]) -> Vec<f32> {
+        let modes = basis.mode_sd.len();
+        let mut shape = vec![0.0; modes];
+        for &(i, w) in weights {
+            let from = basis.shapes.get(i * modes..(i + 1) * modes).unwrap_or(&[]);
+            shape.iter_mut().zip(from).for_each(|(t, f)| *t += w * f);
+        }
+        shape
     }
 
     fn candidate(basis: &Basis, wanted: &Wanted, stream: &mut Stream) -> Vec<(usize, f32)> {
@@ -163,21 +212,21 @@ impl Target {
     pub fn mix(basis: &Basis, weights: Vec<(usize, f32)>) -> Self {
         let n = basis.size_px * basis.size_px * 3;
         let mut texture = vec![0.0; n];
-        let modes = basis.mode_sd.len();
-        let mut shape = vec![0.0; modes];
+        let shape = Self::shape(basis, &weights);
         let embedding = Self::embedding(basis, &weights);
         for &(i, w) in &weights {
             let add = |to: &mut [f32], from: &[f32]| to.iter_mut().zip(from).for_each(|(t, f)| *t += w * f);
             add(&mut texture, basis.textures.get(i).map_or(&[], |t| &t.0));
-            add(&mut shape, basis.shapes.get(i * modes..(i + 1) * modes).unwrap_or(&[]));
         }
         // Averaging n faces divides the fine detail by the root of their number; the gain gives it back.
         let effective = 1.0 / weights.iter().map(|w| w.1 * w.1).sum::<f32>().max(1e-6);
         let gain = effective.sqrt().min(basis.detail_gain_max);
-        let low = super::composite::blurred::<3>(&texture, basis.size_px, basis.size_px, basis.detail_sigma_px);
+        let low = super::lowpass::blurred::<3>(&texture, basis.size_px, basis.size_px, basis.detail_sigma_px);
         for (t, l) in texture.iter_mut().zip(&low) {
             *t = (l + (*t - l) * gain).clamp(0.0, 255.0);
         }
+        let texels = texture.as_chunks::<3>().0.iter().zip(basis.mask.as_chunks::<2>().0);
+        let texture = texels.flat_map(|(t, m)| [t[0], t[1], t[2], m[0]]).collect();
         Self {
             texture,
             shape,
@@ -189,7 +238,7 @@ impl Target {
 
 #[cfg(test)]
 mod tests {
-    use super::gamma;
+    use super::{Basis, Label, Target, Wanted, distance, gamma};
     use crate::secret::{Purpose, SessionSecret};
 
     #[test]
@@ -201,5 +250,53 @@ mod tests {
         let variance = draws.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / f64::from(n);
         assert!((mean - 1.2).abs() < 0.03, "mean {mean}");
         assert!((variance - 1.2).abs() < 0.08, "variance {variance}");
+    }
+
+    #[test]
+    fn what_is_asked_for_weighs_more_than_what_is_estimated_and_children_stay_children() {
+        let label = |age, group| Label {
+            sex: 0,
+            group,
+            age,
+            age_min: age,
+            age_max: age,
+            contributors: 12,
+            per_texel: 8,
+            nearest_contributor_cos: 0.1,
+            far_1e3_cos: 0.4,
+        };
+        let estimated = Wanted {
+            age: Some(40.0),
+            group: Some(1),
+            ..Wanted::default()
+        };
+        let asked = estimated.or(Wanted::default());
+        assert!(asked.age_asked && asked.group_asked && !estimated.age_asked);
+        assert!(distance(&label(64.0, 2), &asked) > distance(&label(64.0, 2), &estimated));
+        assert_eq!(distance(&label(40.0, 1), &asked), 0.0);
+        let child = Wanted {
+            age: Some(13.0),
+            ..Wanted::default()
+        };
+        assert!(distance(&label(15.0, 1), &child) > 2.0 && distance(&label(12.0, 1), &child) < 0.1);
+    }
+
+    #[test]
+    fn candidates_repeat_under_one_stream_and_the_best_fit_is_neither_near_nor_opposite() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/nullface-128/basis");
+        let basis = Basis::load(&folder).expect("the checkout's basis");
+        let source = &basis.embeddings[..basis.identity_dim];
+        let draw = |seed| {
+            let mut stream = SessionSecret::from_seed(seed).stream(Purpose::Mixture, 3, 0);
+            Target::candidates(&basis, &Wanted::like(&basis, source), source, &[], &mut stream)
+        };
+        let candidates = draw(1);
+        assert!(candidates == draw(1) && candidates != draw(2));
+        assert_eq!(candidates.len(), super::AUDITIONS);
+        for weights in &candidates {
+            assert!((weights.iter().map(|w| w.1).sum::<f32>() - 1.0).abs() < 1e-4);
+            assert!(!weights.iter().any(|w| w.0 == 0 && w.1 > 0.9), "the source's own texture");
+        }
+        assert!(Target::misfit(0.0) < Target::misfit(0.4) && Target::misfit(0.0) < Target::misfit(-0.4));
     }
 }

@@ -196,13 +196,13 @@ mod tests {
 
     #[test]
     fn a_moving_camera_is_no_cut() {
-        assert_eq!(cuts((0..40).map(|i| frame(1, i as f32 * 1.0, 1.0, 0.0))), []);
+        assert_eq!(cuts((0..40).map(|i| frame(1, i as f32 * 1.0, 1.0, 0.0))), [0_usize; 0]);
     }
 
     #[test]
     fn light_that_changes_slowly_or_at_once_is_no_cut() {
-        assert_eq!(cuts((0..40).map(|i| frame(1, 0.0, 1.0 - i as f32 * 0.02, 0.0))), []);
-        assert_eq!(cuts((0..40).map(|i| frame(1, 0.0, if i > 20 { 0.5 } else { 1.0 }, 0.0))), []);
+        assert_eq!(cuts((0..40).map(|i| frame(1, 0.0, 1.0 - i as f32 * 0.02, 0.0))), [0_usize; 0]);
+        assert_eq!(cuts((0..40).map(|i| frame(1, 0.0, if i > 20 { 0.5 } else { 1.0 }, 0.0))), [0_usize; 0]);
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
                     frame(1, 0.0, 1.0, 0.0)
                 }
             });
-            assert_eq!(cuts(film), [], "gain {gain}, lift {lift}");
+            assert_eq!(cuts(film), [0_usize; 0], "gain {gain}, lift {lift}");
         }
     }
 
