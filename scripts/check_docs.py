@@ -21,7 +21,7 @@ ARGS = {
     "sheet": "cli/src/sheet.rs",
     "doctor": "cli/src/doctor/mod.rs",
 }
-PROPERTIES = "plugin/src/filter/properties.rs"
+PROPERTIES = "plugin/src/filter/specs.rs"
 
 
 def slug(heading: str) -> str:

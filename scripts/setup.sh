@@ -32,13 +32,14 @@ nvrtc_builtins_sha256=91dcd944d01da9c0f08fff5d779db136a47f6d62bdb63bae900d2f481e
 build_packages=(
   build-essential pkg-config curl ca-certificates python3 python3-pip
   clang libclang-dev
-  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools
+  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
   gstreamer1.0-plugins-ugly gstreamer1.0-libav
   libopencv-core-dev libopencv-imgproc-dev libopencv-objdetect-dev libopencv-dnn-dev
   libopencv-video-dev libopencv-calib3d-dev libopencv-features2d-dev libopencv-flann-dev
 )
-test_packages=(ffmpeg shellcheck)
+# For the recipes: a server that takes RTMP, a screen, a browser.
+test_packages=(ffmpeg shellcheck nginx libnginx-mod-rtmp xvfb gstreamer1.0-x chromium)
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"

@@ -219,3 +219,37 @@ fn a_virtual_camera_that_is_not_there_is_an_error_and_not_a_crash() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("/dev/video97"), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn an_installation_works_from_where_it_lies() {
+    let bench = Bench::new();
+    let (built, prefix) = (bench.path("built"), bench.path("prefix"));
+    std::fs::create_dir_all(&built).expect("folder");
+    let tests = std::env::current_exe().expect("this test").parent().expect("its folder").to_owned();
+    for (from, name) in [
+        (PathBuf::from(env!("CARGO_BIN_EXE_nullface")), "nullface"),
+        (tests.join("libgstnullface.so"), "libgstnullface.so"),
+    ] {
+        std::os::unix::fs::symlink(from, built.join(name)).expect("link");
+    }
+    let installed = Command::new(root().join("scripts/install.sh")).arg(&prefix).env("BUILT", &built).status().expect("installs");
+    assert!(installed.success());
+    let plain = |program: &Path| {
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", bench.path("home")).current_dir("/");
+        command.env("GST_PLUGIN_PATH", prefix.join("lib/gstreamer-1.0")).env("GST_REGISTRY_1_0", bench.path("registry"));
+        command
+    };
+    let out = bench.path("out.mkv");
+    let launched = plain(Path::new("gst-launch-1.0"))
+        .args("-q videotestsrc num-buffers=5 ! nullfacefilter mode=ksame ! videoconvert ! x264enc ! matroskamux ! filesink".split(' '))
+        .arg(format!("location={}", out.display()))
+        .output()
+        .expect("gst-launch-1.0 starts");
+    assert!(launched.status.success(), "{}", String::from_utf8_lossy(&launched.stderr));
+    assert!(out.metadata().is_ok_and(|m| m.len() > 500));
+    let doctor = plain(&prefix.join("bin/nullface")).arg("doctor").output().expect("the doctor");
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(doctor.status.success(), "{said}");
+    assert!(said.contains(text(&prefix)), "{said}");
+}

@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | 1 | explicit setting | file, or folder holding it | folder |
 //! | 2 | environment | `NULLFACE_ORT_LIBRARY` | `NULLFACE_MODELS` |
-//! | 3 | beside the file this code was loaded from (plugin or executable), then beside the executable | `.`, `lib`, `../lib/nullface` | `models/small`, `../share/nullface/models` |
+//! | 3 | beside the file this code was loaded from (plugin or executable), then beside the executable | `.`, `lib`, `../lib/nullface`, `../share/nullface/onnxruntime/lib`, the same one folder higher | `../share/nullface/models`, the same one folder higher |
 //! | 4 | upwards from both and from the working directory | `.deps/onnxruntime/lib` | `models/small` |
 //! | 5 | `XDG_DATA_HOME`, `XDG_DATA_DIRS` | `nullface/onnxruntime/lib` | `nullface/models` |
 //! | 6 | library folders of the system | `LD_LIBRARY_PATH`, `/usr/local/lib`, `/usr/lib/…` | – |
@@ -70,7 +70,8 @@ impl Places {
         let near = self
             .beside
             .iter()
-            .flat_map(|b| [b.clone(), b.join("lib"), b.join("../lib/nullface")]);
+            .flat_map(|b| [b.clone(), b.join("lib"), b.join("../lib/nullface")])
+            .chain(self.shared("onnxruntime/lib"));
         let up = self.upwards().map(|d| d.join(".deps/onnxruntime/lib"));
         let data = self.data.iter().map(|d| d.join("nullface/onnxruntime/lib"));
         near.chain(up).chain(data).chain(self.system.iter().cloned()).collect()
@@ -87,10 +88,18 @@ impl Places {
     }
 
     fn folders(&self, installed: &str, in_checkout: &str) -> Vec<PathBuf> {
-        let near = self.beside.iter().map(|b| b.join("../share/nullface").join(installed));
+        let near = self.shared(installed);
         let up = self.upwards().map(|d| d.join("models").join(in_checkout));
         let data = self.data.iter().map(|d| d.join("nullface").join(installed));
         near.chain(up).chain(data).collect()
+    }
+
+    /// Shared folders of an installation: beside `bin` for the command, beside `lib` for a plugin in a
+    /// folder of its own there.
+    fn shared<'a>(&'a self, what: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
+        self.beside
+            .iter()
+            .flat_map(move |b| ["../share/nullface", "../../share/nullface"].map(|up| b.join(up).join(what)))
     }
 
     fn upwards(&self) -> impl Iterator<Item = PathBuf> {

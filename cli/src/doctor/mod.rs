@@ -98,7 +98,7 @@ const UGLY: &str = "gstreamer1.0-plugins-ugly";
 const LIBAV: &str = "gstreamer1.0-libav";
 
 /// In the order in which a film meets them.
-const NEEDED: [Needed; 24] = [
+const NEEDED: [Needed; 41] = [
     required("filesrc", "libgstreamer1.0-0", "reading files"),
     required("decodebin", BASE, "finding decoders"),
     required("qtdemux", GOOD, "reading mp4 and mov"),
@@ -123,6 +123,23 @@ const NEEDED: [Needed; 24] = [
     required("mp4mux", GOOD, "writing mp4"),
     useful("matroskamux", GOOD, "writing mkv and webm"),
     required("filesink", "libgstreamer1.0-0", "writing files"),
+    required("appsrc", BASE, "live work"),
+    required("appsink", BASE, "live work"),
+    useful("v4l2src", GOOD, "cameras"),
+    useful("v4l2sink", GOOD, "virtual cameras"),
+    useful("ximagesrc", GOOD, "the screen"),
+    useful("autovideosink", GOOD, "windows"),
+    useful("ximagesink", "gstreamer1.0-x", "windows"),
+    useful("rtspsrc", GOOD, "cameras that speak RTSP"),
+    useful("rtmp2sink", BAD, "RTMP servers"),
+    useful("rtmp2src", BAD, "RTMP servers"),
+    useful("flvmux", GOOD, "RTMP servers"),
+    useful("srtsink", BAD, "SRT"),
+    useful("srtsrc", BAD, "SRT"),
+    useful("mpegtsmux", BAD, "SRT"),
+    useful("audiomixer", BASE, "unbroken sound"),
+    useful("pitch", BAD, "changing voices"),
+    useful("jpegenc", GOOD, "the monitor page"),
 ];
 
 /// Runs the subcommand.
