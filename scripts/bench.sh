@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# How fast and how large: nullface against deface 1.5.0 (CenterFace on every full frame, blur), the
-# element alone, and peak memory. Everything is measured in one run and told as ratios, because
-# frames per second of a shared machine say little.
+# How fast and how large: nullface against deface 1.5.0 (CenterFace on every full frame, blur) on each
+# film and on the first one set into 1280×720; then the element alone over raw 1280×720 frames.
+# Everything is measured in one run and told as ratios, because frames per second of a shared machine
+# say little.
 #
 # usage: scripts/bench.sh FILM…
 #   REPEATS=3       runs of each, of which the median counts
@@ -24,54 +25,52 @@ cd "$root"
 say "building"
 cargo build --locked --release --workspace --quiet
 nullface="$CARGO_TARGET_DIR/release/nullface"
+export GST_PLUGIN_PATH="$CARGO_TARGET_DIR/release"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Runs a command on $threads cores; prints seconds and peak memory in MiB, medians over the repeats.
-measure() {
-  python3 - "$repeats" "$threads" "$@" <<'PYTHON'
-import os, statistics, subprocess, sys, time
-repeats, threads, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-cores = sorted(os.sched_getaffinity(0))[:threads]
-wall, peak = [], []
-for _ in range(repeats):
-    start = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=lambda: os.sched_setaffinity(0, cores))
-    said = child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    if os.waitstatus_to_exitcode(status) not in (0, 3):
-        sys.exit(f"{' '.join(command)} failed: {said.decode(errors='replace')[-400:]}")
-    wall.append(time.monotonic() - start)
-    peak.append(usage.ru_maxrss / 1024)
-print(f"{statistics.median(wall):.3f} {statistics.median(peak):.0f}")
-PYTHON
-}
-
+# Seconds, peak MiB and processor seconds of a command.
+measure() { python3 "$root/scripts/measure.py" "$repeats" "$threads" "$@"; }
 frames_of() { ffprobe -v error -count_packets -select_streams v:0 -show_entries stream=nb_read_packets -of csv=p=0 "$1" | head -n 1; }
 ratio() { python3 -c 'import sys; print(f"{float(sys.argv[1]) / float(sys.argv[2]):.2f}")' "$1" "$2"; }
 rate() { python3 -c 'import sys; print(f"{float(sys.argv[1]) / float(sys.argv[2]):.1f}")' "$1" "$2"; }
+less() { python3 -c 'import sys; print(max(float(sys.argv[1]) - float(sys.argv[2]), 1e-6))' "$1" "$2"; }
+
+# Rows of one film: deface, ours by schedule, ours on every frame.
+against_deface() {
+  local film=$1 name=$2 frames base_s base_mib s mib _cpu
+  frames=$(frames_of "$film")
+  read -r base_s base_mib _cpu < <(measure "$venv/bin/deface" --replacewith blur -o "$work/deface.mp4" "$film")
+  line() { printf '%-24s %-22s %9s %9s %8s %9s\n' "$name" "$1" "$(rate "$frames" "$2")" "$(ratio "$base_s" "$2")" "$3" "$(ratio "$3" "$base_mib")"; }
+  line "deface blur" "$base_s" "$base_mib"
+  for interval in 0 1; do
+    read -r s mib _cpu < <(measure "$nullface" anonymize "$film" -o "$work/out.mp4" --mode blur --detect-interval "$interval" --force --quiet)
+    line "blur, interval $interval" "$s" "$mib"
+  done
+}
 
 say "$(nproc) cores of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1); $threads used; median of $repeats; commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
 printf '%-24s %-22s %9s %9s %8s %9s\n' film what frames/s 'x deface' 'peak MiB' 'x deface'
 for film in "$@"; do
   [ -f "$film" ] || fail "there is no film $film"
-  frames=$(frames_of "$film")
-  read -r base_s base_mib < <(measure "$venv/bin/deface" --replacewith blur -o "$work/deface.mp4" "$film")
-  line() { printf '%-24s %-22s %9s %9s %8s %9s\n' "$(basename "$film")" "$1" "$(rate "$frames" "$2")" "$(ratio "$base_s" "$2")" "$3" "$(ratio "$3" "$base_mib")"; }
-  line "deface blur" "$base_s" "$base_mib"
-  for interval in 0 1; do
-    read -r s mib < <(measure "$nullface" anonymize "$film" -o "$work/out.mp4" --mode blur --detect-interval "$interval" --force --quiet)
-    line "blur, interval $interval" "$s" "$mib"
-  done
-  # The element without encoder and file; what decoding alone costs is told beside it.
-  # shellcheck disable=SC2054 # caps hold a comma
-  source_part=(filesrc "location=$(realpath "$film")" ! decodebin ! videoconvert ! video/x-raw,format=NV12)
-  export GST_PLUGIN_PATH="$CARGO_TARGET_DIR/release"
-  read -r s mib < <(measure gst-launch-1.0 -q "${source_part[@]}" ! fakesink sync=false)
-  line "decoding alone" "$s" "$mib"
-  for mode in solid blur; do
-    read -r s mib < <(measure gst-launch-1.0 -q "${source_part[@]}" ! nullfacefilter mode="$mode" ! fakesink sync=false)
-    line "decoding, element $mode" "$s" "$mib"
-  done
+  against_deface "$film" "$(basename "$film")"
 done
-say "detect-interval 0 is the adaptive schedule, 1 is every frame; peak memory is of the process itself"
+# The first film with borders to 1280×720, as a film and as raw frames.
+# shellcheck disable=SC2054 # caps hold a comma
+set_in=(filesrc "location=$(realpath "$1")" ! decodebin ! videoconvert ! videoscale ! "video/x-raw,format=NV12,width=1280,height=720,pixel-aspect-ratio=1/1")
+gst-launch-1.0 -q "${set_in[@]}" ! videoconvert ! x264enc pass=qual quantizer=18 speed-preset=veryfast ! mp4mux ! filesink "location=$work/720.mp4"
+against_deface "$work/720.mp4" "set into 1280x720"
+
+frame_bytes=$((1280 * 720 * 3 / 2))
+gst-launch-1.0 -q "${set_in[@]}" ! identity eos-after=301 ! filesink "location=$work/frames.nv12"
+frames=$(($(stat -c %s "$work/frames.nv12") / frame_bytes))
+# shellcheck disable=SC2054 # no comma here belongs to the shell
+source_part=(filesrc "location=$work/frames.nv12" "blocksize=$frame_bytes" ! rawvideoparse format=nv12 width=1280 height=720 framerate=30/1)
+say "the element alone: $frames raw frames 1280x720 NV12 from memory, less what reading them costs; starting up is counted in"
+printf '%-24s %9s %22s\n' what frames/s 'processor ms a frame'
+read -r base_s _ base_cpu < <(measure gst-launch-1.0 -q "${source_part[@]}" ! fakesink sync=false)
+for mode in solid blur pixelate; do
+  read -r s _ cpu < <(measure gst-launch-1.0 -q "${source_part[@]}" ! nullfacefilter "mode=$mode" ! fakesink sync=false)
+  printf '%-24s %9s %22s\n' "$mode" "$(rate "$frames" "$(less "$s" "$base_s")")" "$(rate "$(less "$cpu" "$base_cpu")e3" "$frames")"
+done
+say "interval 0 is the adaptive schedule, 1 detects on every frame; peak memory is that of the whole process tree, so that deface's ffmpeg processes count"

@@ -14,6 +14,7 @@ mod film;
 mod hash;
 mod json;
 mod live;
+mod memory;
 mod reader;
 mod sheet;
 mod target;
@@ -44,6 +45,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    memory::give_back_early();
     match run(&cli.command) {
         Ok(exit) => exit.into(),
         Err(error) => {

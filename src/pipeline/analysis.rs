@@ -6,7 +6,7 @@ use nullface_kernels::luma;
 
 use crate::frame::{BoxPx, FrameTime, FrameView, Mesh, Pts};
 use crate::stages::align::{self, FaceHint, MeshFitter};
-use crate::stages::detect::{Detection, Detector, Effort};
+use crate::stages::detect::{Detection, Detector, Effort, SURE_ALONE};
 use crate::stages::identify::{Embedding, Recogniser};
 use crate::stages::track::{
     BackfillConfig, CUT_THUMB_HEIGHT, CUT_THUMB_WIDTH, FirstSeen, Observation, ObservationSource, SceneCut, Track, TrackId, TrackState,
@@ -27,8 +27,11 @@ const MAX_EMBEDDED: usize = 4;
 const LOW_SHARE: f32 = 0.5;
 /// Outputs of a locked track are checked against their source this often, seconds.
 const CHECK_EVERY_S: f64 = 1.0;
-/// A glance finds large faces cheaply and errs more often: what it alone saw starts a track from this score.
-const GLANCE_ALONE: f32 = 0.75;
+/// For so long a glance's box that a regular look did not confirm calls for no other one, seconds; the
+/// schedule goes on.
+const DISMISSED_S: f64 = 1.0;
+/// Overlap from which two boxes of glances are about the same thing.
+const SAME_GLANCE_IOU: f32 = 0.5;
 
 /// Runs the reading stages and remembers what they need from frame to frame.
 pub(super) struct Analyst {
@@ -42,6 +45,8 @@ pub(super) struct Analyst {
     gap: bool,
     thumb: Vec<u8>,
     checked: HashMap<u64, Pts>,
+    /// Boxes of glances that a regular look did not confirm, and when.
+    dismissed: Vec<(BoxPx, Pts)>,
 }
 
 impl Analyst {
@@ -62,6 +67,7 @@ impl Analyst {
             gap: false,
             thumb: vec![0; CUT_THUMB_WIDTH * CUT_THUMB_HEIGHT],
             checked: HashMap::new(),
+            dismissed: Vec::new(),
         })
     }
 
@@ -80,6 +86,7 @@ impl Analyst {
         self.tracker.flush();
         self.cut = SceneCut::default();
         self.checked.clear();
+        self.dismissed.clear();
         self.fresh = true;
     }
 
@@ -104,6 +111,7 @@ impl Analyst {
         let cut = self.scene_cut(frame)?;
         if cut {
             self.tracker.scene_cut(at.pts);
+            self.dismissed.clear();
         }
         self.tracker.predict(at.pts);
         let mut meshes = HashMap::new();
@@ -119,12 +127,9 @@ impl Analyst {
         };
         let mut effort = self.schedule.look(situation);
         let mut seen = self.detect(frame, settings, effort)?;
-        if effort == Effort::Glance && self.glance_found_more(&seen, settings) {
+        if effort == Effort::Glance && self.glance_found_more(&seen, at.pts, settings) {
             effort = Effort::Regular;
-            let regular = self.detect(frame, settings, effort)?;
-            seen.retain(|s| s.score >= GLANCE_ALONE);
-            seen.retain(|s| !regular.iter().any(|r| r.box_px.iou(&s.box_px) > 0.3));
-            seen.extend(regular);
+            seen = self.second_look(frame, at.pts, settings, seen)?;
         }
         (self.fresh, self.gap) = (false, false);
         plan.detected = effort != Effort::Glance;
@@ -177,15 +182,35 @@ impl Analyst {
         Ok(seen)
     }
 
-    /// Whether a glance shows a face where no track is.
-    fn glance_found_more(&self, seen: &[Detection], settings: &Settings) -> bool {
+    /// Whether a glance shows a face where no track is, and where none was denied just now.
+    fn glance_found_more(&mut self, seen: &[Detection], at: Pts, settings: &Settings) -> bool {
+        self.dismissed.retain(|(_, when)| at.seconds_since(*when).abs() < DISMISSED_S);
         seen.iter().filter(|d| d.score >= settings.threshold).any(|d| {
-            !self
+            let denied = d.score < SURE_ALONE && self.dismissed.iter().any(|(box_px, _)| box_px.iou(&d.box_px) > SAME_GLANCE_IOU);
+            let tracked = self
                 .tracker
                 .tracks()
                 .iter()
-                .any(|t| d.box_px.share_inside(&t.region_px) > 0.8 || d.box_px.iou(&t.box_px) > 0.3)
+                .any(|t| d.box_px.share_inside(&t.region_px) > 0.8 || d.box_px.iou(&t.box_px) > 0.3);
+            !denied && !tracked
         })
+    }
+
+    /// A regular look because of a glance; a glance errs more often, so what it alone saw counts where it is sure.
+    fn second_look(
+        &mut self,
+        frame: &FrameView<'_>,
+        at: Pts,
+        settings: &Settings,
+        mut glanced: Vec<Detection>,
+    ) -> Result<Vec<Detection>, EngineError> {
+        let regular = self.detect(frame, settings, Effort::Regular)?;
+        glanced.retain(|s| !regular.iter().any(|r| r.box_px.iou(&s.box_px) > 0.3));
+        let denied = glanced.iter().filter(|s| s.score < SURE_ALONE).map(|s| (s.box_px, at));
+        self.dismissed.extend(denied);
+        glanced.retain(|s| s.score >= SURE_ALONE);
+        glanced.extend(regular);
+        Ok(glanced)
     }
 
     /// Where to fit meshes: visible faces, the largest first.

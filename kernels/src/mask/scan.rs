@@ -2,9 +2,12 @@
 //!
 //! A face oval has some 36 short edges; distances to all of them at every pixel cost about thirty
 //! times what the band around the outline costs. Rows are cut to the part of an edge's band that
-//! they can meet, so long slanted edges do not pay for their bounding box.
+//! they can meet, so long slanted edges do not pay for their bounding box. Bands of a wide feather
+//! overlap many times over, so a row first gathers the nearest distance of each pixel, in vectors,
+//! and turns it into alpha once.
 
 use super::{RegionMask, near, ramp, ramp_px};
+use crate::simd::vectorised;
 use std::cell::Cell;
 
 /// Where an edge crosses a row, and its direction.
@@ -13,6 +16,7 @@ type Crossing = (f32, i32);
 thread_local! {
     /// Kept from call to call so that a steady stream of masks does not allocate.
     static CROSSINGS: Cell<Vec<Crossing>> = const { Cell::new(Vec::new()) };
+    static NEAREST: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Squared distance of a point to a segment.
@@ -34,10 +38,9 @@ pub(super) fn fill(mask: &mut RegionMask, points: &[[f32; 2]], feather_px: f32) 
     let mut crossings = CROSSINGS.take();
     inside(mask, points, &mut crossings);
     CROSSINGS.set(crossings);
-    let reach = ramp_px(feather_px);
-    for (&a, &b) in points.iter().zip(points.iter().cycle().skip(1)) {
-        band(mask, near(a), near(b), reach);
-    }
+    let mut nearest = NEAREST.take();
+    ramps(mask, points, ramp_px(feather_px), &mut nearest);
+    NEAREST.set(nearest);
 }
 
 fn inside(mask: &mut RegionMask, points: &[[f32; 2]], crossings: &mut Vec<Crossing>) {
@@ -73,48 +76,100 @@ fn inside(mask: &mut RegionMask, points: &[[f32; 2]], crossings: &mut Vec<Crossi
     }
 }
 
-/// Raises alpha to the ramp of one edge.
-fn band(mask: &mut RegionMask, a: [f32; 2], b: [f32; 2], reach: f32) {
-    let (a, b) = if a[1] <= b[1] { (a, b) } else { (b, a) };
-    let (x, y, width, height) = (mask.x as f32, mask.y as f32, mask.width as usize, mask.height as f32);
-    let row0 = (a[1] - reach - y - 0.5).ceil().clamp(0.0, height) as usize;
-    let row1 = (b[1] + reach - y + 0.5).floor().clamp(0.0, height) as usize;
-    let slope = if b[1] > a[1] { (b[0] - a[0]) / (b[1] - a[1]) } else { 0.0 };
-    let at = |yy: f32| {
-        if b[1] > a[1] {
-            a[0] + (yy.clamp(a[1], b[1]) - a[1]) * slope
-        } else {
-            a[0]
+/// An edge, its upper end first, and the rows that its band can meet.
+struct Edge {
+    a: [f32; 2],
+    b: [f32; 2],
+    slope: f32,
+    rows: std::ops::Range<usize>,
+}
+
+impl Edge {
+    fn of(a: [f32; 2], b: [f32; 2], mask: &RegionMask, reach: f32) -> Self {
+        let (a, b) = if a[1] <= b[1] { (a, b) } else { (b, a) };
+        let row = |v: f32| v.clamp(0.0, mask.height as f32) as usize;
+        let y = mask.y as f32;
+        Self {
+            a,
+            b,
+            slope: if b[1] > a[1] { (b[0] - a[0]) / (b[1] - a[1]) } else { 0.0 },
+            rows: row((a[1] - reach - y - 0.5).ceil())..row((b[1] + reach - y + 0.5).floor()),
         }
-    };
-    let rows = mask
-        .alpha
-        .chunks_exact_mut(width)
-        .enumerate()
-        .skip(row0)
-        .take(row1.saturating_sub(row0));
-    let reach_sq = reach * reach;
-    for (row, line) in rows {
-        let yc = y + row as f32 + 0.5;
-        // The part of the edge within reach of this row, widened by the reach.
-        let (p, q) = if slope == 0.0 {
-            (a[0], b[0])
+    }
+
+    /// Where the edge is at a height, its ends beyond.
+    fn at(&self, y: f32) -> f32 {
+        if self.b[1] > self.a[1] {
+            self.a[0] + (y.clamp(self.a[1], self.b[1]) - self.a[1]) * self.slope
         } else {
-            (at(yc - reach), at(yc + reach))
+            self.a[0]
+        }
+    }
+
+    /// Columns of a row that the edge's band can meet: the part of the edge within reach of the row,
+    /// widened by the reach.
+    fn columns(&self, yc: f32, reach: f32, mask: &RegionMask) -> std::ops::Range<usize> {
+        let (p, q) = if self.slope == 0.0 {
+            (self.a[0], self.b[0])
+        } else {
+            (self.at(yc - reach), self.at(yc + reach))
         };
-        let first = (p.min(q) - reach - x - 0.5).floor().clamp(0.0, width as f32) as usize;
-        let last = (p.max(q) + reach - x + 0.5).ceil().clamp(0.0, width as f32) as usize;
-        let Some(run) = line.get_mut(first..last.max(first)) else {
+        let column = |v: f32| v.clamp(0.0, mask.width as f32) as usize;
+        let first = column((p.min(q) - reach - mask.x as f32 - 0.5).floor());
+        let last = column((p.max(q) + reach - mask.x as f32 + 0.5).ceil());
+        first..last.max(first)
+    }
+}
+
+/// Raises alpha to the ramp of the nearest edge.
+fn ramps(mask: &mut RegionMask, points: &[[f32; 2]], reach: f32, nearest: &mut Vec<f32>) {
+    let edges: Vec<Edge> = points
+        .iter()
+        .zip(points.iter().cycle().skip(1))
+        .map(|(&a, &b)| Edge::of(near(a), near(b), mask, reach))
+        .collect();
+    let (x, width, reach_sq) = (mask.x as f32, mask.width as usize, reach * reach);
+    nearest.clear();
+    nearest.resize(width, reach_sq);
+    for row in 0..mask.height as usize {
+        let yc = mask.y as f32 + row as f32 + 0.5;
+        let (mut first, mut last) = (width, 0);
+        for edge in edges.iter().filter(|e| e.rows.contains(&row)) {
+            let columns = edge.columns(yc, reach, mask);
+            let (from, to) = (columns.start, columns.end);
+            if let Some(run) = nearest.get_mut(columns) {
+                nearer(edge.a, edge.b, [x + from as f32 + 0.5, yc], run);
+                (first, last) = (first.min(from), last.max(to));
+            }
+        }
+        let at = row * width;
+        let (Some(run), Some(line)) = (
+            nearest.get_mut(first..last.max(first)),
+            mask.alpha.get_mut(at + first..at + last.max(first)),
+        ) else {
             continue;
         };
-        for (column, alpha) in run.iter_mut().enumerate() {
-            if *alpha == 255 {
-                continue;
-            }
-            let d = distance_sq(a, b, [x + (first + column) as f32 + 0.5, yc]);
-            if d < reach_sq {
+        for (alpha, d) in line.iter_mut().zip(run.iter()) {
+            if *alpha != 255 && *d < reach_sq {
                 *alpha = (*alpha).max(ramp(d.sqrt(), reach));
             }
         }
+        run.fill(reach_sq);
     }
+}
+
+vectorised! {
+/// Lowers squared distances of a run of pixels, the first at `p`, to those to an edge.
+fn nearer(a: [f32; 2], b: [f32; 2], p: [f32; 2], run: &mut [f32]) {
+    let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
+    let length_sq = dx * dx + dy * dy;
+    let inverse = if length_sq > 0.0 { 1.0 / length_sq } else { 0.0 };
+    let (px, py) = (p[0] - a[0], p[1] - a[1]);
+    for (i, nearest) in run.iter_mut().enumerate() {
+        let px = px + (i as i32) as f32;
+        let t = ((px * dx + py * dy) * inverse).clamp(0.0, 1.0);
+        let (ex, ey) = (px - t * dx, py - t * dy);
+        *nearest = nearest.min(ex * ex + ey * ey);
+    }
+}
 }

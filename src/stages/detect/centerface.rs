@@ -33,8 +33,8 @@
 //! So crowds of the smallest faces need a thorough look now and then; below 960 px a regular look
 //! with a smallest face of 16 px or less is the full pass.
 //!
-//! Limits: memory grows with the largest pass, about 0.5 GB for one at 1920×1080, which is why
-//! thorough looks are tiled at 736 px (two tiles for 1280×720).
+//! Limits: memory grows with the largest pass, about 0.5 GB for one at 1920×1080, which is why larger
+//! looks are tiled ([`PASS_PX2`]), with coarser levels for faces that tiles cut.
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 
@@ -59,15 +59,20 @@ const REGULAR_FACE_PX: f32 = 16.0;
 const THOROUGH_FACE_PX: f32 = 20.0;
 /// Longer side of a regular look at most, px: bounds its cost at 0.55 Mpx in 16:9.
 const REGULAR_SIDE_PX: f32 = 960.0;
-/// Longer side of the coarse pass of a thorough look, px: for faces larger than tiles overlap.
-const COARSE_SIDE_PX: f32 = 640.0;
 /// Largest enlargement of a thorough look.
 const MAX_ENLARGEMENT: f32 = 2.0;
-/// Side of a tile at most, network px.
-const TILE_PX: f32 = 736.0;
-/// Overlap of tiles, network px: faces up to this size lie whole in one tile; larger ones are large
-/// enough for the coarse pass up to 8K.
-const OVERLAP_PX: f32 = 192.0;
+/// Largest input of one pass, network px²: the network holds about 200 bytes for each at its widest, so
+/// this bounds it at 45 MB. Half as much again cost 17 MB and saved a fifth of a look at 480×908.
+const PASS_PX2: usize = 210_000;
+/// Overlap of tiles, network px: faces up to this size lie whole in one tile.
+const OVERLAP_PX: f32 = 64.0;
+/// How much coarser the next level is that looks for what tiles cut: faces of [`OVERLAP_PX`] reach the
+/// network at 21 px there.
+const COARSER: f32 = 3.0;
+/// A box that ends this close to a cut may go on beyond it, network px.
+const AT_CUT_PX: f32 = 8.0;
+/// Share of a cut box inside a whole one from which both are one face.
+const PIECE_SHARE: f32 = 0.6;
 
 /// The detector.
 #[derive(Debug)]
@@ -121,22 +126,28 @@ impl CenterFace {
         Ok(suppress(found, NMS_IOU).into_iter().map(|d| view.to_frame(d)).collect())
     }
 
-    fn thorough(&mut self, frame: &FrameView<'_>, threshold: f32) -> Result<Vec<Detection>, DetectError> {
+    /// Looks at the whole frame at a scale, in tiles where it is larger than a pass may be, and then at
+    /// coarser levels for the faces that are larger than tiles overlap.
+    fn levels(&mut self, frame: &FrameView<'_>, scale: f32, threshold: f32) -> Result<Vec<Detection>, DetectError> {
         let all = whole(frame);
-        let scale = (THOROUGH_FACE_PX / self.min_face_px).clamp(1.0, MAX_ENLARGEMENT);
-        let coarse = COARSE_SIDE_PX / all.side();
-        let mut found = if coarse < 0.75 * scale {
-            self.look(frame, &all, coarse, threshold)?
-        } else {
-            Vec::new()
-        };
-        let (tile, overlap) = (TILE_PX / scale, OVERLAP_PX / scale);
-        for (y0, y1) in spans(all.y1, tile, overlap) {
-            for (x0, x1) in spans(all.x1, tile, overlap) {
-                found.extend(self.look(frame, &BoxPx { x0, y0, x1, y1 }, scale, threshold)?);
+        let mut scale = scale;
+        let (mut whole_faces, mut pieces) = (Vec::new(), Vec::new());
+        loop {
+            let tiles = tiles(&all, scale);
+            for tile in &tiles {
+                for d in self.look(frame, tile, scale, threshold)? {
+                    if is_cut(&d.box_px, tile, &all, AT_CUT_PX / scale) {
+                        pieces.push(d);
+                    } else {
+                        whole_faces.push(d);
+                    }
+                }
             }
+            if tiles.len() == 1 {
+                return Ok(suppress(put_together(whole_faces, pieces), NMS_IOU));
+            }
+            scale /= COARSER;
         }
-        Ok(suppress(found, NMS_IOU))
     }
 }
 
@@ -149,8 +160,11 @@ impl Detector for CenterFace {
         let all = whole(frame);
         match effort {
             Effort::Glance => self.look(frame, &all, (GLANCE_SIDE_PX / all.side()).min(1.0), threshold),
-            Effort::Regular => self.look(frame, &all, regular_scale(all.side(), self.min_face_px), threshold),
-            Effort::Thorough => self.thorough(frame, threshold),
+            Effort::Regular => self.levels(frame, regular_scale(all.side(), self.min_face_px), threshold),
+            Effort::Thorough => {
+                let scale = (THOROUGH_FACE_PX / self.min_face_px).clamp(1.0, MAX_ENLARGEMENT);
+                self.levels(frame, scale, threshold)
+            }
         }
     }
 
@@ -175,14 +189,63 @@ fn regular_scale(side_px: f32, min_face_px: f32) -> f32 {
     (REGULAR_FACE_PX / min_face_px).min(REGULAR_SIDE_PX / side_px).min(1.0)
 }
 
-/// Cuts a length into spans of at most `tile` that overlap by at least `overlap`, of equal length.
-fn spans(length: f32, tile: f32, overlap: f32) -> Vec<(f32, f32)> {
-    if length <= tile {
-        return vec![(0.0, length)];
+/// Tiles of a frame, frame px, each at most [`PASS_PX2`] at that scale; one where the whole frame is.
+fn tiles(all: &BoxPx, scale: f32) -> Vec<BoxPx> {
+    let overlap = OVERLAP_PX / scale;
+    let (mut columns, mut rows) = (1, 1);
+    loop {
+        let (xs, ys) = (spans(all.x1, columns, overlap), spans(all.y1, rows, overlap));
+        let side = |spans: &[(f32, f32)]| spans.first().map_or(0.0, |s| s.1 - s.0);
+        let (width, height) = (side(&xs), side(&ys));
+        let region = BoxPx::around([0.0, 0.0], width, height);
+        let view = View::of_region(&region, scale, MULTIPLE_PX);
+        // Tiles that hardly more than overlap win nothing.
+        let smallest = width.max(height) <= 2.0 * overlap;
+        if view.width * view.height <= PASS_PX2 || smallest {
+            return ys
+                .iter()
+                .flat_map(|&(y0, y1)| xs.iter().map(move |&(x0, x1)| BoxPx { x0, y0, x1, y1 }))
+                .collect();
+        }
+        if width >= height { columns += 1 } else { rows += 1 }
     }
-    let count = ((length - overlap) / (tile - overlap)).ceil().max(2.0);
-    let step = (length - tile) / (count - 1.0);
-    (0..count as usize).map(|i| (i as f32 * step, i as f32 * step + tile)).collect()
+}
+
+/// Cuts a length into spans of equal length that overlap.
+fn spans(length: f32, count: usize, overlap: f32) -> Vec<(f32, f32)> {
+    let n = count.max(1) as f32;
+    let span = ((length + (n - 1.0) * overlap) / n).min(length);
+    (0..count.max(1))
+        .map(|i| {
+            let start = i as f32 * (span - overlap);
+            (start, start + span)
+        })
+        .collect()
+}
+
+/// Whether a box ends where its tile does and the frame does not.
+fn is_cut(face: &BoxPx, tile: &BoxPx, all: &BoxPx, near_px: f32) -> bool {
+    (tile.x0 > all.x0 + 0.5 && face.x0 < tile.x0 + near_px)
+        || (tile.y0 > all.y0 + 0.5 && face.y0 < tile.y0 + near_px)
+        || (tile.x1 < all.x1 - 0.5 && face.x1 > tile.x1 - near_px)
+        || (tile.y1 < all.y1 - 0.5 && face.y1 > tile.y1 - near_px)
+}
+
+/// Faces seen whole, and of the pieces those that no whole one holds. A whole face is at least as sure as
+/// its surest piece.
+fn put_together(mut faces: Vec<Detection>, pieces: Vec<Detection>) -> Vec<Detection> {
+    let known = faces.len();
+    for piece in pieces {
+        let holder = faces[..known]
+            .iter_mut()
+            .filter(|f| piece.box_px.share_inside(&f.box_px) >= PIECE_SHARE)
+            .max_by(|a, b| a.score.total_cmp(&b.score));
+        match holder {
+            Some(face) => face.score = face.score.max(piece.score),
+            None => faces.push(piece),
+        }
+    }
+    faces
 }
 
 /// The network's outputs for one picture.
@@ -249,7 +312,8 @@ impl Maps<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DetectError, Maps, regular_scale, spans};
+    use super::{DetectError, MULTIPLE_PX, Maps, OVERLAP_PX, PASS_PX2, View, is_cut, put_together, regular_scale, tiles};
+    use crate::frame::BoxPx;
 
     /// Maps of 3×5 cells with one face of 32×40 px whose centre is at (10, 7) px.
     fn one_face() -> [Vec<f32>; 4] {
@@ -317,15 +381,52 @@ mod tests {
     }
 
     #[test]
-    fn tiles_cover_everything_and_overlap_enough() {
-        for length in [1.0, 1280.0, 1281.0, 3840.0, 7681.0] {
-            let spans = spans(length, 1280.0, 256.0);
-            assert_eq!(spans[0].0, 0.0);
-            assert!((spans[spans.len() - 1].1 - length).abs() < 0.01, "{spans:?}");
-            for pair in spans.windows(2) {
-                assert!(pair[0].1 - pair[1].0 >= 255.9, "{spans:?}");
+    fn tiles_cover_everything_overlap_enough_and_are_small_enough() {
+        let mut cut = 0;
+        for (width, height) in [(1.0, 1.0), (480.0, 908.0), (1280.0, 720.0), (3840.0, 33.0), (7680.0, 4320.0)] {
+            let all = BoxPx {
+                x1: width,
+                y1: height,
+                ..BoxPx::default()
+            };
+            for scale in [2.0, 1.0, 0.4] {
+                let tiles = tiles(&all, scale);
+                cut += usize::from(tiles.len() > 1);
+                let overlap = OVERLAP_PX / scale - 0.1;
+                for tile in &tiles {
+                    assert!(tile.x0 >= 0.0 && tile.y0 >= 0.0 && tile.x1 <= width + 0.1 && tile.y1 <= height + 0.1);
+                    let view = View::of_region(tile, scale, MULTIPLE_PX);
+                    assert!(view.width * view.height <= PASS_PX2, "{width} {height} {scale} {tile:?}");
+                }
+                // A face as large as the overlap lies whole in a tile, wherever it is.
+                for (i, j) in (0..=20).flat_map(|i| (0..=20).map(move |j| (i, j))) {
+                    let (w, h) = (overlap.min(width), overlap.min(height));
+                    let (x0, y0) = ((width - w) * i as f32 / 20.0, (height - h) * j as f32 / 20.0);
+                    let face = BoxPx {
+                        x0,
+                        y0,
+                        x1: x0 + w,
+                        y1: y0 + h,
+                    };
+                    assert!(tiles.iter().any(|t| face.share_inside(t) > 0.999), "{face:?} {scale}");
+                }
             }
         }
+        assert!(cut > 5);
+    }
+
+    #[test]
+    fn a_piece_of_a_face_seen_whole_is_dropped_and_any_other_kept() {
+        let at = |x0: f32, x1: f32, score| super::Detection {
+            box_px: BoxPx { x0, y0: 0.0, x1, y1: 10.0 },
+            score,
+            landmarks: None,
+        };
+        let found = put_together(vec![at(0.0, 40.0, 0.3)], vec![at(20.0, 40.0, 0.9), at(60.0, 80.0, 0.6)]);
+        assert_eq!(found, vec![at(0.0, 40.0, 0.9), at(60.0, 80.0, 0.6)]);
+        let (all, tile) = (at(0.0, 100.0, 0.0).box_px, at(0.0, 50.0, 0.0).box_px);
+        assert!(is_cut(&at(30.0, 49.0, 0.0).box_px, &tile, &all, 2.0));
+        assert!(!is_cut(&at(0.0, 40.0, 0.0).box_px, &tile, &all, 2.0), "at the frame's border");
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod yunet;
 
 use std::path::Path;
 
-pub use auto::Auto;
+pub use auto::{Auto, SURE_ALONE};
 pub use blazeface::BlazeFace;
 pub use boxes::suppress;
 pub use centerface::CenterFace;
