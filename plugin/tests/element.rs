@@ -67,7 +67,7 @@ fn properties_keep_what_they_are_given() {
         ("max-fps-per-face", "12.5"),
         ("precision", "int8"),
         ("adapt", "always"),
-        ("cover-tracks", "3,17"),
+        ("cover-tracks", "17"),
         ("write-regions", "true"),
     ] {
         let before = element.property_value(name);

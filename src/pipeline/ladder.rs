@@ -4,7 +4,8 @@
 //! cannot say that every frame costs a little too much and the stream falls further and further
 //! behind. That is what is watched here: time spent against time that passes, frame by frame.
 //!
-//! Down at once: when the stream is more than [`TOLERANCE`] frames behind, the next rung is taken.
+//! Down soon: when the stream is more than [`TOLERANCE`] frames behind, the next rung is taken; the
+//! last one, on which nothing is seen at all, only when it is [`LAST_TOLERANCE`] behind.
 //! Up with patience: when it has had room for a while, the next better rung is tried; where that try
 //! fails, the next one waits twice as long, up to [`LONGEST_WAIT_S`]. So a load that lies between two
 //! rungs makes a few changes in the first minute and then one try a minute, and does not flap.
@@ -19,8 +20,10 @@ use super::settings::Mode;
 /// Frames that a stream may be behind before a rung is given up: single frames with a thorough look
 /// cost more than their share and are made good by the ones after them.
 const TOLERANCE: f64 = 2.0;
-/// Most frames of debt that are remembered, so that a single hang is forgotten soon.
-const DEBT_LIMIT: f64 = 4.0;
+/// The same before frames become opaque.
+const LAST_TOLERANCE: f64 = 15.0;
+/// Most frames that a single frame may put the stream behind: a hang is no load, and deadlines answer it.
+const HANG: f64 = 4.0;
 /// Share of the time that may be used, on average, for a better rung to be tried.
 const ROOM: f64 = 0.75;
 /// How long there must have been room, s.
@@ -99,16 +102,17 @@ impl Governor {
         if pace_s <= 0.0 {
             return false;
         }
-        let used = took.as_secs_f64() / pace_s;
-        self.debt = (self.debt + used - 1.0).clamp(0.0, DEBT_LIMIT);
-        self.load += (used.min(DEBT_LIMIT) - self.load) * (pace_s / MEAN_S).min(1.0);
+        let used = (took.as_secs_f64() / pace_s).min(HANG);
+        self.debt = (self.debt + used - 1.0).max(0.0);
+        self.load += (used - self.load) * (pace_s / MEAN_S).min(1.0);
         if let Some(since) = &mut self.since_up_s {
             *since += pace_s;
             if *since > HELD_S {
                 self.wait_s = FIRST_WAIT_S;
             }
         }
-        if self.debt > TOLERANCE {
+        let next_is_last = self.at + 2 == self.rungs.len();
+        if self.debt > if next_is_last { LAST_TOLERANCE } else { TOLERANCE } {
             return self.down();
         }
         self.calm_s = if self.load < ROOM { self.calm_s + pace_s } else { 0.0 };
@@ -119,6 +123,7 @@ impl Governor {
         // What is owed is forgiven: the next rung is judged by its own frames.
         (self.debt, self.calm_s, self.load) = (0.0, 0.0, 0.0);
         if self.at + 1 >= self.rungs.len() {
+            // There is nothing below; what is owed was forgiven.
             return false;
         }
         if self.since_up_s.take().is_some_and(|since| since < TRIAL_S) {
@@ -208,6 +213,8 @@ mod tests {
     fn cover_modes_know_only_all_or_nothing() {
         let mut governor = Governor::new(Mode::Blur);
         run(&mut governor, &[4.0, 0.0], 3);
+        assert!(governor.is_full(), "a hiccup is no reason to show nothing");
+        run(&mut governor, &[4.0, 0.0], 4);
         assert_eq!(governor.best(), Rung::Frame);
     }
 

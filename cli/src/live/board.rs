@@ -121,11 +121,12 @@ impl Board {
     pub(crate) fn line(&self) -> String {
         let now = self.history.back().cloned().unwrap_or_default();
         let mut line = format!(
-            "{:.0} fps in, {:.0} out | rung {} | {} faces | {:.0} ms, p95 {:.0} ms",
+            "{:.0} fps in, {:.0} out | rung {} | {} {} | {:.0} ms, p95 {:.0} ms",
             now.fps_in,
             now.fps_out,
             now.rung,
             self.faces(),
+            if self.faces() == 1 { "face" } else { "faces" },
             now.p50_ms,
             now.p95_ms
         );

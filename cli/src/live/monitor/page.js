@@ -68,7 +68,7 @@ function card(track) {
   row.append(name, button);
   const what = document.createElement("small");
   what.textContent = [track.here ? null : "gone", track.outcome, track.rung, track.reason,
-    track.cos === undefined ? null : `cos ${track.cos.toFixed(2)}`].filter(Boolean).join(" · ");
+    typeof track.cos !== "number" ? null : `cos ${track.cos.toFixed(2)}`].filter(Boolean).join(" · ");
   const where = document.createElement("small");
   where.textContent = `${Math.round(track.width)}×${Math.round(track.height)} px at ${Math.round(track.x)}, ${Math.round(track.y)}`;
   item.append(row, what, where);
