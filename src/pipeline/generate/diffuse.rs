@@ -144,7 +144,12 @@ impl Diffuser {
             prior: d.inputs.prior.clone(),
             output: d.output.clone(),
         };
-        let model = OnnxModel::new(precision::denoiser(backend, pack, precision, seeded)?, doors, pack.row_shape(), m.prediction);
+        let model = OnnxModel::new(
+            precision::denoiser(backend, pack, precision, seeded)?,
+            doors,
+            pack.row_shape(),
+            m.prediction,
+        );
         let mut diffuser = Self::new(Box::new(model), pack.schedule().clone(), m.latent.factor as usize);
         if let Some(v) = &m.identity_vae {
             diffuser.vae = Some(Vae {
@@ -318,7 +323,11 @@ impl Diffuser {
                 job.noise.noise_latents(x0, &alphas, &sigmas, noised).map_err(|e| e.to_string())?;
             }
         }
-        let parts = self.x0.chunks_exact(len).zip(self.mask.chunks_exact(len)).zip(self.noised.chunks_exact(steps * len));
+        let parts = self
+            .x0
+            .chunks_exact(len)
+            .zip(self.mask.chunks_exact(len))
+            .zip(self.noised.chunks_exact(steps * len));
         let faces: Vec<EditFace<'_>> = jobs
             .iter()
             .zip(parts)
@@ -338,7 +347,9 @@ impl Diffuser {
         let options = run.mode.edit_options();
         let out = &mut self.out[..count * len];
         let edited = match self.gate.as_mut().filter(|_| run.gated) {
-            Some(gate) => self.denoiser.edit(&mut gate.before(self.model.as_mut()), plan, &options, &faces, out),
+            Some(gate) => self
+                .denoiser
+                .edit(&mut gate.before(self.model.as_mut()), plan, &options, &faces, out),
             None => self.denoiser.edit(self.model.as_mut(), plan, &options, &faces, out),
         };
         edited.map_err(|e| e.to_string())?;

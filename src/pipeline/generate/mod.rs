@@ -196,7 +196,11 @@ impl Generator {
         self.mode = settings.mode;
         self.policy = Policy {
             keeps: settings.cache,
-            least_gap_s: if settings.max_fps_per_face > 0.0 { 1.0 / f64::from(settings.max_fps_per_face) } else { 0.0 },
+            least_gap_s: if settings.max_fps_per_face > 0.0 {
+                1.0 / f64::from(settings.max_fps_per_face)
+            } else {
+                0.0
+            },
         };
         self.keep.clone_from(&settings.keep_regions);
         self.settings = self.settings.wrapping_add(1);
@@ -235,7 +239,11 @@ impl Generator {
             self.prior(n, at, tools);
             self.settle(n, left == 0);
         }
-        let reason = if tools.allowed.is_over() { CoverReason::Deadline } else { CoverReason::TooNear };
+        let reason = if tools.allowed.is_over() {
+            CoverReason::Deadline
+        } else {
+            CoverReason::TooNear
+        };
         let fault = self.fault.take();
         for slot in self.slots.iter_mut().take(n).filter(|s| s.verdict.is_none()) {
             slot.verdict = Some(Err(Refusal {
@@ -317,7 +325,13 @@ impl Generator {
             }
             let mut verdicts: Vec<Result<(), String>> = Vec::new();
             if tools.allowed.is_over() {
-                verdicts.extend(self.slots.iter().take(n).filter(|s| due(s)).map(|_| Err("no time left for the denoiser".to_owned())));
+                verdicts.extend(
+                    self.slots
+                        .iter()
+                        .take(n)
+                        .filter(|s| due(s))
+                        .map(|_| Err("no time left for the denoiser".to_owned())),
+                );
             } else {
                 self.edit_batch(n, wanted, from_prior, &mut verdicts);
             }
@@ -358,7 +372,14 @@ impl Generator {
             let parts = person.and_then(|p| Some((p.attempt, p.known_target()?, p.noise.as_ref()?)));
             jobs.push(match parts {
                 Some((attempt, target, noise)) => diffuser
-                    .conditions(&slot.source.0, &target.embedding, &slot.source_crop, &self.secret, slot.person, attempt)
+                    .conditions(
+                        &slot.source.0,
+                        &target.embedding,
+                        &slot.source_crop,
+                        &self.secret,
+                        slot.person,
+                        attempt,
+                    )
                     .map(|conditions| Job {
                         base: &slot.base_crop,
                         mask: &slot.mask_crop,
@@ -390,7 +411,9 @@ impl Generator {
     fn settle(&mut self, n: usize, last: bool) {
         for slot in self.slots.iter_mut().take(n).filter(|s| s.verdict.is_none()) {
             let keeps_front = slot.keeps_front();
-            let Some(person) = self.persons.get_mut(&slot.person) else { continue };
+            let Some(person) = self.persons.get_mut(&slot.person) else {
+                continue;
+            };
             match slot.found.take() {
                 Some(found) if person.shown || last || found.cos < GOAL * self.limit => {
                     person.shown = true;
