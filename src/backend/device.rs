@@ -191,7 +191,9 @@ pub(super) fn rtx_plugin(runtime: &Runtime) -> Option<PathBuf> {
     }
     let beside = runtime.library().parent().map(Path::to_path_buf);
     let folders = beside.into_iter().chain(search::library_folders());
-    folders.map(|f| f.join("libonnxruntime_providers_nv_tensorrt_rtx.so")).find(|p| p.is_file())
+    folders
+        .map(|f| f.join("libonnxruntime_providers_nv_tensorrt_rtx.so"))
+        .find(|p| p.is_file())
 }
 
 /// Decides the device.

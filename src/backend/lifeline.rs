@@ -83,7 +83,10 @@ impl<S> Lifeline<S> {
         if let Some(why) = self.lost.clone() {
             if self.rest > 0 {
                 self.rest -= 1;
-                return Err(format!("{} was lost ({why}); the next try comes after {} runs", self.device, self.rest));
+                return Err(format!(
+                    "{} was lost ({why}); the next try comes after {} runs",
+                    self.device, self.rest
+                ));
             }
             self.rebuild(&why)?;
         }
@@ -125,8 +128,8 @@ impl<S> Lifeline<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     use super::{Lifeline, MOST_REST};
     use crate::backend::Device;
@@ -195,7 +198,10 @@ mod tests {
     #[test]
     fn faults_that_are_not_the_devices_rebuild_nothing() {
         let (mut line, world) = line(true);
-        for why in ["Got invalid dimensions for input: x", "Failed to allocate memory for requested buffer of size 12"] {
+        for why in [
+            "Got invalid dimensions for input: x",
+            "Failed to allocate memory for requested buffer of size 12",
+        ] {
             line.failed(why);
             assert!(line.ready().is_ok());
         }
@@ -204,7 +210,15 @@ mod tests {
 
     #[test]
     fn a_device_that_never_starts_is_the_processor_or_an_error() {
-        let build = || Box::new(|device| if device == Device::Cpu { Ok(device) } else { Err("none".to_owned()) });
+        let build = || {
+            Box::new(|device| {
+                if device == Device::Cpu {
+                    Ok(device)
+                } else {
+                    Err("none".to_owned())
+                }
+            })
+        };
         assert_eq!(Lifeline::start(GPU, false, build()).map(|l| l.device()), Ok(Device::Cpu));
         assert_eq!(Lifeline::start(GPU, true, build()).map(|l| l.device()), Err("none".to_owned()));
     }

@@ -3,6 +3,7 @@
 //! [`Backend::open`] finds and loads the runtime, decides the device and reads the manifest; stages
 //! ask it for a [`Session`] by the model's name. [`describe`] tells what was found, for `doctor`.
 
+mod bound;
 mod describe;
 mod device;
 mod lifeline;
@@ -18,13 +19,14 @@ pub(crate) mod testing;
 
 use std::path::{Path, PathBuf};
 
+pub use bound::Bound;
 pub use describe::{Description, Finding, describe};
 pub use device::{Device, DeviceRequest, GpuParts, ResolvedDevice};
 pub use manifest::{CropSpecEntry, ModelEntry, Models, TensorSpec, Threshold, Thresholds};
 pub use network::{ExternalData, Input, Network, NetworkSource, Outlet};
-pub use providers::BATCH;
 pub use opencv_yn::FaceDetectorYn;
-pub use runtime::{Runtime, find_eval_models_dir, find_library, find_models_dir, find_pack_dir, user_eval_models_dir};
+pub use providers::BATCH;
+pub use runtime::{Runtime, find_eval_models_dir, find_library, find_models_dir, find_own_pack_dir, find_pack_dir, user_eval_models_dir};
 pub use session::{Session, first_not_finite};
 
 /// What [`Backend::open`] needs to know; every field has a default.

@@ -136,6 +136,21 @@ impl Network {
         Err(BackendError::Run { model, why: failed })
     }
 
+    /// Name for messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs something on the session; a fault of the device counts as one.
+    pub(super) fn with_session<T>(&mut self, run: impl FnOnce(&mut ort::session::Session) -> Result<T, String>) -> Result<T, String> {
+        let result = self.inner.ready().and_then(run);
+        if let Err(why) = &result {
+            self.inner.failed(why);
+        }
+        result
+    }
+
     /// Where it really runs.
     #[must_use]
     pub fn device(&self) -> Device {

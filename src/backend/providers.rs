@@ -85,7 +85,12 @@ fn engine_dir(root: Option<PathBuf>, provider: &str, runtime: &str, graph: &Grap
     let digest: [u8; 32] = hash.finalize().into();
     let hex: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
     let precision = if graph.half { "half" } else { "full" };
-    Some(root?.join(provider).join(format!("ort-{runtime}")).join(format!("{hex}-{precision}")))
+    Some(
+        root?
+            .join(provider)
+            .join(format!("ort-{runtime}"))
+            .join(format!("{hex}-{precision}")),
+    )
 }
 
 fn ordinal(o: u32) -> i32 {
@@ -155,9 +160,14 @@ pub(super) fn register(
 
 /// Building takes minutes: say so before, not after.
 fn announce(graph: &Graph<'_>, folder: Option<&Path>) {
-    let kept = folder.and_then(|f| std::fs::read_dir(f).ok()).is_some_and(|mut f| f.next().is_some());
+    let kept = folder
+        .and_then(|f| std::fs::read_dir(f).ok())
+        .is_some_and(|mut f| f.next().is_some());
     if !kept {
-        tracing::info!(network = graph.name, "building an engine for this GPU; this takes minutes, and is kept");
+        tracing::info!(
+            network = graph.name,
+            "building an engine for this GPU; this takes minutes, and is kept"
+        );
     }
 }
 
@@ -185,7 +195,9 @@ fn rtx(builder: SessionBuilder, runtime: &Runtime, graph: &Graph<'_>, number: u3
 }
 
 /// Runs a build; where it fails with engines kept from earlier, they are deleted and it is run once more.
-pub(super) fn with_fresh_engines<T, E: std::fmt::Display>(mut build: impl FnMut() -> Result<(T, Option<PathBuf>), (E, Option<PathBuf>)>) -> Result<T, E> {
+pub(super) fn with_fresh_engines<T, E: std::fmt::Display>(
+    mut build: impl FnMut() -> Result<(T, Option<PathBuf>), (E, Option<PathBuf>)>,
+) -> Result<T, E> {
     match build() {
         Ok((built, _)) => Ok(built),
         Err((error, folder)) => {
@@ -215,7 +227,11 @@ mod tests {
         assert_eq!(got.least, "x:1x4x64x64,time:1,table:3x2");
         assert_eq!(got.tuned, "x:4x4x64x64,time:4,table:3x2");
         assert_eq!(got.most, "x:16x4x64x64,time:16,table:3x2");
-        assert_eq!(Profiles::of(&inputs(&[("image", &[1, 3, -1, -1])])), None, "a detector's sides are free");
+        assert_eq!(
+            Profiles::of(&inputs(&[("image", &[1, 3, -1, -1])])),
+            None,
+            "a detector's sides are free"
+        );
         assert_eq!(Profiles::of(&inputs(&[("x", &[1, 3])])), None, "nothing is free");
         assert_eq!(Profiles::of(&[]), None, "nothing is known");
     }

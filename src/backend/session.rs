@@ -23,8 +23,8 @@ use ort::value::{DynValue, Shape, Tensor, TensorElementType, ValueType};
 
 use super::BackendError;
 use super::device::{Device, ResolvedDevice};
-use super::manifest::{ModelEntry, TensorSpec};
 use super::lifeline::Lifeline;
+use super::manifest::{ModelEntry, TensorSpec};
 use super::providers::{Graph, register, with_fresh_engines};
 use super::runtime::Runtime;
 

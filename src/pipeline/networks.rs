@@ -85,8 +85,7 @@ pub fn network(backend: &Backend, pack: &Pack, name: &str) -> Result<Network, En
 /// # Errors
 /// [`EngineError`] names the file and the field.
 pub fn denoiser(backend: &Backend, pack: &Pack) -> Result<OnnxModel, EngineError> {
-    let m = pack.manifest();
-    let d = &m.denoiser;
+    let d = &pack.manifest().denoiser;
     let wanted = if backend.device().device == Device::Cpu {
         Precision::Fp32
     } else {
@@ -98,7 +97,13 @@ pub fn denoiser(backend: &Backend, pack: &Pack) -> Result<OnnxModel, EngineError
         .or_else(|| d.files.get(&Precision::Fp32))
         .or_else(|| d.files.values().next())
         .ok_or_else(|| stage("expected a file of the denoiser, got none"))?;
-    let network = network(backend, pack, name)?;
+    Ok(model(pack, network(backend, pack, name)?))
+}
+
+/// A pack's denoiser over its loaded network.
+pub(super) fn model(pack: &Pack, network: Network) -> OnnxModel {
+    let m = pack.manifest();
+    let d = &m.denoiser;
     let text = d.inputs.text.as_ref().map(|text| {
         let row = network
             .inputs()
@@ -121,10 +126,10 @@ pub fn denoiser(backend: &Backend, pack: &Pack) -> Result<OnnxModel, EngineError
         output: d.output.clone(),
     };
     let model = OnnxModel::new(network, doors, pack.row_shape(), m.prediction);
-    Ok(match d.interface {
+    match d.interface {
         Interface::Adaln => model,
         Interface::CrossAttention => model.with_max_rows(BIG_PACK_ROWS),
-    })
+    }
 }
 
 /// The latent codec.

@@ -43,6 +43,11 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
     /// The device.
     fn info(&self) -> &DeviceInfo;
 
+    /// Whether its memory is the processor's, as a driver of the tests has it.
+    fn is_host_memory(&self) -> bool {
+        false
+    }
+
     /// Bytes free and in all.
     ///
     /// # Errors

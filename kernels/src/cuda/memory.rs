@@ -118,6 +118,18 @@ impl Gpu {
         format!("cuda:{}", self.info().ordinal)
     }
 
+    /// Whether its buffers are in the processor's memory, as a driver of the tests has them.
+    #[must_use]
+    pub fn is_host_memory(&self) -> bool {
+        self.0.driver.is_host_memory()
+    }
+
+    /// Whether both are the same device in use.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether the device was lost: then open another.
     #[must_use]
     pub fn is_lost(&self) -> bool {

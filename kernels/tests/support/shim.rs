@@ -143,6 +143,10 @@ impl Driver for Shim {
         &self.info
     }
 
+    fn is_host_memory(&self) -> bool {
+        true
+    }
+
     fn memory(&self) -> Result<(usize, usize), CudaError> {
         let all = self.knobs.memory.load(Ordering::SeqCst);
         Ok((all - self.knobs.used.load(Ordering::SeqCst).min(all), all))

@@ -417,7 +417,11 @@ impl BaseTransformImpl for NullfaceFilter {
         self.interrupt.lower();
         let (config, settings, deadline) = {
             let properties = lock(&self.properties);
-            (properties.config.clone(), properties.engine_settings(), properties.settings.deadline)
+            (
+                properties.config.clone(),
+                properties.engine_settings(),
+                properties.settings.deadline,
+            )
         };
         *lock(&self.stats) = Stats::default();
         *lock(&self.counters) = Counters::default();

@@ -207,9 +207,15 @@ pub enum FilterProfile {
     Film,
     #[enum_value(name = "Live: lookahead=0 on-failure=cover processing-deadline=200 ms", nick = "live")]
     Live,
-    #[enum_value(name = "Hosts that want a buffer for a buffer (OBS): lookahead=0 on-failure=cover-frame processing-deadline=100 ms", nick = "host")]
+    #[enum_value(
+        name = "Hosts that want a buffer for a buffer (OBS): lookahead=0 on-failure=cover-frame processing-deadline=100 ms",
+        nick = "host"
+    )]
     Host,
-    #[enum_value(name = "Most cover: lookahead=8 on-failure=cover-frame threshold=0.3 mask-scale=1.5 hold-time=3 s", nick = "strict")]
+    #[enum_value(
+        name = "Most cover: lookahead=8 on-failure=cover-frame threshold=0.3 mask-scale=1.5 hold-time=3 s",
+        nick = "strict"
+    )]
     Strict,
 }
 

@@ -77,7 +77,14 @@ impl Properties {
             FilterProfile::Strict => {
                 (c.lookahead, s.on_failure, s.deadline) = (8, OnFailure::CoverFrame, None);
                 (s.threshold, s.mask_scale, s.hold) = (0.3, 1.5, Duration::from_secs(3));
-                return &["lookahead", "on-failure", "processing-deadline", "threshold", "mask-scale", "hold-time"];
+                return &[
+                    "lookahead",
+                    "on-failure",
+                    "processing-deadline",
+                    "threshold",
+                    "mask-scale",
+                    "hold-time",
+                ];
             }
         }
         &["lookahead", "on-failure", "processing-deadline"]
@@ -133,9 +140,18 @@ impl Properties {
             "residual-guidance" => s.residual_guidance = take::<FilterSwitch>(value)?.into(),
             "cache" => s.cache = take(value)?,
             "max-fps-per-face" => s.max_fps_per_face = take(value)?,
-            "cover-tracks" => match text(value).split(',').map(str::trim).filter(|w| !w.is_empty()).map(str::parse).collect() {
+            "cover-tracks" => match text(value)
+                .split(',')
+                .map(str::trim)
+                .filter(|w| !w.is_empty())
+                .map(str::parse)
+                .collect()
+            {
                 Ok(tracks) => s.cover_tracks = tracks,
-                Err(_) => glib::g_warning!("nullface", "cover-tracks: expected numbers separated by commas; what was chosen before stays"),
+                Err(_) => glib::g_warning!(
+                    "nullface",
+                    "cover-tracks: expected numbers separated by commas; what was chosen before stays"
+                ),
             },
             "adapt" => self.adapt = take(value)?,
             "write-regions" => self.write_regions = take(value)?,
