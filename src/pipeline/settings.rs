@@ -99,6 +99,8 @@ words! {
         Cuda = "cuda",
         /// NVIDIA GPU through TensorRT.
         Tensorrt = "tensorrt",
+        /// NVIDIA GPU through the TensorRT-RTX plugin.
+        TensorrtRtx = "tensorrt-rtx",
     }
 }
 

@@ -110,6 +110,7 @@ twin! {
         Cpu: "cpu", "Processor";
         Cuda: "cuda", "NVIDIA GPU through CUDA; an error where there is none";
         Tensorrt: "tensorrt", "NVIDIA GPU through TensorRT; an error where there is none";
+        TensorrtRtx: "tensorrt-rtx", "NVIDIA GPU through the TensorRT-RTX plugin; an error where there is none";
     }
 }
 

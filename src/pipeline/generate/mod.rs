@@ -21,18 +21,20 @@ mod canvas;
 mod diffuse;
 mod gate;
 mod keep;
+mod latents;
 mod person;
 mod precision;
 mod prove;
 mod slot;
 mod smooth;
+mod steer;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::backend::{Backend, find_pack_dir};
+use crate::backend::{Backend, find_own_pack_dir, find_pack_dir};
 use crate::frame::{FrameView, FrameViewMut, Pts};
 use crate::pack::Pack;
 use crate::secret::SessionSecret;
@@ -125,6 +127,13 @@ pub struct Generator {
     fault: Option<String>,
 }
 
+/// The folder of a pack's k-same basis.
+fn basis_of(pack: &Pack) -> Option<PathBuf> {
+    let basis = pack.manifest().basis.as_ref()?;
+    let file = pack.manifest().files.get(&basis.manifest)?;
+    Path::new(&file.path).parent().map(|p| pack.folder().join(p))
+}
+
 impl Generator {
     /// Opens the pack named, or the one that is found.
     ///
@@ -132,16 +141,14 @@ impl Generator {
     /// [`EngineError`] names the file and the field.
     pub fn open(backend: &Backend, config: &EngineConfig) -> Result<Self, EngineError> {
         let pack = Pack::open(&find_pack_dir(config.model_pack.as_deref(), backend.models().folder())?)?;
-        let folder = pack
-            .manifest()
-            .basis
-            .as_ref()
-            .and_then(|b| pack.manifest().files.get(&b.manifest))
-            .and_then(|f| Path::new(&f.path).parent().map(|p| pack.folder().join(p)))
-            .ok_or(EngineError::Stage {
+        let folder = match basis_of(&pack) {
+            Some(folder) => folder,
+            // A big pack has none: meshes and composites are those of the pack that comes along.
+            None => basis_of(&Pack::open(&find_own_pack_dir(backend.models().folder())?)?).ok_or(EngineError::Stage {
                 stage: "pack",
                 why: "it has no basis, without which no face can be replaced".to_owned(),
-            })?;
+            })?,
+        };
         let mut generator = Self::new(Basis::load(&folder)?, SessionSecret::from_option(config.seed));
         generator.diffuser = Some(Diffuser::open(backend, &pack, config.precision, config.seed.is_some())?);
         generator.same_person_cos = pack.manifest().identity.same_person_cos.unwrap_or(1.0);
