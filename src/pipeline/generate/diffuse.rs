@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use crate::backend::{Backend, Input, Network, Outlet};
-use crate::pack::{Asked, LatentKind, Pack, TensorSeen};
+use crate::pack::{Asked, LatentKind, Pack};
 use crate::secret::{Purpose, SessionSecret};
 use crate::stages::denoise::{
     Condition, Denoiser, DiffusionMode, Doors, EditFace, IdentityPolicy, ModeConditions, ModeSettings, NoiseModel, OnnxModel,
@@ -24,6 +24,7 @@ use crate::stages::prior::Wanted;
 use crate::stages::reconstruct::{depth_to_space, space_to_depth};
 
 use super::super::engine::EngineError;
+use super::super::networks::network;
 use super::super::settings::{IdentityChoice, Mode, PrecisionChoice, Preset, Settings, SolverChoice};
 use super::canvas::CROP_PX;
 use super::gate::Gate;
@@ -98,29 +99,6 @@ pub(super) fn stage(why: impl std::fmt::Display) -> EngineError {
         stage: "denoiser",
         why: why.to_string(),
     }
-}
-
-fn seen(outlets: &[Outlet]) -> Result<Vec<TensorSeen>, EngineError> {
-    outlets
-        .iter()
-        .map(|o| {
-            if o.is_f32 {
-                Ok(TensorSeen {
-                    name: o.name.clone(),
-                    shape: o.shape.clone(),
-                    dtype: crate::pack::Dtype::Float32,
-                })
-            } else {
-                Err(stage(format!("{}: expected float32, got another type", o.name)))
-            }
-        })
-        .collect()
-}
-
-pub(super) fn network(backend: &Backend, pack: &Pack, name: &str) -> Result<Network, EngineError> {
-    let network = backend.network(name, &pack.read(name)?)?;
-    pack.check_signature(name, &seen(&network.inputs())?, &seen(&network.outputs())?)?;
-    Ok(network)
 }
 
 impl Diffuser {
