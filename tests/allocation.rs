@@ -91,6 +91,7 @@ fn film(frames: usize) -> Vec<Picture> {
 #[test]
 fn a_steady_frame_takes_no_block_above_four_kibibytes() {
     let film = film(24);
+    let mut broken = Vec::new();
     for mode in [Mode::Blur, Mode::Pixelate, Mode::Solid, Mode::Ksame, Mode::Nullface] {
         let config = EngineConfig {
             seed: Some(3),
@@ -116,6 +117,9 @@ fn a_steady_frame_takes_no_block_above_four_kibibytes() {
         }
         let (large, largest) = (LARGE.swap(0, Ordering::Relaxed), LARGEST.swap(0, Ordering::Relaxed));
         assert!(faces >= order.len(), "{mode}: {faces} faces are too few to tell");
-        assert_eq!(large, 0, "{mode}: {large} blocks in {} frames, the largest of {largest} bytes", 2 * order.len());
+        if large > 0 {
+            broken.push(format!("{mode}: {large} blocks in {} frames, the largest of {largest} bytes", 2 * order.len()));
+        }
     }
+    assert!(broken.is_empty(), "{broken:?}");
 }

@@ -14,12 +14,15 @@ use nullface::pipeline::{Budget, CoverReason, Engine, Mode, Outcome, Rung};
 use nullface::stages::align::{AlignError, FaceHint, MeshFitter};
 use nullface::stages::denoise::{Batch, ModelError, NoiseModel, Prediction, RowShape};
 use nullface::stages::identify::{Embedding, IdentifyError, Recogniser};
-use replace_support::{Blocks, Fake, MeanFace, SIZE, darker, engine_over, engine_with, inner, mesh, source};
+use replace_support::{Blocks, Fake, MeanFace, SIZE, darker, engine_over, engine_with, inner, mesh, source, source_of};
 use support::{Picture, at, equal_blocks};
 
 /// One frame under a budget: what became of its faces, and the picture that left.
 fn within(engine: &mut Engine, n: u64, budget: Budget) -> (Picture, Vec<Outcome>, Option<CoverReason>) {
-    let mut output = source();
+    treated(engine, source(), n, budget)
+}
+
+fn treated(engine: &mut Engine, mut output: Picture, n: u64, budget: Budget) -> (Picture, Vec<Outcome>, Option<CoverReason>) {
     let (id, fault) = engine.analyse(&output.view(), at(n), &[]);
     assert!(fault.is_none(), "{fault:?}");
     let report = engine.render_within(id, &mut output.view_mut(), at(n), budget).into_report();
@@ -119,16 +122,15 @@ fn a_deadline_that_passes_inside_the_denoiser_covers_and_the_next_frame_steps_do
     );
 }
 
-/// Four small faces side by side, from the mean face.
+/// Four faces side by side.
+const CROWD: (u32, u32) = (640, 480);
+
 fn four() -> Vec<Mesh> {
     (0..4)
         .map(|i| {
             let mut face = mesh();
-            let (x, y) = (80.0 + (i % 2) as f32 * 160.0, 65.0 + (i / 2) as f32 * 115.0);
-            for p in &mut face.points_px {
-                *p = [x + (p[0] - 160.0) * 0.45, y + (p[1] - 110.0) * 0.45];
-            }
-            face.depth_px.iter_mut().for_each(|z| *z *= 0.45);
+            let (x, y) = ((i % 2) as f32 * 320.0, (i / 2) as f32 * 240.0);
+            face.points_px.iter_mut().for_each(|p| *p = [p[0] + x, p[1] + y]);
             face
         })
         .collect()
@@ -210,7 +212,7 @@ fn crowd(poison: Option<usize>) -> (Engine, Arc<Mutex<Vec<usize>>>, Arc<AtomicUs
 #[test]
 fn the_faces_of_a_frame_are_one_batch_of_the_denoiser_and_one_of_the_recogniser() {
     let (mut engine, calls, most) = crowd(None);
-    let (output, outcomes, _) = within(&mut engine, 0, Budget::default());
+    let (output, outcomes, _) = treated(&mut engine, source_of(CROWD), 0, Budget::default());
     assert_eq!(outcomes.len(), 4);
     assert!(outcomes.iter().all(|o| matches!(o, Outcome::Replaced { .. })), "{outcomes:?}");
     let rows = calls.lock().expect("calls").clone();
@@ -220,19 +222,19 @@ fn the_faces_of_a_frame_are_one_batch_of_the_denoiser_and_one_of_the_recogniser(
         let box_px = face.bounding_box_px().expect("points");
         let [x, y] = box_px.center();
         let middle = nullface::frame::BoxPx {
-            x0: x - 14.0,
-            y0: y - 14.0,
-            x1: x + 14.0,
-            y1: y + 14.0,
+            x0: x - 28.0,
+            y0: y - 28.0,
+            x1: x + 28.0,
+            y1: y + 28.0,
         };
-        assert_eq!(equal_blocks(&source(), &output, middle), 0);
+        assert_eq!(equal_blocks(&source_of(CROWD), &output, middle), 0);
     }
 }
 
 #[test]
 fn one_poisoned_face_of_a_batch_does_not_take_the_others_with_it() {
     let (mut engine, calls, _) = crowd(Some(1));
-    let (_, outcomes, _) = within(&mut engine, 0, Budget::default());
+    let (_, outcomes, _) = treated(&mut engine, source_of(CROWD), 0, Budget::default());
     assert!(outcomes.iter().all(|o| matches!(o, Outcome::Replaced { .. })), "{outcomes:?}");
     let diffused = outcomes.iter().filter(|o| matches!(o, Outcome::Replaced { rung: Rung::Diffusion, .. })).count();
     assert!(diffused >= 1, "{outcomes:?}");

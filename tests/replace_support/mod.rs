@@ -175,10 +175,15 @@ pub(crate) fn schedule() -> Schedule {
 
 /// A picture that has structure at the scale of blocks, so that the fake recogniser knows it again.
 pub(crate) fn source() -> Picture {
-    let mut picture = Picture::noise(PixelFormat::Rgb, SIZE.0, SIZE.1, 5);
+    source_of(SIZE)
+}
+
+/// The same in another size.
+pub(crate) fn source_of((width, height): (u32, u32)) -> Picture {
+    let mut picture = Picture::noise(PixelFormat::Rgb, width, height, 5);
     let (data, stride) = &mut picture.planes[0];
-    for y in 0..SIZE.1 as usize {
-        for x in 0..SIZE.0 as usize {
+    for y in 0..height as usize {
+        for x in 0..width as usize {
             for c in 0..3 {
                 let wave = 50.0 * (x as f32 / 4.0 + c as f32).sin() + 40.0 * (y as f32 / 3.5).cos();
                 let v = &mut data[y * *stride + x * 3 + c];

@@ -165,7 +165,6 @@ impl Args {
             ("strength", self.strength.to_string()),
             ("solver", self.solver.to_string()),
             ("preset", self.preset.to_string()),
-            ("residual-guidance", self.residual_guidance.to_string()),
             ("cache", (!self.no_cache).to_string()),
             ("max-fps-per-face", self.max_fps_per_face.to_string()),
             ("precision", self.precision.to_string()),
@@ -177,6 +176,9 @@ impl Args {
         list.extend(self.guidance.map(|w| ("guidance", w.to_string())));
         list.extend(self.skip.map(|s| ("skip", s.to_string())));
         list.extend(self.steps.map(|n| ("steps", n.to_string())));
+        if self.residual_guidance {
+            list.push(("residual-guidance", "yes".to_owned()));
+        }
         list.extend(self.rescale.map(|r| ("rescale", r.to_string())));
         list.extend(self.mask_delay.map(|d| ("mask-delay", d.to_string())));
         list.extend(self.attributes.clone().map(|a| ("attributes", a)));
