@@ -23,7 +23,7 @@ use crate::stages::invert::FrozenNoise;
 use crate::stages::prior::Wanted;
 
 use super::super::engine::EngineError;
-use super::super::networks;
+use super::super::networks::{self, network};
 use super::super::settings::{IdentityChoice, Mode, PrecisionChoice, Preset, Settings, SolverChoice};
 use super::canvas::CROP_PX;
 use super::gate::Gate;
@@ -104,8 +104,6 @@ pub(super) fn stage(why: impl std::fmt::Display) -> EngineError {
         why: why.to_string(),
     }
 }
-
-pub(super) use super::super::networks::network;
 
 impl Diffuser {
     /// Loads a pack's denoiser.
