@@ -13,6 +13,7 @@
 //! [`pipeline::Engine`] runs them and keeps the promise: a frame is released only when every face
 //! region in it has been replaced or covered. [`eval`] measures what is left of a person. [`backend`] alone speaks to ONNX Runtime and OpenCV.
 
+pub mod audit;
 pub mod backend;
 pub mod eval;
 pub mod frame;

@@ -347,7 +347,7 @@ fn a_track_that_is_chosen_is_filled_whatever_the_mode_and_only_that_one() {
         ..Script::default()
     };
     let (mut engine, _) = engine(script, &EngineConfig::default(), settings(Mode::Blur));
-    let mut first = Picture::noise(SIZE, PixelFormat::Nv12, 1);
+    let mut first = Picture::noise(PixelFormat::Nv12, SIZE.0, SIZE.1, 1);
     let (id, _) = engine.analyse(&first.view(), at(0), &[]);
     let report = engine.render(id, &mut first.view_mut(), at(0)).into_report();
     let chosen = report.faces.first().expect("two faces").track;
@@ -357,13 +357,19 @@ fn a_track_that_is_chosen_is_filled_whatever_the_mode_and_only_that_one() {
             ..settings(Mode::Blur)
         })
         .expect("in range");
-    let mut second = Picture::noise(SIZE, PixelFormat::Nv12, 2);
+    let mut second = Picture::noise(PixelFormat::Nv12, SIZE.0, SIZE.1, 2);
     let (id, _) = engine.analyse(&second.view(), at(1), &[]);
     let report = engine.render(id, &mut second.view_mut(), at(1)).into_report();
     assert_eq!(report.faces.len(), 2);
     for face in &report.faces {
-        let Outcome::Covered { reason, rung } = face.outcome else { panic!("{face:?}") };
-        let expected = if face.track == chosen { (CoverReason::Policy, Rung::Solid) } else { (CoverReason::Asked, Rung::Blur) };
+        let Outcome::Covered { reason, rung } = face.outcome else {
+            panic!("{face:?}")
+        };
+        let expected = if face.track == chosen {
+            (CoverReason::Policy, Rung::Solid)
+        } else {
+            (CoverReason::Asked, Rung::Blur)
+        };
         assert_eq!((reason, rung), expected, "track {}", face.track);
     }
     assert_eq!(report.withheld, None, "a choice is no failure");

@@ -10,7 +10,7 @@ pub(crate) enum Exit {
     Done = 0,
     /// Nothing stands under the final name.
     Failed = 1,
-    /// Done, but more regions than allowed were covered otherwise than asked.
+    /// Done, but more regions than allowed were covered otherwise than asked, or times are uncovered.
     CoveredBeyondLimit = 3,
     /// Stopped by Ctrl-C or SIGTERM: nothing stands under the final name.
     Interrupted = 130,
@@ -22,7 +22,8 @@ Exit codes:
   0    done
   1    failed; nothing stands under the final name
   2    wrong command line
-  3    done, but more faces than --max-fallback-share allows were covered otherwise than asked
+  3    done, but more faces than --max-fallback-share allows were covered otherwise than asked,
+       or frames left that the audit trail does not answer for
   130  stopped by Ctrl-C or SIGTERM; nothing stands under the final name";
 
 impl From<Exit> for ExitCode {

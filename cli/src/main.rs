@@ -6,6 +6,7 @@
 //! Limits: one film or live picture a call; the first video stream of it.
 
 mod anonymize;
+mod audit;
 mod container;
 mod doctor;
 mod eval;
@@ -15,6 +16,7 @@ mod hash;
 mod json;
 mod live;
 mod memory;
+mod models;
 mod reader;
 mod sheet;
 mod target;
@@ -40,6 +42,8 @@ enum Command {
     Live(live::Args),
     Sheet(sheet::Args),
     Eval(eval::Args),
+    Audit(audit::Args),
+    Models(models::Args),
     Doctor(doctor::Args),
 }
 
@@ -56,8 +60,11 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> Result<Exit> {
-    if let Command::Doctor(args) = command {
-        return doctor::run(args);
+    match command {
+        Command::Doctor(args) => return doctor::run(args),
+        Command::Audit(args) => return audit::run(args),
+        Command::Models(args) => return models::run(args),
+        Command::Anonymize(_) | Command::Live(_) | Command::Sheet(_) | Command::Eval(_) => {}
     }
     gst::init().context("GStreamer cannot be started")?;
     gstnullface::plugin_register_static().context("the element nullfacefilter cannot be registered")?;
@@ -67,5 +74,7 @@ fn run(command: &Command) -> Result<Exit> {
         Command::Sheet(args) => sheet::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Audit(args) => audit::run(args),
+        Command::Models(args) => models::run(args),
     }
 }

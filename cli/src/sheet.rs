@@ -125,24 +125,22 @@ fn marked(path: &Path) -> Result<Vec<Wanted>> {
     let mut worst: Option<(f64, ClockTime)> = None;
     for line in BufReader::new(file).lines() {
         let record: Value = serde_json::from_str(&line.map_err(|e| unreadable(&e))?).map_err(|e| unreadable(&e))?;
-        let (Some("change"), Some(time_s)) = (record["record"].as_str(), record["time_s"].as_f64()) else {
+        let (Some("interval"), Some(from_s)) = (record["record"].as_str(), record["from_s"].as_f64()) else {
             continue;
         };
-        let at = ClockTime::from_seconds_f64(time_s.max(0.0));
-        for face in record["faces"].as_array().into_iter().flatten() {
-            if let Some(track) = face["track"].as_u64()
-                && seen.insert(track)
-            {
-                firsts.push(Wanted {
-                    at,
-                    why: format!("track {track} begins"),
-                });
-            }
-            if let Some(cos) = face["cos"].as_f64()
-                && worst.is_none_or(|(w, _)| cos > w)
-            {
-                worst = Some((cos, at));
-            }
+        let at = ClockTime::from_seconds_f64(from_s.max(0.0));
+        if let Some(track) = record["track"].as_u64()
+            && seen.insert(track)
+        {
+            firsts.push(Wanted {
+                at,
+                why: format!("track {track} begins"),
+            });
+        }
+        if let Some(cos) = record["cos"].as_f64()
+            && worst.is_none_or(|(w, _)| cos > w)
+        {
+            worst = Some((cos, at));
         }
     }
     let worst = worst.map(|(cos, at)| Wanted {
@@ -284,8 +282,9 @@ mod tests {
     fn the_worst_cosine_comes_before_the_first_frames_of_tracks() {
         let mut file = tempfile::NamedTempFile::new().expect("temporary file");
         let lines = r#"{"record":"header"}
-{"record":"change","time_s":1.0,"faces":[{"track":7,"cos":0.1}]}
-{"record":"change","time_s":2.5,"faces":[{"track":7,"cos":0.3},{"track":8}]}
+{"record":"interval","track":7,"from_s":1.0,"cos":0.1}
+{"record":"interval","track":7,"from_s":2.5,"cos":0.3}
+{"record":"interval","track":8,"from_s":2.5}
 {"record":"footer"}
 "#;
         file.write_all(lines.as_bytes()).expect("written");

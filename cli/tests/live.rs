@@ -31,7 +31,11 @@ fn a_test_picture_is_recorded_with_its_tone() {
         let run = live(&["--source", "test", "--sink", &file(&out), "--frames", "40", "--mode", "solid"]);
         assert_eq!(run.code, 0, "{name}: {}", run.said);
         let picture = stream(&out, "v:0");
-        assert_eq!((picture["codec_name"].as_str(), picture["width"].as_u64()), (Some(video), Some(640)), "{name}");
+        assert_eq!(
+            (picture["codec_name"].as_str(), picture["width"].as_u64()),
+            (Some(video), Some(640)),
+            "{name}"
+        );
         assert_eq!(stream(&out, "a:0")["codec_name"], audio, "{name}");
         let times = times(&out);
         assert!(times.len() >= 2, "{name}: {} frames", times.len());
@@ -57,7 +61,18 @@ fn loudest_hz(film: &std::path::Path) -> f64 {
     let loudness = |hz: f64| -> f64 {
         let filter = format!("bandpass=f={hz}:width_type=h:w=10,volumedetect");
         let output = Command::new("ffmpeg")
-            .args(["-hide_banner", "-nostdin", "-i", text(film), "-vn", "-af", &filter, "-f", "null", "-"])
+            .args([
+                "-hide_banner",
+                "-nostdin",
+                "-i",
+                text(film),
+                "-vn",
+                "-af",
+                &filter,
+                "-f",
+                "null",
+                "-",
+            ])
             .output()
             .expect("ffmpeg starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -65,7 +80,10 @@ fn loudest_hz(film: &std::path::Path) -> f64 {
         line.split(' ').next().and_then(|v| v.parse().ok()).expect("decibels")
     };
     let tones = [330.0, 440.0, 587.0, 220.0];
-    tones.into_iter().max_by(|a, b| loudness(*a).total_cmp(&loudness(*b))).expect("tones")
+    tones
+        .into_iter()
+        .max_by(|a, b| loudness(*a).total_cmp(&loudness(*b)))
+        .expect("tones")
 }
 
 #[test]
@@ -106,7 +124,11 @@ fn what_cannot_be_is_refused_in_one_line() {
         (&["--source", "test", "--sink", &file(&there)], 1, "exists already"),
         (&["--source", "test", "--sink", &file(&nowhere)], 1, "does not exist"),
         (&["--source", "file:/no/film.mp4", "--sink", "none"], 1, "/no/film.mp4"),
-        (&["--source", "test", "--sink", "none", "--set", "thresold=1"], 1, "no property thresold"),
+        (
+            &["--source", "test", "--sink", "none", "--set", "thresold=1"],
+            1,
+            "no property thresold",
+        ),
         (&["--source", "test", "--sink", "none", "--set", "mode=mosaic"], 1, "mosaic"),
     ];
     for (args, code, word) in cases {
@@ -120,7 +142,11 @@ fn what_cannot_be_is_refused_in_one_line() {
 #[test]
 fn a_source_that_is_not_there_is_tried_again_and_then_given_up() {
     let port = free_port();
-    for source in [format!("rtsp://127.0.0.1:{port}/x"), format!("rtmp://127.0.0.1:{port}/a/b"), "v4l2:/dev/video97".to_owned()] {
+    for source in [
+        format!("rtsp://127.0.0.1:{port}/x"),
+        format!("rtmp://127.0.0.1:{port}/a/b"),
+        "v4l2:/dev/video97".to_owned(),
+    ] {
         let run = live(&["--source", &source, "--sink", "none", "--attempts", "2"]);
         assert_eq!(run.code, 1, "{source}: {}", run.said);
         assert!(run.said.contains("trying again in 0.5 s"), "{source}: {}", run.said);

@@ -12,7 +12,14 @@ use support::{Bench, PATTERN_AND_TONE, stream, text, times};
 
 /// A test picture with its tone, served by `nullface live` itself.
 fn rtsp_camera(port: u16) -> Running {
-    let mut camera = Running::live(&["--source", "test", "--sink", &format!("rtsp://127.0.0.1:{port}/camera"), "--mode", "solid"]);
+    let mut camera = Running::live(&[
+        "--source",
+        "test",
+        "--sink",
+        &format!("rtsp://127.0.0.1:{port}/camera"),
+        "--mode",
+        "solid",
+    ]);
     camera.wait_for("serving rtsp://");
     camera
 }
@@ -71,7 +78,9 @@ fn a_camera_that_dies_and_comes_back_is_found_again_and_the_recording_goes_on() 
     live.wait_for("trying again");
     let before = out.metadata().expect("recording").len();
     let _camera = rtsp_camera(port);
-    until("the recording grows again", || out.metadata().is_ok_and(|m| m.len() > before + 60_000));
+    until("the recording grows again", || {
+        out.metadata().is_ok_and(|m| m.len() > before + 60_000)
+    });
     live.interrupt();
     let (code, said) = live.end();
     assert_eq!(code, 0, "{said}");
@@ -93,7 +102,10 @@ fn a_camera_that_falls_silent_without_a_word_is_opened_again() {
     };
     signal("-STOP");
     let said = live.wait_for("trying again");
-    assert!(said.contains("stopped sending") || said.contains("ended") || said.contains("read"), "{said}");
+    assert!(
+        said.contains("stopped sending") || said.contains("ended") || said.contains("read"),
+        "{said}"
+    );
     signal("-CONT");
     until("pictures come again", || {
         let line = live.wait_for("fps in");
@@ -110,7 +122,10 @@ fn a_server_that_refuses_dies_and_comes_back_gets_the_stream_again() {
     let address = format!("rtmp://127.0.0.1:{port}/live/key");
     let mut live = Running::live(&["--source", "test", "--sink", &address, "--no-sound"]);
     let said = live.wait_for("trying again");
-    assert!(said.contains("rtmp://") && !said.contains("key"), "stream keys are not printed: {said}");
+    assert!(
+        said.contains("rtmp://") && !said.contains("key"),
+        "stream keys are not printed: {said}"
+    );
     let server = rtmp_server(&bench.path("one"), port);
     record(&address, &bench.path("one.flv"), 1);
     drop(server);
@@ -177,10 +192,16 @@ fn caps_that_change_in_the_stream_keep_the_recording_whole() {
     live.wait_for("trying again");
     let before = out.metadata().expect("recording").len();
     let _second = serve(&films[1]);
-    until("the recording grows again", || out.metadata().is_ok_and(|m| m.len() > before + 20_000));
+    until("the recording grows again", || {
+        out.metadata().is_ok_and(|m| m.len() > before + 20_000)
+    });
     live.interrupt();
     let (code, said) = live.end();
     assert_eq!(code, 0, "{said}");
     let picture = stream(&out, "v:0");
-    assert_eq!((picture["width"].as_u64(), picture["height"].as_u64()), (Some(160), Some(120)), "one size from the first to the last");
+    assert_eq!(
+        (picture["width"].as_u64(), picture["height"].as_u64()),
+        (Some(160), Some(120)),
+        "one size from the first to the last"
+    );
 }

@@ -115,7 +115,9 @@ fn a_test_picture_comes_to_a_window() {
         .spawn()
         .expect("Xvfb starts");
     let mut display = String::new();
-    BufReader::new(screen.stdout.take().expect("stdout")).read_line(&mut display).expect("a display");
+    BufReader::new(screen.stdout.take().expect("stdout"))
+        .read_line(&mut display)
+        .expect("a display");
     let display = format!(":{}", display.trim());
     let mut command = recipe(&bench, "test_to_window.sh");
     command.env("DISPLAY", &display).env_remove("WAYLAND_DISPLAY");
@@ -123,7 +125,17 @@ fn a_test_picture_comes_to_a_window() {
     until("the window shows the colour bars", || {
         let shot = bench.path("screen.ppm");
         let taken = Command::new("ffmpeg")
-            .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-f", "x11grab", "-video_size", "640x480"])
+            .args([
+                "-hide_banner",
+                "-loglevel",
+                "error",
+                "-nostdin",
+                "-y",
+                "-f",
+                "x11grab",
+                "-video_size",
+                "640x480",
+            ])
             .args(["-i", &display, "-frames:v", "1", text(&shot)])
             .status()
             .expect("ffmpeg starts");
@@ -168,7 +180,10 @@ fn a_camera_by_rtsp_goes_to_an_rtmp_server_without_a_face() {
     let (camera, main_loop) = rtsp_camera();
     let port = free_port();
     let _server = rtmp_server(&bench.path("nginx"), port);
-    let (from, to) = (format!("rtsp://127.0.0.1:{camera}/camera"), format!("rtmp://127.0.0.1:{port}/live/out"));
+    let (from, to) = (
+        format!("rtsp://127.0.0.1:{camera}/camera"),
+        format!("rtmp://127.0.0.1:{port}/live/out"),
+    );
     let mut command = recipe(&bench, "rtsp_to_rtmp.sh");
     command.args([&from, &to]).env("MODE", "solid");
     let _running = Running::start(command);
@@ -191,13 +206,38 @@ fn srt_is_relayed_without_a_face() {
     let (first, second) = (free_port(), free_port());
     let mut sender = Command::new("ffmpeg");
     sender
-        .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-re", "-stream_loop", "-1", "-i", text(&interview())])
-        .args(["-an", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25", "-f", "mpegts"])
+        .args([
+            "-hide_banner",
+            "-loglevel",
+            "error",
+            "-nostdin",
+            "-re",
+            "-stream_loop",
+            "-1",
+            "-i",
+            text(&interview()),
+        ])
+        .args([
+            "-an",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-tune",
+            "zerolatency",
+            "-g",
+            "25",
+            "-f",
+            "mpegts",
+        ])
         .arg(format!("srt://127.0.0.1:{first}?mode=listener"));
     let _sender = Running::start(sender);
     let mut relay = recipe(&bench, "srt_relay.sh");
     relay
-        .args([format!("srt://127.0.0.1:{first}"), format!("srt://127.0.0.1:{second}?mode=listener")])
+        .args([
+            format!("srt://127.0.0.1:{first}"),
+            format!("srt://127.0.0.1:{second}?mode=listener"),
+        ])
         .env("MODE", "solid");
     let _relay = Running::start(relay);
     let back = bench.path("back.ts");
@@ -215,9 +255,16 @@ fn srt_is_relayed_without_a_face() {
 #[test]
 fn a_virtual_camera_that_is_not_there_is_an_error_and_not_a_crash() {
     let bench = Bench::new();
-    let output = recipe(&bench, "virtual_camera.sh").args(["/dev/video97", "/dev/video98"]).output().expect("the recipe");
+    let output = recipe(&bench, "virtual_camera.sh")
+        .args(["/dev/video97", "/dev/video98"])
+        .output()
+        .expect("the recipe");
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("/dev/video9"), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("/dev/video9"),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -232,12 +279,22 @@ fn an_installation_works_from_where_it_lies() {
     ] {
         std::os::unix::fs::symlink(from, built.join(name)).expect("link");
     }
-    let installed = Command::new(root().join("scripts/install.sh")).arg(&prefix).env("BUILT", &built).status().expect("installs");
+    let installed = Command::new(root().join("scripts/install.sh"))
+        .arg(&prefix)
+        .env("BUILT", &built)
+        .status()
+        .expect("installs");
     assert!(installed.success());
     let plain = |program: &Path| {
         let mut command = Command::new(program);
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", bench.path("home")).current_dir("/");
-        command.env("GST_PLUGIN_PATH", prefix.join("lib/gstreamer-1.0")).env("GST_REGISTRY_1_0", bench.path("registry"));
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", bench.path("home"))
+            .current_dir("/");
+        command
+            .env("GST_PLUGIN_PATH", prefix.join("lib/gstreamer-1.0"))
+            .env("GST_REGISTRY_1_0", bench.path("registry"));
         command
     };
     let out = bench.path("out.mkv");

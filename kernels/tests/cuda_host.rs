@@ -7,11 +7,9 @@
 mod support;
 
 use std::ffi::c_void;
-use std::process::Command;
-use std::sync::OnceLock;
 
 use half::f16;
-use libloading::{Library, Symbol};
+use libloading::Symbol;
 use nullface_kernels::cuda::args::{
     CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, Frame as Args, LINE_BLOCK, PIXEL_BLOCK, WarpArgs, WarpFace,
     mask_grid,
@@ -19,6 +17,7 @@ use nullface_kernels::cuda::args::{
 use nullface_kernels::edit_step::{EditOperands, EditStep, Unguided, edit_step, rescale_factor, rescale_factor_stock};
 use nullface_kernels::warp_edit::{Edit, NO_TRIANGLE, warp_edit};
 use nullface_kernels::{Affine, RegionMask, composite, cover, crop};
+use support::shim::library;
 use support::{FORMATS, Frame, Noise, SIZES, assert_untouched, random_mask};
 
 /// Sums in `f32` instead of `f64` over values up to 1023, before the factor 2 of the test.
@@ -27,27 +26,6 @@ const CROP_TOLERANCE: f32 = 0.1;
 const CODE_TOLERANCE: u32 = 1;
 /// Order of multiplications, on values of about 10.
 const STEP_TOLERANCE: f32 = 2e-4;
-
-/// The kernels' library, compiled once a process.
-fn library() -> &'static Library {
-    static LIBRARY: OnceLock<(Library, tempfile::TempDir)> = OnceLock::new();
-    &LIBRARY
-        .get_or_init(|| {
-            let folder = tempfile::tempdir().expect("folder");
-            let file = folder.path().join("kernels.so");
-            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/cuda/host.cpp");
-            let out = Command::new("c++")
-                .args("-std=c++17 -O1 -ffp-contract=off -Wall -Wextra -Werror -shared -fPIC -o".split(' '))
-                .arg(&file)
-                .arg(source)
-                .output()
-                .expect("a C++ compiler; scripts/setup.sh brings one");
-            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-            // SAFETY: the library was compiled just now from this repository and has no initialisers of note.
-            (unsafe { Library::new(&file) }.expect("loads"), folder)
-        })
-        .0
-}
 
 /// Launches a kernel; the shim's result.
 fn launch_raw<A>(kernel: &str, args: &A, grid: [u32; 3], block: [u32; 3], reverse: bool) -> i32 {

@@ -239,7 +239,11 @@ fn regions_leave_where_that_is_asked_and_only_our_own() {
     h.push(source).expect("flow goes on");
     let out = h.try_pull().expect("out");
     let metas: Vec<_> = out.iter_meta::<gst_video::VideoRegionOfInterestMeta>().collect();
-    assert!(!metas.is_empty() && metas.iter().all(|m| m.roi_type() == "nullface"), "{}", metas.len());
+    assert!(
+        !metas.is_empty() && metas.iter().all(|m| m.roi_type() == "nullface"),
+        "{}",
+        metas.len()
+    );
     assert!(metas[0].param("nullface").is_some_and(|p| p.get::<u64>("track").is_ok()));
 }
 

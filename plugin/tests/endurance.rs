@@ -100,7 +100,12 @@ fn twenty_thousand_frames_grow_nothing_and_lose_nothing() {
     assert_eq!(out + dropped, FRAMES);
     let stats: gst::Structure = element.property("stats");
     let count = |name: &str| stats.get::<u64>(name).expect("a count");
-    eprintln!("{warm:?} → {end:?}; {} tracks, {} regions, {} withheld", count("tracks"), count("faces"), count("frames-withheld"));
+    eprintln!(
+        "{warm:?} → {end:?}; {} tracks, {} regions, {} withheld",
+        count("tracks"),
+        count("faces"),
+        count("frames-withheld")
+    );
     assert!(count("faces") > FRAMES / 2, "faces were there to be treated");
     assert_eq!(count("frames-withheld"), 0);
     assert_eq!(end.threads, warm.threads);

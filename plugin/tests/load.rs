@@ -50,7 +50,11 @@ fn a_machine_that_cannot_keep_up_covers_and_never_lets_a_source_block_go() {
     assert!(script.analysed.load(Ordering::SeqCst) < 20, "frames without a look cost nothing");
     let told: Vec<String> = messages(&bus)
         .iter()
-        .filter_map(|m| m.structure().filter(|s| s.name() == "nullface-rung").map(|s| s.get("rung").expect("rung")))
+        .filter_map(|m| {
+            m.structure()
+                .filter(|s| s.name() == "nullface-rung")
+                .map(|s| s.get("rung").expect("rung"))
+        })
         .collect();
     assert_eq!(told, ["frame"], "on change only");
 }

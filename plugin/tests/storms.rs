@@ -25,14 +25,17 @@ fn pipeline(source: &str, lookahead: u32) -> (gst::Pipeline, Arc<Script>, Arc<At
     gst::Element::link_many([source.upcast_ref(), &filter, &sink]).expect("links");
     let seen = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&seen);
-    sink.static_pad("sink").expect("pad").add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-        count.fetch_add(1, Ordering::SeqCst);
-        gst::PadProbeReturn::Ok
-    });
+    sink.static_pad("sink")
+        .expect("pad")
+        .add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            count.fetch_add(1, Ordering::SeqCst);
+            gst::PadProbeReturn::Ok
+        });
     (pipeline, script, seen)
 }
 
-const PICTURE: &str = "videotestsrc num-buffers=100 pattern=ball ! capsfilter caps=video/x-raw,format=I420,width=33,height=17,framerate=25/1";
+const PICTURE: &str =
+    "videotestsrc num-buffers=100 pattern=ball ! capsfilter caps=video/x-raw,format=I420,width=33,height=17,framerate=25/1";
 
 fn settle(pipeline: &gst::Pipeline, state: gst::State) {
     pipeline.set_state(state).expect("changes");
@@ -55,7 +58,9 @@ fn intensive_state_changes_end_well() {
     let (pipeline, script, _) = pipeline(PICTURE, 3);
     use gst::State::{Null, Paused, Playing, Ready};
     for _ in 0..5 {
-        for state in [Ready, Paused, Ready, Paused, Playing, Paused, Playing, Ready, Playing, Null, Playing, Null] {
+        for state in [
+            Ready, Paused, Ready, Paused, Playing, Paused, Playing, Ready, Playing, Null, Playing, Null,
+        ] {
             pipeline.set_state(state).expect("changes");
             if matches!(state, Null | Ready) {
                 pipeline.state(PATIENCE).0.expect("settles");

@@ -64,6 +64,14 @@ pub fn describe(config: &BackendConfig) -> Description {
                 parts.missing_for_tensorrt(0).is_empty(),
                 has(parts.runtime_has_tensorrt),
             );
+            told.add(
+                "provider TensorRT-RTX",
+                parts.missing_for_rtx(0).is_empty(),
+                parts
+                    .rtx_plugin
+                    .as_ref()
+                    .map_or_else(|| "plugin not found".to_owned(), |p| p.display().to_string()),
+            );
             told.part("GPU device", parts.device_file.as_ref());
             told.part("CUDA driver", parts.driver.as_ref());
             told.part("NVRTC", parts.nvrtc.as_ref());

@@ -30,6 +30,11 @@ pub enum DeviceRequest {
         /// Which GPU.
         ordinal: u32,
     },
+    /// NVIDIA GPU through the TensorRT-RTX plugin, or an error.
+    TensorRtRtx {
+        /// Which GPU.
+        ordinal: u32,
+    },
 }
 
 /// Where networks run.
@@ -47,6 +52,11 @@ pub enum Device {
         /// Which GPU.
         ordinal: u32,
     },
+    /// NVIDIA GPU through the TensorRT-RTX plugin.
+    TensorRtRtx {
+        /// Which GPU.
+        ordinal: u32,
+    },
 }
 
 impl std::fmt::Display for Device {
@@ -55,6 +65,7 @@ impl std::fmt::Display for Device {
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda { ordinal } => write!(f, "cuda:{ordinal}"),
             Self::TensorRt { ordinal } => write!(f, "tensorrt:{ordinal}"),
+            Self::TensorRtRtx { ordinal } => write!(f, "tensorrt-rtx:{ordinal}"),
         }
     }
 }
@@ -85,6 +96,8 @@ pub struct GpuParts {
     pub tensorrt_provider: Option<PathBuf>,
     /// TensorRT itself.
     pub tensorrt: Option<PathBuf>,
+    /// The TensorRT-RTX plugin provider.
+    pub rtx_plugin: Option<PathBuf>,
     /// Whether the runtime was compiled with CUDA.
     pub runtime_has_cuda: bool,
     /// Whether the runtime was compiled with TensorRT.
@@ -110,6 +123,7 @@ impl GpuParts {
             cuda_provider: anywhere(&["libonnxruntime_providers_cuda.so"]),
             tensorrt_provider: anywhere(&["libonnxruntime_providers_tensorrt.so"]),
             tensorrt: anywhere(&["libnvinfer.so.10"]),
+            rtx_plugin: rtx_plugin(runtime),
             runtime_has_cuda: ort::ep::CUDA::is_available().unwrap_or(false),
             runtime_has_tensorrt: ort::ep::TensorRT::is_available().unwrap_or(false),
         }
@@ -152,6 +166,34 @@ impl GpuParts {
         }
         missing
     }
+
+    /// What the TensorRT-RTX plugin lacks; it brings its own kernels and needs no CUDA provider.
+    #[must_use]
+    pub fn missing_for_rtx(&self, ordinal: u32) -> Vec<String> {
+        let mut missing = Vec::new();
+        if self.device_file.is_none() {
+            missing.push(format!("no GPU device /dev/nvidia{ordinal}"));
+        }
+        if self.driver.is_none() {
+            missing.push("no driver library libcuda.so.1".to_owned());
+        }
+        if self.rtx_plugin.is_none() {
+            missing.push("no plugin libonnxruntime_providers_nv_tensorrt_rtx.so (NULLFACE_RTX_PLUGIN names it)".to_owned());
+        }
+        missing
+    }
+}
+
+/// The TensorRT-RTX plugin: `NULLFACE_RTX_PLUGIN`, beside the runtime, or in the system's folders.
+pub(super) fn rtx_plugin(runtime: &Runtime) -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("NULLFACE_RTX_PLUGIN").filter(|v| !v.is_empty()) {
+        return Some(PathBuf::from(named)).filter(|p| p.is_file());
+    }
+    let beside = runtime.library().parent().map(Path::to_path_buf);
+    let folders = beside.into_iter().chain(search::library_folders());
+    folders
+        .map(|f| f.join("libonnxruntime_providers_nv_tensorrt_rtx.so"))
+        .find(|p| p.is_file())
 }
 
 /// Decides the device.
@@ -160,7 +202,7 @@ impl GpuParts {
 /// [`BackendError::Device`] where a GPU was asked for by name and something is missing, naming it.
 pub(super) fn resolve(request: DeviceRequest, runtime: &Runtime) -> Result<ResolvedDevice, BackendError> {
     let ordinal = match request {
-        DeviceRequest::Cuda { ordinal } | DeviceRequest::TensorRt { ordinal } => ordinal,
+        DeviceRequest::Cuda { ordinal } | DeviceRequest::TensorRt { ordinal } | DeviceRequest::TensorRtRtx { ordinal } => ordinal,
         DeviceRequest::Auto | DeviceRequest::Cpu => 0,
     };
     resolve_with(request, &GpuParts::look(runtime, ordinal))
@@ -185,19 +227,40 @@ fn resolve_with(request: DeviceRequest, parts: &GpuParts) -> Result<ResolvedDevi
         DeviceRequest::Cpu => strict(Device::Cpu, Vec::new()),
         DeviceRequest::Cuda { ordinal } => strict(Device::Cuda { ordinal }, parts.missing_for_cuda(ordinal)),
         DeviceRequest::TensorRt { ordinal } => strict(Device::TensorRt { ordinal }, parts.missing_for_tensorrt(ordinal)),
-        DeviceRequest::Auto => {
-            let missing = parts.missing_for_cuda(0);
-            let (device, reason) = if missing.is_empty() {
-                (Device::Cuda { ordinal: 0 }, "GPU, driver and CUDA provider found".to_owned())
+        DeviceRequest::TensorRtRtx { ordinal } => strict(Device::TensorRtRtx { ordinal }, parts.missing_for_rtx(ordinal)),
+        DeviceRequest::Auto => Ok(best(parts)),
+    }
+}
+
+/// The best of what is whole, and why nothing better: TensorRT, then its RTX plugin, then CUDA.
+fn best(parts: &GpuParts) -> ResolvedDevice {
+    let ladder = [
+        (Device::TensorRt { ordinal: 0 }, parts.missing_for_tensorrt(0)),
+        (Device::TensorRtRtx { ordinal: 0 }, parts.missing_for_rtx(0)),
+        (Device::Cuda { ordinal: 0 }, parts.missing_for_cuda(0)),
+    ];
+    let mut better = Vec::new();
+    for (device, missing) in &ladder {
+        if missing.is_empty() {
+            let reason = if better.is_empty() {
+                "all its parts were found".to_owned()
             } else {
-                (Device::Cpu, missing.join("; "))
+                format!("all its parts were found; not {}", better.join(", not "))
             };
-            Ok(ResolvedDevice {
-                device,
+            return ResolvedDevice {
+                device: *device,
                 reason,
                 strict: false,
-            })
+            };
         }
+        better.push(format!("{device}: {}", missing.join(" and ")));
+    }
+    // What CUDA lacks is what every GPU lacks, and the shortest to say.
+    let (_, cuda) = &ladder[2];
+    ResolvedDevice {
+        device: Device::Cpu,
+        reason: cuda.join("; "),
+        strict: false,
     }
 }
 
@@ -214,6 +277,7 @@ mod tests {
             cuda_provider: some(),
             tensorrt_provider: None,
             tensorrt: None,
+            rtx_plugin: None,
             runtime_has_cuda: true,
             runtime_has_tensorrt: true,
         }
@@ -236,6 +300,28 @@ mod tests {
         assert!(got.reason.contains("/dev/nvidia0") && !got.strict, "{got:?}");
         let got = resolve_with(DeviceRequest::Auto, &whole()).expect("gpu");
         assert_eq!(got.device, Device::Cuda { ordinal: 0 });
+        assert!(
+            got.reason.contains("not tensorrt:0: ") && got.reason.contains("libnvinfer.so.10"),
+            "{got:?}"
+        );
+        let parts = GpuParts {
+            tensorrt: Some("/x".into()),
+            tensorrt_provider: Some("/x".into()),
+            ..whole()
+        };
+        let got = resolve_with(DeviceRequest::Auto, &parts).expect("gpu");
+        assert_eq!(got.device, Device::TensorRt { ordinal: 0 });
+        let parts = GpuParts {
+            rtx_plugin: Some("/x".into()),
+            cuda_provider: None,
+            runtime_has_cuda: false,
+            ..whole()
+        };
+        let got = resolve_with(DeviceRequest::Auto, &parts).expect("gpu");
+        assert_eq!(got.device, Device::TensorRtRtx { ordinal: 0 });
+        assert!(resolve_with(DeviceRequest::TensorRtRtx { ordinal: 0 }, &parts).is_ok());
+        let error = resolve_with(DeviceRequest::TensorRtRtx { ordinal: 0 }, &whole()).expect_err("no plugin");
+        assert!(error.to_string().contains("NULLFACE_RTX_PLUGIN"), "{error}");
     }
 
     #[test]

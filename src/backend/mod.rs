@@ -3,11 +3,14 @@
 //! [`Backend::open`] finds and loads the runtime, decides the device and reads the manifest; stages
 //! ask it for a [`Session`] by the model's name. [`describe`] tells what was found, for `doctor`.
 
+mod bound;
 mod describe;
 mod device;
+mod lifeline;
 mod manifest;
 mod network;
 mod opencv_yn;
+mod providers;
 mod runtime;
 mod search;
 mod session;
@@ -16,12 +19,14 @@ pub(crate) mod testing;
 
 use std::path::{Path, PathBuf};
 
+pub use bound::Bound;
 pub use describe::{Description, Finding, describe};
 pub use device::{Device, DeviceRequest, GpuParts, ResolvedDevice};
 pub use manifest::{CropSpecEntry, ModelEntry, Models, TensorSpec, Threshold, Thresholds};
-pub use network::{ExternalData, Input, Network, Outlet};
+pub use network::{ExternalData, Input, Network, NetworkSource, Outlet};
 pub use opencv_yn::FaceDetectorYn;
-pub use runtime::{Runtime, find_eval_models_dir, find_library, find_models_dir, find_pack_dir, user_eval_models_dir};
+pub use providers::BATCH;
+pub use runtime::{Runtime, find_eval_models_dir, find_library, find_models_dir, find_own_pack_dir, find_pack_dir, user_eval_models_dir};
 pub use session::{Session, first_not_finite};
 
 /// What [`Backend::open`] needs to know; every field has a default.
@@ -100,15 +105,21 @@ impl Backend {
     /// # Errors
     /// [`BackendError`]: wrong graph, device that does not start.
     pub fn network(&self, name: &str, bytes: &[u8]) -> Result<Network, BackendError> {
-        self.network_with_data(name, bytes, None)
+        self.network_from(NetworkSource {
+            name: name.to_owned(),
+            bytes: bytes.into(),
+            data: None,
+            inputs: Vec::new(),
+            half: false,
+        })
     }
 
-    /// The same with the weights that stand beside the graph, under the file name that the graph has for them.
+    /// The same with everything that is known of the network.
     ///
     /// # Errors
     /// [`BackendError`]: wrong graph or weights, device that does not start.
-    pub fn network_with_data(&self, name: &str, bytes: &[u8], data: Option<ExternalData>) -> Result<Network, BackendError> {
-        Network::load(self.runtime, name, bytes, data, &self.device, self.threads)
+    pub fn network_from(&self, source: NetworkSource) -> Result<Network, BackendError> {
+        Network::load(self.runtime, source, &self.device, self.threads)
     }
 
     /// The runtime.

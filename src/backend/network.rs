@@ -8,6 +8,8 @@ use ort::value::{TensorElementType, TensorRef, ValueType};
 
 use super::BackendError;
 use super::device::{Device, ResolvedDevice};
+use super::lifeline::Lifeline;
+use super::providers::Graph;
 use super::runtime::Runtime;
 use super::session::build;
 
@@ -42,9 +44,24 @@ pub struct ExternalData {
     pub bytes: std::sync::Arc<[u8]>,
 }
 
+/// A network's verified file and what is known of it.
+#[derive(Debug, Clone)]
+pub struct NetworkSource {
+    /// Name, for messages.
+    pub name: String,
+    /// The file.
+    pub bytes: std::sync::Arc<[u8]>,
+    /// Weights beside it.
+    pub data: Option<ExternalData>,
+    /// Inputs with their sides, −1 where free; empty where nothing is known.
+    pub inputs: Vec<(String, Vec<i64>)>,
+    /// Whether a device may round to half precision.
+    pub half: bool,
+}
+
 /// A network ready to run.
 pub struct Network {
-    inner: ort::session::Session,
+    inner: Lifeline<ort::session::Session>,
     name: String,
 }
 
@@ -57,41 +74,39 @@ impl std::fmt::Debug for Network {
 impl Network {
     /// Loads verified bytes.
     pub(super) fn load(
-        runtime: &Runtime,
-        name: &str,
-        bytes: &[u8],
-        data: Option<ExternalData>,
+        runtime: &'static Runtime,
+        source: NetworkSource,
         device: &ResolvedDevice,
         threads: usize,
     ) -> Result<Self, BackendError> {
-        let data = data.as_ref();
-        let inner = match build(runtime, bytes, data, device.device, threads) {
-            Err(e) if device.device != Device::Cpu && !device.strict => {
-                tracing::warn!(model = name, device = %device.device, error = %e, "device does not start; the processor is used");
-                build(runtime, bytes, data, Device::Cpu, threads)
-            }
-            other => other,
-        };
-        let inner = inner.map_err(|e| BackendError::Run {
-            model: name.to_owned(),
+        let name = source.name.clone();
+        let build = Box::new(move |device| {
+            let graph = Graph {
+                name: &source.name,
+                bytes: &source.bytes,
+                data: source.data.as_ref(),
+                inputs: &source.inputs,
+                half: source.half,
+            };
+            build(runtime, &graph, device, threads).map_err(|e| e.to_string())
+        });
+        let inner = Lifeline::start(device.device, device.strict, build).map_err(|e| BackendError::Run {
+            model: name.clone(),
             why: format!("does not load on {}: {e}", device.device),
         })?;
-        Ok(Self {
-            inner,
-            name: name.to_owned(),
-        })
+        Ok(Self { inner, name })
     }
 
     /// The inputs.
     #[must_use]
     pub fn inputs(&self) -> Vec<Outlet> {
-        self.inner.inputs().iter().map(|o| outlet(o.name(), o.dtype())).collect()
+        self.inner.current().inputs().iter().map(|o| outlet(o.name(), o.dtype())).collect()
     }
 
     /// The outputs.
     #[must_use]
     pub fn outputs(&self) -> Vec<Outlet> {
-        self.inner.outputs().iter().map(|o| outlet(o.name(), o.dtype())).collect()
+        self.inner.current().outputs().iter().map(|o| outlet(o.name(), o.dtype())).collect()
     }
 
     /// Runs once; the named output goes to `out`.
@@ -110,12 +125,44 @@ impl Network {
             values.push((input.name, tensor.into()));
         }
         let model = self.name.clone();
-        let outputs = self.inner.run(values).map_err(|e| BackendError::Run {
-            model: model.clone(),
-            why: e.to_string(),
-        })?;
+        let failed = match self.inner.ready() {
+            Err(lost) => lost,
+            Ok(network) => match network.run(values) {
+                Ok(outputs) => return take(&outputs, &model, output, out),
+                Err(e) => e.to_string(),
+            },
+        };
+        self.inner.failed(&failed);
+        Err(BackendError::Run { model, why: failed })
+    }
+
+    /// Name for messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs something on the session; a fault of the device counts as one.
+    pub(super) fn with_session<T>(&mut self, run: impl FnOnce(&mut ort::session::Session) -> Result<T, String>) -> Result<T, String> {
+        let result = self.inner.ready().and_then(run);
+        if let Err(why) = &result {
+            self.inner.failed(why);
+        }
+        result
+    }
+
+    /// Where it really runs.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.inner.device()
+    }
+}
+
+/// Copies the named output.
+fn take(outputs: &ort::session::SessionOutputs<'_>, model: &str, output: &str, out: &mut [f32]) -> Result<(), BackendError> {
+    {
         let wrong = |got: String| BackendError::Shape {
-            model: model.clone(),
+            model: model.to_owned(),
             output: output.to_owned(),
             expected: format!("{} float32 values", out.len()),
             got,

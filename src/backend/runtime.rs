@@ -176,16 +176,29 @@ pub fn user_eval_models_dir() -> Option<PathBuf> {
 /// # Errors
 /// [`BackendError::Model`] names the places.
 pub fn find_pack_dir(explicit: Option<&Path>, models_dir: &Path) -> Result<PathBuf, BackendError> {
+    match explicit.map(Path::to_path_buf).or_else(|| from_environment("NULLFACE_PACK")) {
+        Some(named) => pack_in(&[named]),
+        None => find_own_pack_dir(models_dir),
+    }
+}
+
+/// The folder of the pack that comes along, whatever else is named.
+///
+/// # Errors
+/// [`BackendError::Model`] names the places.
+pub fn find_own_pack_dir(models_dir: &Path) -> Result<PathBuf, BackendError> {
+    pack_in(&[models_dir.with_file_name(PACK), models_dir.join(PACK)])
+}
+
+fn pack_in(folders: &[PathBuf]) -> Result<PathBuf, BackendError> {
     let holds = |folder: &Path| folder.join(crate::pack::MANIFEST).is_file();
-    let named = explicit.map(Path::to_path_buf).or_else(|| from_environment("NULLFACE_PACK"));
-    let folders = named.map_or_else(|| vec![models_dir.with_file_name(PACK), models_dir.join(PACK)], |named| vec![named]);
     folders
         .iter()
         .find(|f| holds(f))
         .map(|f| absolute(f))
         .ok_or_else(|| BackendError::Model {
             name: PACK.to_owned(),
-            path: join(&folders),
+            path: join(folders),
             why: format!("no {} there", crate::pack::MANIFEST),
             remedy: "name the pack's folder, or choose mode blur, pixelate or solid".to_owned(),
         })

@@ -13,6 +13,9 @@
 //! not save time. Residency: processor memory on both
 //! ends; the runtime copies for GPU providers.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use ort::logging::LogLevel;
 use ort::memory::Allocator;
 use ort::session::builder::GraphOptimizationLevel;
@@ -20,8 +23,9 @@ use ort::value::{DynValue, Shape, Tensor, TensorElementType, ValueType};
 
 use super::BackendError;
 use super::device::{Device, ResolvedDevice};
+use super::lifeline::Lifeline;
 use super::manifest::{ModelEntry, TensorSpec};
-use super::network::ExternalData;
+use super::providers::{Graph, register, with_fresh_engines};
 use super::runtime::Runtime;
 
 /// Most elements of one input: a 7680×4320 RGB frame.
@@ -29,9 +33,8 @@ const MAX_INPUT_ELEMENTS: usize = 7680 * 4320 * 3;
 
 /// A network ready to run.
 pub struct Session {
-    inner: ort::session::Session,
+    inner: Lifeline<ort::session::Session>,
     name: String,
-    device: Device,
     input: Option<Tensor<f32>>,
     input_shape: Vec<usize>,
     outputs: Vec<DynValue>,
@@ -41,7 +44,7 @@ impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session")
             .field("name", &self.name)
-            .field("device", &self.device)
+            .field("device", &self.inner.device())
             .finish_non_exhaustive()
     }
 }
@@ -53,7 +56,7 @@ impl Session {
     /// [`BackendError::Model`] where the graph does not load or differs from its entry;
     /// [`BackendError::Device`] where a device asked for by name does not start.
     pub(super) fn load(
-        runtime: &Runtime,
+        runtime: &'static Runtime,
         name: &str,
         path: &str,
         bytes: &[u8],
@@ -67,33 +70,36 @@ impl Session {
             why,
             remedy: "use a file that ONNX Runtime 1.24 can read".to_owned(),
         };
-        let mut used = device.device;
-        let inner = match build(runtime, bytes, None, used, threads) {
-            Ok(inner) => inner,
-            Err(e) if used == Device::Cpu => return Err(wrong(format!("does not load: {e}"))),
-            Err(e) if device.strict => {
-                return Err(BackendError::Device {
-                    device: used.to_string(),
-                    why: e.to_string(),
-                });
-            }
-            Err(e) => {
-                tracing::warn!(model = name, device = %used, error = %e, "device does not start; the processor is used");
-                used = Device::Cpu;
-                build(runtime, bytes, None, used, threads).map_err(|e| wrong(format!("does not load: {e}")))?
-            }
-        };
+        let inputs: Vec<_> = entry.map_or_else(Vec::new, |e| e.input.iter().map(|i| (i.name.clone(), i.shape.clone())).collect());
+        let kept: Arc<[u8]> = Arc::from(bytes);
+        let label = name.to_owned();
+        let build = Box::new(move |device| {
+            let graph = Graph {
+                name: &label,
+                bytes: &kept,
+                data: None,
+                inputs: &inputs,
+                half: false,
+            };
+            build(runtime, &graph, device, threads).map_err(|e| e.to_string())
+        });
+        let inner = Lifeline::start(device.device, device.strict, build).map_err(|e| match (device.device, device.strict) {
+            (Device::Cpu, _) | (_, false) => wrong(format!("does not load: {e}")),
+            (used, true) => BackendError::Device {
+                device: used.to_string(),
+                why: e,
+            },
+        })?;
         if let Some(entry) = entry {
-            check_outlets("input", inner.inputs(), &entry.input).map_err(wrong)?;
-            check_outlets("output", inner.outputs(), &entry.output).map_err(wrong)?;
+            check_outlets("input", inner.current().inputs(), &entry.input).map_err(wrong)?;
+            check_outlets("output", inner.current().outputs(), &entry.output).map_err(wrong)?;
         }
-        if inner.inputs().len() != 1 {
-            return Err(wrong(format!("expected one input, got {}", inner.inputs().len())));
+        if inner.current().inputs().len() != 1 {
+            return Err(wrong(format!("expected one input, got {}", inner.current().inputs().len())));
         }
         Ok(Self {
             inner,
             name: name.to_owned(),
-            device: used,
             input: None,
             input_shape: Vec::new(),
             outputs: Vec::new(),
@@ -109,19 +115,20 @@ impl Session {
     /// Where it really runs.
     #[must_use]
     pub fn device(&self) -> Device {
-        self.device
+        self.inner.device()
     }
 
     /// Names of the outputs, in the graph's order.
     #[must_use]
     pub fn output_names(&self) -> Vec<String> {
-        self.inner.outputs().iter().map(|o| o.name().to_owned()).collect()
+        self.inner.current().outputs().iter().map(|o| o.name().to_owned()).collect()
     }
 
     /// Shape of the input as the graph declares it, −1 where free.
     #[must_use]
     pub fn declared_input(&self) -> Vec<i64> {
         self.inner
+            .current()
             .inputs()
             .first()
             .and_then(|i| tensor_of(i.dtype()))
@@ -167,16 +174,21 @@ impl Session {
         let Some(input) = self.input.as_ref() else {
             return Err(self.failed("run before an input was set".to_owned()));
         };
-        match self.inner.run(ort::inputs![input]) {
-            Ok(outputs) => self.outputs.extend(outputs.into_iter().map(|(_, value)| value)),
-            Err(e) => {
-                return Err(BackendError::Run {
-                    model: self.name.clone(),
-                    why: format!("input {:?}: {e}", self.input_shape),
-                });
-            }
-        }
-        Ok(())
+        let failed = match self.inner.ready() {
+            Err(lost) => lost,
+            Ok(network) => match network.run(ort::inputs![input]) {
+                Ok(outputs) => {
+                    self.outputs.extend(outputs.into_iter().map(|(_, value)| value));
+                    return Ok(());
+                }
+                Err(e) => e.to_string(),
+            },
+        };
+        self.inner.failed(&failed);
+        Err(BackendError::Run {
+            model: self.name.clone(),
+            why: format!("input {:?}: {failed}", self.input_shape),
+        })
     }
 
     /// One output of the last run.
@@ -244,19 +256,28 @@ pub fn first_not_finite(data: &[f32]) -> Option<usize> {
     }
 }
 
-pub(super) fn build(
+pub(super) fn build(runtime: &Runtime, graph: &Graph<'_>, device: Device, threads: usize) -> ort::Result<ort::session::Session> {
+    with_fresh_engines(|| {
+        let mut folder = None;
+        build_once(runtime, graph, device, threads, &mut folder)
+            .map(|built| (built, folder.clone()))
+            .map_err(|e| (e, folder))
+    })
+}
+
+fn build_once(
     runtime: &Runtime,
-    bytes: &[u8],
-    data: Option<&ExternalData>,
+    graph: &Graph<'_>,
     device: Device,
     threads: usize,
+    engines: &mut Option<PathBuf>,
 ) -> ort::Result<ort::session::Session> {
     // The builder's own error type is not `Send`: `?` turns it into `ort::Error` first.
     let mut builder = ort::session::Session::builder(&runtime.environment)?
         .with_log_level(LogLevel::Error)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_memory_pattern(false)?;
-    if let Some(data) = data {
+    if let Some(data) = graph.data {
         builder = builder.with_external_initializer_file_in_memory(&data.name, data.bytes.clone())?;
     }
     if threads != 0 && threads != runtime.threads() {
@@ -265,18 +286,8 @@ pub(super) fn build(
             .with_intra_threads(threads)?
             .with_intra_op_spinning(false)?;
     }
-    let ordinal = |o: u32| i32::try_from(o).unwrap_or(i32::MAX);
-    builder = match device {
-        Device::Cpu => builder,
-        Device::Cuda { ordinal: o } => {
-            builder.with_execution_providers([ort::ep::CUDA::default().with_device_id(ordinal(o)).build().error_on_failure()])?
-        }
-        Device::TensorRt { ordinal: o } => builder.with_execution_providers([
-            ort::ep::TensorRT::default().with_device_id(ordinal(o)).build().error_on_failure(),
-            ort::ep::CUDA::default().with_device_id(ordinal(o)).build().error_on_failure(),
-        ])?,
-    };
-    builder.commit_from_memory(bytes)
+    (builder, *engines) = register(builder, runtime, graph, device)?;
+    builder.commit_from_memory(graph.bytes)
 }
 
 fn tensor_of(value: &ValueType) -> Option<(TensorElementType, Vec<i64>)> {

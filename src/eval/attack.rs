@@ -62,15 +62,14 @@ impl LinearMap {
         if n < 2 {
             return None;
         }
-        let column = |pick: fn(&(&[f32], &[f32])) -> Vec<f32>, width: usize| {
-            let rows: Vec<Vec<f32>> = pairs.iter().map(pick).collect();
+        let centre = |rows: Vec<&[f32]>, width: usize| {
             let m = DMatrix::from_fn(n, width, |r, c| f64::from(rows[r][c]));
             let mean = DVector::from_fn(width, |c, _| m.column(c).mean());
             let centred = DMatrix::from_fn(n, width, |r, c| m[(r, c)] - mean[c]);
             (centred, mean)
         };
-        let (x, from) = column(|p| p.0.to_vec(), width_in);
-        let (y, to) = column(|p| p.1.to_vec(), width_out);
+        let (x, from) = centre(pairs.iter().map(|p| p.0).collect(), width_in);
+        let (y, to) = centre(pairs.iter().map(|p| p.1).collect(), width_out);
         let mut gram = &x * x.transpose();
         let ridge = RIDGE_SHARE * gram.trace() / n as f64;
         if !(ridge > 0.0) {

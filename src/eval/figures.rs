@@ -339,10 +339,9 @@ fn correlations(track: &TrackRecord) -> Vec<f64> {
     let mut all = Vec::with_capacity(first.len() * 2);
     for i in 0..first.len() {
         for axis in 0..2 {
-            let column = |pick: fn(&(Vec<[f32; 2]>, Vec<[f32; 2]>)) -> &Vec<[f32; 2]>| -> Vec<f64> {
-                rows.iter().map(|r| f64::from(pick(r)[i][axis])).collect()
-            };
-            all.extend(stats::correlation(&column(|r| &r.0), &column(|r| &r.1)));
+            let own: Vec<f64> = rows.iter().map(|r| f64::from(r.0[i][axis])).collect();
+            let theirs: Vec<f64> = rows.iter().map(|r| f64::from(r.1[i][axis])).collect();
+            all.extend(stats::correlation(&own, &theirs));
         }
     }
     all

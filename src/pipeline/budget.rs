@@ -79,7 +79,11 @@ impl Ladder {
             };
         };
         let until = Instant::now().checked_add(time);
-        let rung = if time.is_zero() { Rung::Solid } else { self.choose(time.as_secs_f64(), faces) };
+        let rung = if time.is_zero() {
+            Rung::Solid
+        } else {
+            self.choose(time.as_secs_f64(), faces)
+        };
         Allowed {
             rung: rung.max(budget.best),
             until,
@@ -163,7 +167,10 @@ mod tests {
         assert_eq!(ladder.start(budget(10), 1).rung, Rung::Prior);
         let rungs: Vec<Rung> = (0..2 * CALM).map(|_| ladder.start(budget(200), 1).rung).collect();
         let count = |r: Rung| rungs.iter().filter(|x| **x == r).count() as u32;
-        assert_eq!((count(Rung::Prior), count(Rung::Cached), count(Rung::Diffusion)), (CALM - 1, CALM, 1));
+        assert_eq!(
+            (count(Rung::Prior), count(Rung::Cached), count(Rung::Diffusion)),
+            (CALM - 1, CALM, 1)
+        );
         assert!(rungs.windows(2).all(|w| w[1] <= w[0]), "{rungs:?}");
     }
 

@@ -20,6 +20,7 @@ pub use generate::Generator;
 pub use ladder::Governor;
 pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung};
 pub use settings::{
-    DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, Settings, SolverChoice, UnknownWord,
+    DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, Settings,
+    SolverChoice, UnknownWord,
 };
 pub use stats::Stats;

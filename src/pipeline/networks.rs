@@ -9,8 +9,8 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, BackendError, Device, ExternalData, Input, Network, Outlet};
-use crate::pack::{Interface, LatentKind, Pack, Precision, TensorSeen};
+use crate::backend::{Backend, BackendError, Device, ExternalData, Input, Network, NetworkSource, Outlet};
+use crate::pack::{Dim, Interface, LatentKind, Pack, Precision, TensorSeen, TensorSpec};
 use crate::stages::denoise::{Doors, OnnxModel};
 use crate::stages::identify::TensorRecogniser;
 use crate::stages::reconstruct::{Autoencoder, Codec, LatentCodec};
@@ -18,7 +18,7 @@ use crate::stages::reconstruct::{Autoencoder, Codec, LatentCodec};
 use super::engine::EngineError;
 
 /// Most rows a call of a big pack: the largest batch of the engines' shape profiles.
-pub const BIG_PACK_ROWS: usize = 16;
+pub const BIG_PACK_ROWS: usize = crate::backend::BATCH as usize;
 /// What a pack must say of a recogniser that it brings.
 const PREPROCESSING: &str = "(v - 127.5) / 127.5, NCHW, RGB, 112 px";
 
@@ -46,6 +46,14 @@ fn seen(outlets: &[Outlet]) -> Result<Vec<TensorSeen>, EngineError> {
         .collect()
 }
 
+fn known(tensor: &TensorSpec) -> (String, Vec<i64>) {
+    let side = |d: &Dim| match d {
+        Dim::Fixed(n) => i64::from(*n),
+        Dim::Free(_) => -1,
+    };
+    (tensor.name.clone(), tensor.shape.iter().map(side).collect())
+}
+
 /// A network of a pack, verified and of the manifest's signature.
 ///
 /// # Errors
@@ -59,7 +67,15 @@ pub fn network(backend: &Backend, pack: &Pack, name: &str) -> Result<Network, En
             bytes: Arc::from(pack.read(data)?),
         }),
     };
-    let network = backend.network_with_data(name, &pack.read(name)?, data)?;
+    let inputs = files.get(name).map_or_else(Vec::new, |f| f.inputs.iter().map(known).collect());
+    let network = backend.network_from(NetworkSource {
+        name: name.to_owned(),
+        bytes: Arc::from(pack.read(name)?),
+        data,
+        inputs,
+        // What verifies must not be rounded.
+        half: name != pack.manifest().identity.recogniser,
+    })?;
     pack.check_signature(name, &seen(&network.inputs())?, &seen(&network.outputs())?)?;
     Ok(network)
 }
@@ -69,8 +85,7 @@ pub fn network(backend: &Backend, pack: &Pack, name: &str) -> Result<Network, En
 /// # Errors
 /// [`EngineError`] names the file and the field.
 pub fn denoiser(backend: &Backend, pack: &Pack) -> Result<OnnxModel, EngineError> {
-    let m = pack.manifest();
-    let d = &m.denoiser;
+    let d = &pack.manifest().denoiser;
     let wanted = if backend.device().device == Device::Cpu {
         Precision::Fp32
     } else {
@@ -82,7 +97,13 @@ pub fn denoiser(backend: &Backend, pack: &Pack) -> Result<OnnxModel, EngineError
         .or_else(|| d.files.get(&Precision::Fp32))
         .or_else(|| d.files.values().next())
         .ok_or_else(|| stage("expected a file of the denoiser, got none"))?;
-    let network = network(backend, pack, name)?;
+    Ok(model(pack, network(backend, pack, name)?))
+}
+
+/// A pack's denoiser over its loaded network.
+pub(super) fn model(pack: &Pack, network: Network) -> OnnxModel {
+    let m = pack.manifest();
+    let d = &m.denoiser;
     let text = d.inputs.text.as_ref().map(|text| {
         let row = network
             .inputs()
@@ -105,10 +126,10 @@ pub fn denoiser(backend: &Backend, pack: &Pack) -> Result<OnnxModel, EngineError
         output: d.output.clone(),
     };
     let model = OnnxModel::new(network, doors, pack.row_shape(), m.prediction);
-    Ok(match d.interface {
+    match d.interface {
         Interface::Adaln => model,
         Interface::CrossAttention => model.with_max_rows(BIG_PACK_ROWS),
-    })
+    }
 }
 
 /// The latent codec.

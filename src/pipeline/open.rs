@@ -15,6 +15,7 @@ impl From<DeviceChoice> for DeviceRequest {
             DeviceChoice::Cpu => Self::Cpu,
             DeviceChoice::Cuda => Self::Cuda { ordinal: 0 },
             DeviceChoice::Tensorrt => Self::TensorRt { ordinal: 0 },
+            DeviceChoice::TensorrtRtx => Self::TensorRtRtx { ordinal: 0 },
         }
     }
 }

@@ -99,6 +99,8 @@ words! {
         Cuda = "cuda",
         /// NVIDIA GPU through TensorRT.
         Tensorrt = "tensorrt",
+        /// NVIDIA GPU through the TensorRT-RTX plugin.
+        TensorrtRtx = "tensorrt-rtx",
     }
 }
 
@@ -392,10 +394,18 @@ impl Settings {
         }
         match (self.preset, self.mode) {
             (Preset::NullfacePaper, mode) if mode != Mode::Nullface => {
-                return refused("preset", "none, or nullface-paper with mode nullface", format!("nullface-paper with mode {mode}"));
+                return refused(
+                    "preset",
+                    "none, or nullface-paper with mode nullface",
+                    format!("nullface-paper with mode {mode}"),
+                );
             }
             (Preset::ReversePaper, mode) if mode != Mode::Reverse => {
-                return refused("preset", "none, or reverse-paper with mode reverse", format!("reverse-paper with mode {mode}"));
+                return refused(
+                    "preset",
+                    "none, or reverse-paper with mode reverse",
+                    format!("reverse-paper with mode {mode}"),
+                );
             }
             _ => {}
         }

@@ -193,7 +193,9 @@ impl Treater {
         if allowed.is_timed() && may_replace {
             // The dearest rung that a face reached; a frame that ended in covers was at least as dear.
             let reached = verdicts.iter().filter_map(|v| v.0.as_ref().ok()).map(|d| d.rung).min();
-            bench.ladder.learn(reached.unwrap_or(allowed.rung), requests.len(), started.elapsed());
+            bench
+                .ladder
+                .learn(reached.unwrap_or(allowed.rung), requests.len(), started.elapsed());
         }
         verdicts
     }

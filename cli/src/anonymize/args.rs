@@ -31,9 +31,18 @@ pub(crate) struct Args {
     /// How faces are made unrecognisable.
     #[arg(long, value_parser = words(Mode::ALL, Mode::word), default_value_t = Settings::default().mode)]
     pub(crate) mode: Mode,
-    /// Write what happened to every face as lines of JSON.
+    /// Write what happened to every face: the audit trail, lines of JSON chained by hashes.
     #[arg(long, value_name = "FILE.jsonl")]
     pub(crate) report: Option<PathBuf>,
+    /// Ed25519 key that signs the report: PKCS#8 PEM, as `openssl genpkey -algorithm ed25519` makes one.
+    #[arg(long, value_name = "KEY.pem", requires = "report")]
+    pub(crate) sign_key: Option<PathBuf>,
+    /// Do not write into the metadata that faces were altered.
+    #[arg(long)]
+    pub(crate) no_marking: bool,
+    /// Words to show in a corner of the picture, such as "faces altered"; none when left out.
+    #[arg(long, value_name = "WORDS")]
+    pub(crate) label: Option<String>,
     /// Where networks run; one that is asked for by name and cannot be had is an error.
     #[arg(long, value_parser = words(DeviceChoice::ALL, DeviceChoice::word), default_value_t = DeviceChoice::default())]
     pub(crate) device: DeviceChoice,

@@ -22,14 +22,12 @@ use super::args::Args;
 use super::counters::{Counters, count_frames_fed, count_frames_in};
 use super::faults;
 use super::links::{Links, make, passes_as_it_is, picture_chain};
+use super::marking;
 use super::progress::Progress;
-use super::report::Report;
 use crate::container::Container;
 use crate::film::Film;
 use crate::json;
 
-/// Name of the element's messages on the bus.
-const MESSAGE: &str = "nullface";
 /// How often stop flag and progress are looked at while the bus is silent.
 const TICK: gst::ClockTime = gst::ClockTime::from_mseconds(50);
 /// How often the element is asked for its counts.
@@ -95,7 +93,7 @@ pub(super) struct Flow {
 
 impl Flow {
     /// Makes every element that is needed whatever the film holds.
-    pub(super) fn build(args: &Args, film: &Film, container: Container, temp: &Path) -> Result<Self> {
+    pub(super) fn build(args: &Args, film: &Film, container: Container, temp: &Path, audit: &Path) -> Result<Self> {
         let source = make("filesrc", "source")?;
         source.set_property("location", film.path.as_os_str().to_string_lossy().as_ref());
         let decode = make("decodebin", "decode")?;
@@ -111,8 +109,15 @@ impl Flow {
         for (name, value) in args.properties() {
             faces.set_property_from_str(name, &value);
         }
+        faces.set_property("audit-location", audit.as_os_str().to_string_lossy().as_ref());
         let counters = Arc::<Counters>::default();
-        let picture = picture_chain(&faces, film, container)?;
+        let mut picture = picture_chain(&faces, film, container)?;
+        if let Some(words) = &args.label {
+            marking::label(&mut picture, &faces, words)?;
+        }
+        if !args.no_marking {
+            marking::mark(&mux, args.mode);
+        }
         count_frames_in(&faces, &counters);
 
         let pipeline = gst::Pipeline::with_name("film");
@@ -165,10 +170,10 @@ impl Flow {
     }
 
     /// Runs to the film's end, an error, or a signal. The pipeline is stopped on return.
-    pub(super) fn run(&self, stop: &AtomicBool, progress: &Progress, report: &mut Option<Report>) -> Result<Ended> {
+    pub(super) fn run(&self, stop: &AtomicBool, progress: &Progress) -> Result<Ended> {
         let bus = self.pipeline.bus().context("a pipeline has a bus")?;
         let ended = match self.pipeline.set_state(gst::State::Playing) {
-            Ok(_) => self.watch(&bus, stop, progress, report),
+            Ok(_) => self.watch(&bus, stop, progress),
             // The element that refused has said why.
             Err(e) => Err(self
                 .first_error(&bus)
@@ -182,7 +187,7 @@ impl Flow {
         ended.and_then(|ended| stopped.map(|_| ended).context("the pipeline does not stop"))
     }
 
-    fn watch(&self, bus: &gst::Bus, stop: &AtomicBool, progress: &Progress, report: &mut Option<Report>) -> Result<Ended> {
+    fn watch(&self, bus: &gst::Bus, stop: &AtomicBool, progress: &Progress) -> Result<Ended> {
         let mut faces = 0;
         let mut asked = Instant::now();
         loop {
@@ -203,23 +208,9 @@ impl Flow {
                 gst::MessageView::Eos(_) => return Ok(Ended::Whole),
                 gst::MessageView::Error(error) => return Err(faults::sentence(error, &self.input, &self.output)),
                 gst::MessageView::Warning(warning) => self.warned(warning, progress),
-                gst::MessageView::Element(_) if message.src() == Some(self.faces.upcast_ref()) => {
-                    if let (Some(report), Some(said)) = (report.as_mut(), message.structure())
-                        && said.name() == MESSAGE
-                    {
-                        report.change(said, self.time_in_film(said))?;
-                    }
-                }
                 _ => {}
             }
         }
-    }
-
-    /// The element speaks of timestamps, which begin anywhere; a film's time begins at zero.
-    fn time_in_film(&self, said: &gst::StructureRef) -> Option<gst::ClockTime> {
-        let at = gst::ClockTime::from_nseconds(said.get::<u64>("timestamp").ok()?);
-        let segment = self.faces.static_pad("sink")?.sticky_event::<gst::event::Segment>(0)?;
-        segment.segment().downcast_ref::<gst::ClockTime>()?.to_running_time(at)
     }
 
     /// Decoders warn of each frame that they had to guess; other warnings are passed on.

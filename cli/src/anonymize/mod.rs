@@ -10,6 +10,7 @@ mod counters;
 mod faults;
 mod flow;
 mod links;
+mod marking;
 mod mp4_dates;
 mod progress;
 mod report;
@@ -28,7 +29,7 @@ use crate::film::Film;
 use crate::target::Target;
 use flow::{Flow, Tally};
 use progress::Progress;
-use report::Report;
+use report::{Report, Running};
 
 /// Share of the container's stated length that may be missing before a film counts as cut off.
 const MISSING_SHARE: f64 = 0.02;
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     let mut sources = vec![args.input.as_path()];
     let output = Target::create(&args.output, args.force, &sources)?;
     sources.push(&args.output);
-    let mut report = match &args.report {
+    let report = match &args.report {
         Some(path) => Some(Report::create(Target::create(path, args.force, &sources)?, args, &film)?),
         None => None,
     };
@@ -57,8 +58,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         progress.say(&line);
     }
 
-    let flow = Flow::build(args, &film, container, output.temp_path())?;
-    let ended = flow.run(&stop, &progress, &mut report);
+    let running = Running::new()?;
+    let flow = Flow::build(args, &film, container, output.temp_path(), running.path())?;
+    let ended = flow.run(&stop, &progress);
     let tally = flow.tally();
     drop(flow);
     progress.clear();
@@ -73,16 +75,24 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     if container.has_track_timescale() && !args.keep_metadata {
         mp4_dates::clear(output.temp_path()).with_context(|| format!("{}: the dates cannot be cleared", args.output.display()))?;
     }
-    let exit = if tally.fallback_share() > args.max_fallback_share {
+    let recorded = running.read()?;
+    let covered = recorded.covers(&tally);
+    let exit = if tally.fallback_share() > args.max_fallback_share || !covered {
         Exit::CoveredBeyondLimit
     } else {
         Exit::Done
     };
     if let Some(report) = report {
-        report.finish(&tally, output.temp_path(), exit)?;
+        report.finish(args, recorded, &tally, output.temp_path(), exit)?;
     }
     output.finish()?;
     progress.say(&summary(args, &tally, exit));
+    if !covered {
+        progress.say(&format!(
+            "{}: frames left that nobody answered for; do not publish it, and report this",
+            args.output.display()
+        ));
+    }
     Ok(exit)
 }
 

@@ -1,103 +1,149 @@
-//! The report: what was asked, what happened to every face, and the totals, as lines of JSON.
+//! The report: the element's audit trail, with what only the command knows – which film went in, which came
+//! out – and a signature where a key is given. Layout and limits: [`nullface::audit`].
 //!
-//! | `record` | when | fields |
-//! |---|---|---|
-//! | `header` | first line | versions, the input's name, size, SHA-256, settings |
-//! | `change` | whenever a face's treatment changes | what the element says: time, tracks, boxes, rung, cos |
-//! | `footer` | last line, only of a finished film | frames, length, counts, output's SHA-256, exit code |
-//!
-//! A report without a footer is not one of a finished film; it never stands under the final name.
-//! The seed, embeddings and pixels are not in it.
+//! The trail is kept for every run, because it says whether any frame left uncovered; it is written down where
+//! `--report` asks for it. A report without a footer is not one of a finished film; it never stands under the
+//! final name.
 
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nullface::audit::{Chain, check};
 use serde_json::{Map, Value, json};
+use tempfile::NamedTempFile;
 
 use super::args::Args;
 use super::flow::Tally;
+use crate::audit::Signer;
 use crate::exit::{Exit, refuse};
 use crate::film::Film;
 use crate::hash::sha256;
-use crate::json;
 use crate::target::{ROOM, Target};
 
-/// Version of the record layout.
-const LAYOUT: u32 = 1;
+/// Where the element writes while it runs.
+#[derive(Debug)]
+pub(super) struct Running(NamedTempFile);
 
-/// A report being written.
+/// What the element wrote.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    records: Vec<Map<String, Value>>,
+}
+
+impl Running {
+    /// A file that goes away by itself.
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self(NamedTempFile::new().context("no temporary file for the audit trail")?))
+    }
+
+    /// Its name.
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// What was written, after the element stopped.
+    pub(super) fn read(&self) -> Result<Recorded> {
+        let text = std::fs::read_to_string(self.path()).context("the audit trail cannot be read")?;
+        check(text.lines()).context("the element's audit trail")?;
+        let records = text.lines().map(|line| {
+            let mut record: Map<String, Value> = serde_json::from_str(line)?;
+            record.remove("chain");
+            Ok(record)
+        });
+        Ok(Recorded {
+            records: records.collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl Recorded {
+    /// Whether every frame that was written is one that the engine answered for.
+    pub(super) fn covers(&self, tally: &Tally) -> bool {
+        self.uncovered() == 0 && self.unaccounted(tally) == 0
+    }
+
+    fn footer(&self, field: &str) -> &Value {
+        self.records.last().and_then(|f| f.get(field)).unwrap_or(&Value::Null)
+    }
+
+    fn uncovered(&self) -> usize {
+        // A footer without the list proves nothing.
+        self.footer("uncovered").as_array().map_or(1, Vec::len)
+    }
+
+    fn unaccounted(&self, tally: &Tally) -> u64 {
+        tally.frames_out.saturating_sub(self.footer("frames").as_u64().unwrap_or(0))
+    }
+}
+
+/// What the command adds.
 #[derive(Debug)]
 pub(super) struct Report {
     target: Target,
+    signer: Option<Signer>,
+    input: Value,
 }
 
 impl Report {
-    /// Writes the header.
+    /// Looks at the input and the key, before anything is made.
     pub(super) fn create(target: Target, args: &Args, film: &Film) -> Result<Self> {
-        let mut report = Self { target };
-        let settings: Map<String, Value> = args
-            .properties()
-            .into_iter()
-            .filter(|(name, _)| !matches!(*name, "seed" | "models-dir" | "model-pack"))
-            .map(|(name, value)| {
-                (
-                    name.to_owned(),
-                    value.parse::<f64>().map_or_else(|_| Value::from(value.clone()), |_| number(&value)),
-                )
-            })
-            .collect();
-        report.line(&json!({
-            "record": "header",
-            "layout": LAYOUT,
-            "nullface": env!("CARGO_PKG_VERSION"),
-            "gstreamer": gst::version_string().to_string(),
-            "input": {
+        Ok(Self {
+            target,
+            signer: args.sign_key.as_deref().map(Signer::read).transpose()?,
+            input: json!({
                 "name": film.path.file_name().map(|n| n.to_string_lossy().into_owned()),
                 "bytes": film.bytes,
                 "sha256": sha256(&film.path)?,
-            },
-            "settings": settings,
-            "seeded": args.seed.is_some(),
-            "keep_metadata": args.keep_metadata,
-        }))?;
-        Ok(report)
+            }),
+        })
     }
 
-    /// Writes down what the element says.
-    pub(super) fn change(&mut self, message: &gst::StructureRef, time: Option<gst::ClockTime>) -> Result<()> {
-        let mut record = Map::new();
-        record.insert("record".to_owned(), "change".into());
-        record.insert("time_s".to_owned(), time.map_or(Value::Null, |t| t.seconds_f64().into()));
-        record.extend(json::structure(message));
-        self.line(&Value::Object(record))
-    }
-
-    /// Writes the footer and gives the report its name.
-    pub(super) fn finish(mut self, tally: &Tally, output: &Path, exit: Exit) -> Result<()> {
-        self.line(&json!({
-            "record": "footer",
-            "frames_in": tally.frames_in,
-            "frames_out": tally.frames_out,
-            "damaged_frames": tally.damaged,
-            "length_s": tally.end.seconds_f64(),
-            "stats": tally.stats,
-            "fallback_share": tally.fallback_share(),
-            "output_sha256": sha256(output)?,
-            "exit_code": exit as u8,
-        }))?;
+    /// Writes it and gives it its name.
+    pub(super) fn finish(mut self, args: &Args, recorded: Recorded, tally: &Tally, output: &Path, exit: Exit) -> Result<()> {
+        let unaccounted = recorded.unaccounted(tally);
+        let mut chain = Chain::default();
+        let last = recorded.records.len().saturating_sub(1);
+        for (i, mut record) in recorded.records.into_iter().enumerate() {
+            if i == 0 {
+                record.extend(object(json!({
+                    "gstreamer": gst::version_string().to_string(),
+                    "input": self.input,
+                    "keep_metadata": args.keep_metadata,
+                    "marked": !args.no_marking,
+                })));
+            }
+            if i == last {
+                record.extend(object(json!({
+                    "frames_in": tally.frames_in,
+                    "frames_out": tally.frames_out,
+                    "frames_unaccounted": unaccounted,
+                    "damaged_frames": tally.damaged,
+                    "length_s": tally.end.seconds_f64(),
+                    "stats": tally.stats,
+                    "fallback_share": tally.fallback_share(),
+                    "output_sha256": sha256(output)?,
+                    "exit_code": exit as u8,
+                })));
+            }
+            self.line(&chain.line(&record))?;
+        }
+        if let Some(signer) = &self.signer {
+            let line = signer.record(chain.last());
+            self.line(&line)?;
+        }
         self.target.finish()
     }
 
-    fn line(&mut self, value: &Value) -> Result<()> {
-        let mut text = value.to_string();
-        text.push('\n');
+    fn line(&mut self, text: &str) -> Result<()> {
         let written = self.target.file_mut().write_all(text.as_bytes());
         written.map_err(|e| refuse(self.target.path(), format!("it cannot be written: {e}"), ROOM))
     }
 }
 
-/// A number as written, so that 0.1 does not become 0.10000000149.
-fn number(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
 }

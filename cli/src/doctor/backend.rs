@@ -7,7 +7,14 @@ use nullface::backend::{BackendConfig, describe};
 use super::{Finding, State};
 
 /// Things that may be missing: they are needed only by those who ask for a GPU.
-const OPTIONAL: [&str; 5] = ["provider CUDA", "provider TensorRT", "GPU device", "CUDA driver", "NVRTC"];
+const OPTIONAL: [&str; 6] = [
+    "provider CUDA",
+    "provider TensorRT",
+    "provider TensorRT-RTX",
+    "GPU device",
+    "CUDA driver",
+    "NVRTC",
+];
 
 /// Looks for ONNX Runtime, its providers, a GPU and the models.
 pub(super) fn findings(models_dir: Option<&Path>) -> Vec<Finding> {

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use base64::Engine;
 use nullface::eval::film::Worst;
-use nullface::eval::report::{Report, Variant};
+use nullface::eval::report::{Recognition, Report, Variant};
 use nullface::eval::stats::Estimate;
 
 use super::{plots, words};
@@ -59,8 +59,16 @@ pub(super) fn page(report: &Report, worst: &[Worst]) -> Result<String> {
 }
 
 /// Figures that a table has a row for: name, unit, how to find it.
-type Row = (&'static str, fn(&Variant) -> Option<Estimate>, f64, usize);
-const ROWS: [Row; 9] = [
+type Fact<T> = (&'static str, fn(&T) -> Option<Estimate>, f64, usize);
+const LINKS: [Fact<Recognition>; 6] = [
+    ("cos to source", |r| r.cos, 1.0, 3),
+    ("likeness", |r| r.likeness, 1.0, 2),
+    ("TAR at FAR 1e-2, %", |r| r.tar.get("1e-2").copied(), 100.0, 1),
+    ("TAR at FAR 1e-3, %", |r| r.tar.get("1e-3").copied(), 100.0, 1),
+    ("rank-1, %", |r| r.rank_1, 100.0, 1),
+    ("rank-1 by |cos|, %", |r| r.rank_1_abs, 100.0, 1),
+];
+const ROWS: [Fact<Variant>; 8] = [
     ("mesh fits, %", |v| v.mesh_found, 100.0, 0),
     ("expression error, % of eye distance", |v| v.expression, 1.0, 1),
     ("openings error, %", |v| v.openings, 1.0, 1),
@@ -69,7 +77,6 @@ const ROWS: [Row; 9] = [
     ("sharpness, × source", |v| v.sharpness, 1.0, 2),
     ("age moved, years", |v| v.age_change_years, 1.0, 1),
     ("sex kept, %", |v| v.sex_kept, 100.0, 0),
-    ("", |_| None, 1.0, 0),
 ];
 
 /// A way of treating the film by its name.
@@ -88,15 +95,7 @@ fn figures(html: &mut String, report: &Report) -> Result<()> {
     head(html, &variants)?;
     for (name, of_output) in report.variants.get("output").map(|v| &v.recognition).into_iter().flatten() {
         let role = if of_output.held_out { "held out" } else { "steering" };
-        let rows: [(&str, fn(&nullface::eval::report::Recognition) -> Option<Estimate>, f64, usize); 6] = [
-            ("cos to source", |r| r.cos, 1.0, 3),
-            ("likeness", |r| r.likeness, 1.0, 2),
-            ("TAR at FAR 1e-2, %", |r| r.tar.get("1e-2").copied(), 100.0, 1),
-            ("TAR at FAR 1e-3, %", |r| r.tar.get("1e-3").copied(), 100.0, 1),
-            ("rank-1, %", |r| r.rank_1, 100.0, 1),
-            ("rank-1 by |cos|, %", |r| r.rank_1_abs, 100.0, 1),
-        ];
-        for (i, (what, of, factor, digits)) in rows.iter().enumerate() {
+        for (i, (what, of, factor, digits)) in LINKS.iter().enumerate() {
             let cells: Vec<Option<Estimate>> = variants.iter().map(|(_, v)| v.recognition.get(name).and_then(of)).collect();
             let first = if i == 0 {
                 format!("{} <span class=\"small\">({role})</span>", escape(name))
@@ -108,7 +107,7 @@ fn figures(html: &mut String, report: &Report) -> Result<()> {
     }
     html.push_str("</table></div>\n<h2>Utility</h2>\n<div class=\"scroll\"><table><tr><th></th>");
     head(html, &variants)?;
-    for (what, of, factor, digits) in ROWS.iter().filter(|r| !r.0.is_empty()) {
+    for (what, of, factor, digits) in &ROWS {
         let cells: Vec<Option<Estimate>> = variants.iter().map(|(_, v)| of(v)).collect();
         row(html, &[(*what).to_owned()], &cells, *factor, *digits)?;
     }
@@ -236,17 +235,17 @@ fn tracks(html: &mut String, report: &Report) -> Result<()> {
     let mut longest: Vec<_> = report.tracks.iter().filter(|t| t.scores.len() > 1).collect();
     longest.sort_by_key(|t| std::cmp::Reverse(t.frames));
     if longest.len() > STRIPS {
-        write!(
+        writeln!(
             html,
-            "<p class=\"small\">The {STRIPS} longest of {} tracks; all are in report.json.</p>\n",
+            "<p class=\"small\">The {STRIPS} longest of {} tracks; all are in report.json.</p>",
             longest.len()
         )?;
     }
     for track in longest.into_iter().take(STRIPS) {
         let film = report.pairs.get(track.pair).map_or("", |p| p.output.name.as_str());
-        write!(
+        writeln!(
             html,
-            "<h3>{}: track {}, person {}</h3><p class=\"small\">{:.1} to {:.1} s, {} frames, {} exposed, eyes {:.0} px apart; {} of the output to the source by {}</p>\n",
+            "<h3>{}: track {}, person {}</h3><p class=\"small\">{:.1} to {:.1} s, {} frames, {} exposed, eyes {:.0} px apart; {} of the output to the source by {}</p>",
             escape(film),
             track.track,
             track.person,
@@ -267,9 +266,9 @@ fn faces(html: &mut String, report: &Report, worst: &[Worst]) -> Result<()> {
     html.push_str("<h2>Outputs nearest to their sources</h2>\n<p class=\"small\">Pictures of the output. Likeness by the held-out recogniser that saw most.</p>\n");
     for face in worst.iter().take(SHOWN) {
         let film = report.pairs.get(face.film).map_or("", |p| p.output.name.as_str());
-        write!(
+        writeln!(
             html,
-            "<figure><img alt=\"\" width=\"112\" height=\"112\" src=\"data:image/png;base64,{}\"><figcaption>{} {:.2} s, track {}: {:.2} ({})</figcaption></figure>\n",
+            "<figure><img alt=\"\" width=\"112\" height=\"112\" src=\"data:image/png;base64,{}\"><figcaption>{} {:.2} s, track {}: {:.2} ({})</figcaption></figure>",
             png_of(&face.rgb, Worst::SIDE_PX)?,
             escape(film),
             face.at.seconds(),
@@ -288,9 +287,9 @@ fn method(html: &mut String, report: &Report) -> Result<()> {
     }
     html.push_str("</ul>\n<h3>Films</h3>\n<div class=\"scroll\"><table><tr><th>source → output</th><th>frames</th><th>s</th><th>px</th><th>without partner</th><th>sha256 of source, output</th></tr>\n");
     for p in &report.pairs {
-        write!(
+        writeln!(
             html,
-            "<tr><td>{} → {}{}</td><td>{}</td><td>{:.1}</td><td>{}×{}</td><td>{} + {}</td><td><code>{}<br>{}</code></td></tr>\n",
+            "<tr><td>{} → {}{}</td><td>{}</td><td>{:.1}</td><td>{}×{}</td><td>{} + {}</td><td><code>{}<br>{}</code></td></tr>",
             escape(&p.source.name),
             escape(&p.output.name),
             if p.rescaled { " (rescaled)" } else { "" },
@@ -312,29 +311,49 @@ fn method(html: &mut String, report: &Report) -> Result<()> {
         } else {
             m.role.as_str()
         };
-        write!(
+        writeln!(
             html,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td><code>{}</code></td></tr>\n",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td><code>{}</code></td></tr>",
             escape(&m.name),
             escape(role),
             escape(&thresholds.join(", ")),
             m.sha256
         )?;
     }
-    write!(
+    writeln!(
         html,
-        "</table></div>\n<p class=\"small\">nullface {}, layout {}.</p>\n",
+        "</table></div>\n<p class=\"small\">nullface {}, layout {}.</p>",
         escape(&report.nullface),
         escape(&report.layout)
     )?;
     if let Some(settings) = report.run.get("settings") {
-        write!(
+        writeln!(
             html,
-            "<p class=\"small\">The run's settings: <code>{}</code></p>\n",
+            "<p class=\"small\">The run's settings: <code>{}</code></p>",
             escape(&settings.to_string())
         )?;
     }
     Ok(())
+}
+
+/// The page of a sweep: its plot and its table, which is Markdown.
+pub(super) fn sweep_page(plot: &str, table: &str) -> String {
+    let rows = table.lines().filter(|l| !l.starts_with("|---"));
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>nullface eval sweep</title><style>{STYLE}</style></head>\n<body>\n\
+         <h1>Settings compared</h1>\n<p>Filled: no other run has both less likeness to the source and less expression error.</p>\n{plot}\n\
+         <div class=\"scroll\"><table>\n"
+    );
+    for (i, row) in rows.enumerate() {
+        let tag = if i == 0 { "th" } else { "td" };
+        html.push_str("<tr>");
+        for cell in row.trim_matches('|').split('|') {
+            html.push_str(&format!("<{tag}>{}</{tag}>", escape(cell.trim())));
+        }
+        html.push_str("</tr>\n");
+    }
+    html.push_str("</table></div></body></html>\n");
+    html
 }
 
 fn png_of(rgb: &[u8], side: usize) -> Result<String> {

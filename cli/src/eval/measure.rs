@@ -13,15 +13,14 @@ use nullface::eval::judge::{Judges, Verdict};
 use nullface::eval::report::{FileMark, LAYOUT, Model, Pair, Report, WorstFace};
 use nullface::eval::{attack, rgb_view};
 use nullface::frame::Pts;
-use nullface::stages::detect::Effort;
 
 use super::Args;
 use super::pairs::{self, Matched, Tally};
+use super::people;
 use super::run_report::RunReport;
 use super::{html, words};
 use crate::exit::{Exit, refuse};
 use crate::hash::sha256;
-use crate::reader::Reader;
 use crate::target::{ROOM, Target};
 
 /// Mean difference outside the faces from which pictures are not of one film, levels of 255: encoders stay under 5.
@@ -243,16 +242,11 @@ fn gallery(backends: &Backends, folder: &Path) -> Result<Vec<Vec<Vec<f32>>>> {
     let mut follower = nullface::eval::follow::Follower::open(&backends.small)?;
     let mut all = Vec::new();
     for path in pairs::pictures(folder)?.values() {
-        let picture = Reader::still(path)?;
+        let Some((picture, face)) = people::largest_face(path, &mut follower)? else {
+            continue;
+        };
         let view = rgb_view(u32::try_from(picture.width_px)?, u32::try_from(picture.height_px)?, &picture.rgb)?;
-        follower.flush();
-        let faces = follower.push(&view, Some(Effort::Thorough))?;
-        let largest = faces.iter().max_by(|a, b| a.box_px.area().total_cmp(&b.box_px.area()));
-        if let Some(face) = largest
-            && let Some(judged) = judges.recognise(&view, std::slice::from_ref(&face.landmarks))?.pop()
-        {
-            all.push(judged.embeddings);
-        }
+        all.extend(judges.recognise(&view, &[face.landmarks])?.into_iter().map(|j| j.embeddings));
     }
     if all.is_empty() {
         return Err(refuse(

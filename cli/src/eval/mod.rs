@@ -1,11 +1,15 @@
 //! `nullface eval`: how much of the people is left in a film, how useful and how steady it is, measured by
 //! recognisers that took no part in making it.
 
+mod attack;
+mod calibrate;
 mod html;
 mod measure;
 mod pairs;
+mod people;
 mod plots;
 mod run_report;
+mod sweep;
 mod words;
 
 use std::path::PathBuf;
@@ -22,6 +26,8 @@ use crate::exit::Exit;
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::exit::TABLE, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Film, folder or picture as it was.
     #[arg(long, value_name = "IN", required = true, num_args = 1..)]
     source: Vec<PathBuf>,
@@ -57,9 +63,21 @@ pub(crate) struct Args {
     quiet: bool,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Attack(attack::Args),
+    Calibrate(calibrate::Args),
+    Sweep(sweep::Args),
+}
+
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args) -> Result<Exit> {
-    measure::run(args)
+    match &args.command {
+        None => measure::run(args),
+        Some(Command::Attack(args)) => attack::run(args),
+        Some(Command::Calibrate(args)) => calibrate::run(args),
+        Some(Command::Sweep(args)) => sweep::run(args),
+    }
 }
 
 /// A number above zero and not beyond reason.

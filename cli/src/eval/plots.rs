@@ -36,20 +36,22 @@ fn plot<E: std::error::Error + Send + Sync + 'static>(e: DrawingAreaErrorKind<E>
     anyhow!("plot: {e}")
 }
 
+/// A value with its interval.
+pub(super) type Span = (f64, Option<[f64; 2]>);
+
 /// A point of a scatter plot: name, x with its interval, y with its interval.
 #[derive(Debug, Clone)]
 pub(super) struct Dot {
     pub(super) name: String,
-    pub(super) x: (f64, Option<[f64; 2]>),
-    pub(super) y: (f64, Option<[f64; 2]>),
+    pub(super) x: Span,
+    pub(super) y: Span,
     /// Drawn larger and filled.
     pub(super) strong: bool,
 }
 
 /// Likeness against expression error: left and low is what one wants.
 pub(super) fn trade_off(report: &Report) -> Result<String> {
-    let mut dots = Vec::new();
-    let mut faceless = Vec::new();
+    let (mut dots, mut faceless) = (Vec::new(), Vec::new());
     for (name, variant) in &report.variants {
         let label = if name == "source_next" { "source itself" } else { name };
         match (words::likeness(variant), variant.expression) {
@@ -59,42 +61,39 @@ pub(super) fn trade_off(report: &Report) -> Result<String> {
                 y: (y.value, y.interval_95),
                 strong: name == "output",
             }),
-            (Some((x, _)), None) => faceless.push(format!("{label} (likeness {x:.2})")),
+            (Some(x), None) => faceless.push((label.to_owned(), x)),
             _ => {}
         }
     }
-    let note = if faceless.is_empty() {
-        String::new()
-    } else {
-        format!("no expression left: {}", faceless.join(", "))
-    };
     scatter(
         &dots,
+        &faceless,
         "likeness to the source, held-out recognisers (0 stranger, 1 same person)",
         "expression error, % of eye distance",
-        &note,
+        "no expression left",
     )
 }
 
-/// A scatter plot of named points.
-pub(super) fn scatter(dots: &[Dot], x_name: &str, y_name: &str, note: &str) -> Result<String> {
-    let ends = |pick: fn(&Dot) -> (f64, Option<[f64; 2]>)| {
-        let all = || {
-            dots.iter().flat_map(move |d| {
-                let (v, i) = pick(d);
-                std::iter::once(v).chain(i.into_iter().flatten())
-            })
-        };
-        (all().fold(0.0_f64, f64::min), all().fold(0.0_f64, f64::max))
+/// A scatter plot of named points. `beyond` have no y: they stand above a line of their own, which `note` names.
+pub(super) fn scatter(dots: &[Dot], beyond: &[(String, Span)], x_name: &str, y_name: &str, note: &str) -> Result<String> {
+    let ends = |values: &mut dyn Iterator<Item = Span>| {
+        let all: Vec<f64> = values
+            .flat_map(|(v, i)| std::iter::once(v).chain(i.into_iter().flatten()))
+            .collect();
+        (
+            all.iter().copied().fold(0.0_f64, f64::min),
+            all.iter().copied().fold(0.0_f64, f64::max),
+        )
     };
-    let ((x0, x1), (y0, y1)) = (ends(|d| d.x), ends(|d| d.y));
-    let (x_room, y_room) = (((x1 - x0) * 0.15).max(0.1), ((y1 - y0) * 0.12).max(0.5));
+    let (x0, x1) = ends(&mut dots.iter().map(|d| d.x).chain(beyond.iter().map(|b| b.1)));
+    let (y0, y1) = ends(&mut dots.iter().map(|d| d.y));
+    let (x_room, y_room) = (((x1 - x0) * 0.15).max(0.1), ((y1 - y0) * 0.2).max(0.5));
     drawn((760, 420), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
             .x_label_area_size(44)
             .y_label_area_size(58)
-            .build_cartesian_2d((x0 - x_room)..(x1 + x_room), (y0 - y_room * 0.3)..(y1 + y_room))
+            .build_cartesian_2d((x0 - x_room)..(x1 + x_room), (y0 - y_room * 0.2)..(y1 + 2.0 * y_room))
             .map_err(plot)?;
         chart
             .configure_mesh()
@@ -106,6 +105,24 @@ pub(super) fn scatter(dots: &[Dot], x_name: &str, y_name: &str, note: &str) -> R
             .bold_line_style(RGBColor(225, 225, 225))
             .draw()
             .map_err(plot)?;
+        let text =
+            |name: &str, place, shift| EmptyElement::at(place) + Text::new(name.to_owned(), shift, (FONT, 14).into_font().color(&BLACK));
+        if !beyond.is_empty() {
+            let level = y1 + y_room;
+            let line = PathElement::new(vec![(x0 - x_room, level), (x1 + x_room, level)], BLACK.stroke_width(1));
+            chart.draw_series([line]).map_err(plot)?;
+            chart.draw_series([text(note, (x0 - x_room, level), (6, -36))]).map_err(plot)?;
+            for (i, (name, (x, _))) in beyond.iter().enumerate() {
+                let place = (*x, level);
+                chart
+                    .draw_series([TriangleMarker::new(place, 6, BLACK.stroke_width(2))])
+                    .map_err(plot)?;
+                // Covers lie close together: their names take turns above and below.
+                chart
+                    .draw_series([text(name, place, (-14, if i % 2 == 0 { 9 } else { -22 }))])
+                    .map_err(plot)?;
+            }
+        }
         for (i, dot) in dots.iter().enumerate() {
             let colour = COLOURS[i % COLOURS.len()];
             let ((x, xi), (y, yi)) = (dot.x, dot.y);
@@ -119,12 +136,7 @@ pub(super) fn scatter(dots: &[Dot], x_name: &str, y_name: &str, note: &str) -> R
             let style = if dot.strong { colour.filled() } else { colour.stroke_width(2) };
             let radius = if dot.strong { 7 } else { 5 };
             chart.draw_series([Circle::new((x, y), radius, style)]).map_err(plot)?;
-            let label = EmptyElement::at((x, y)) + Text::new(dot.name.clone(), (9, -16), (FONT, 14).into_font().color(&BLACK));
-            chart.draw_series([label]).map_err(plot)?;
-        }
-        if !note.is_empty() {
-            area.draw(&Text::new(note.to_owned(), (70, 14), (FONT, 13).into_font().color(&BLACK)))
-                .map_err(plot)?;
+            chart.draw_series([text(&dot.name, (x, y), (9, -16))]).map_err(plot)?;
         }
         Ok(())
     })
@@ -137,11 +149,11 @@ pub(super) fn strip(track: &TrackFigures, threshold: Option<f64>, score_name: &s
     let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
     let room = ((high - low) * 0.1).max(0.02);
     let most = track.expression.iter().map(|e| e[1]).fold(1.0_f64, f64::max);
-    drawn((760, 230), |area| {
-        let (above, below) = area.split_vertically(140);
+    drawn((760, 242), |area| {
+        let (above, below) = area.split_vertically(152);
         let mut chart = ChartBuilder::on(&above)
             .margin_right(12)
-            .margin_top(6)
+            .margin_top(18)
             .x_label_area_size(4)
             .y_label_area_size(58)
             .build_cartesian_2d(track.first_s..end, (low - room)..(high + room))
@@ -157,7 +169,7 @@ pub(super) fn strip(track: &TrackFigures, threshold: Option<f64>, score_name: &s
         chart
             .draw_series([PathElement::new(points.collect::<Vec<_>>(), COLOURS[0].stroke_width(1))])
             .map_err(plot)?;
-        rungs(&mut chart, track, low - room, room, end)?;
+        rungs(&above, &mut chart, track, low - room, room, end)?;
 
         let mut chart = ChartBuilder::on(&below)
             .margin_right(12)
@@ -194,24 +206,35 @@ fn axes(chart: &mut Chart<'_, '_>, y_name: &str, x_name: &str) -> Result<()> {
     mesh.draw().map_err(plot)
 }
 
-/// Bars along the foot of the plot, one colour and one word a rung.
-fn rungs(chart: &mut Chart<'_, '_>, track: &TrackFigures, foot: f64, height: f64, end: f64) -> Result<()> {
+/// The rungs of a track, each with its colour.
+fn kinds(track: &TrackFigures) -> Vec<(&str, RGBAColor)> {
     let mut kinds: Vec<&str> = Vec::new();
-    for (i, (from, rung)) in track.rungs.iter().enumerate() {
-        let to = track.rungs.get(i + 1).map_or(end, |n| n.0).min(end);
-        let first = !kinds.contains(&rung.as_str());
-        if first {
+    for (_, rung) in &track.rungs {
+        if !kinds.contains(&rung.as_str()) {
             kinds.push(rung);
         }
-        let kind = kinds.iter().position(|k| k == rung).unwrap_or(0);
-        let colour = COLOURS[(kind + 2) % COLOURS.len()].mix(0.6);
+    }
+    let colour = |i: usize| COLOURS[(i + 2) % COLOURS.len()].mix(0.7);
+    kinds.iter().enumerate().map(|(i, k)| (*k, colour(i))).collect()
+}
+
+/// Bars along the foot of the plot, one colour a rung, named above it.
+fn rungs(area: &Area<'_>, chart: &mut Chart<'_, '_>, track: &TrackFigures, foot: f64, height: f64, end: f64) -> Result<()> {
+    let kinds = kinds(track);
+    for (i, (from, rung)) in track.rungs.iter().enumerate() {
+        let to = track.rungs.get(i + 1).map_or(end, |n| n.0).min(end);
+        let Some((_, colour)) = kinds.iter().find(|k| k.0 == rung) else {
+            continue;
+        };
         chart
             .draw_series([Rectangle::new([(*from, foot), (to, foot + height * 0.8)], colour.filled())])
             .map_err(plot)?;
-        if first {
-            let label = EmptyElement::at((*from, foot)) + Text::new(rung.clone(), (2, -24), (FONT, 11).into_font().color(&BLACK));
-            chart.draw_series([label]).map_err(plot)?;
-        }
+    }
+    for (i, (name, colour)) in kinds.iter().enumerate() {
+        let x = 70 + 100 * i as i32;
+        area.draw(&Rectangle::new([(x, 2), (x + 12, 12)], colour.filled())).map_err(plot)?;
+        area.draw(&Text::new((*name).to_owned(), (x + 16, 0), (FONT, 12).into_font().color(&BLACK)))
+            .map_err(plot)?;
     }
     Ok(())
 }

@@ -38,7 +38,11 @@ impl FilterLine {
             .max_buffers(WAITING)
             .max_bytes(0)
             .build();
-        let exit = gst_app::AppSink::builder().name("anonymous").sync(false).enable_last_sample(false).build();
+        let exit = gst_app::AppSink::builder()
+            .name("anonymous")
+            .sync(false)
+            .enable_last_sample(false)
+            .build();
         pipeline.add_many([entrance.upcast_ref(), &faces, exit.upcast_ref()])?;
         gst::Element::link_many([entrance.upcast_ref(), &faces, exit.upcast_ref()])?;
         let hub = Hub::new(entrance);
@@ -72,9 +76,7 @@ fn set(element: &gst::Element, name: &str, value: &str) -> Result<()> {
         "property {name} of nullfacefilter can only be read"
     );
     let value = gst::glib::Value::deserialize_with_pspec(value, &spec).map_err(|_| {
-        anyhow::anyhow!(
-            "property {name} of nullfacefilter: `{value}` is not one of its values; see `gst-inspect-1.0 nullfacefilter`"
-        )
+        anyhow::anyhow!("property {name} of nullfacefilter: `{value}` is not one of its values; see `gst-inspect-1.0 nullfacefilter`")
     })?;
     element.set_property_from_value(name, &value);
     Ok(())

@@ -112,7 +112,10 @@ impl Feed {
     fn at_first_rate(&self, sample: gst::Sample) -> gst::Sample {
         const FIELD: &str = "framerate";
         let Some(caps) = sample.caps() else { return sample };
-        let states = caps.structure(0).and_then(|s| s.get::<gst::Fraction>(FIELD).ok()).unwrap_or(gst::Fraction::new(0, 1));
+        let states = caps
+            .structure(0)
+            .and_then(|s| s.get::<gst::Fraction>(FIELD).ok())
+            .unwrap_or(gst::Fraction::new(0, 1));
         let first = *lock(&self.rate).get_or_insert(states);
         if first == states {
             return sample;
@@ -200,7 +203,9 @@ impl Hub {
     pub(crate) fn picture_in(&self, sample: &gst::Sample) {
         let now = self.now_ns();
         let pts = lock(&self.timeline).stamp(Kind::Picture, running_ns(sample), now);
-        let Some(moved) = restamped(sample, gst::ClockTime::from_nseconds(pts)) else { return };
+        let Some(moved) = restamped(sample, gst::ClockTime::from_nseconds(pts)) else {
+            return;
+        };
         self.counts.frames_in.fetch_add(1, Ordering::Relaxed);
         self.counts.last_in_ns.store(now, Ordering::Relaxed);
         // A filter that takes nothing says so on its bus, and ends the session.
@@ -249,7 +254,11 @@ impl Hub {
     pub(crate) fn delays(&self) -> Option<(f32, f32)> {
         let mut delays = std::mem::take(&mut *lock(&self.delays_ms));
         delays.sort_by(f32::total_cmp);
-        let at = |share: f32| delays.get((delays.len().saturating_sub(1) as f32 * share).round() as usize).copied();
+        let at = |share: f32| {
+            delays
+                .get((delays.len().saturating_sub(1) as f32 * share).round() as usize)
+                .copied()
+        };
         at(0.5).zip(at(0.95))
     }
 

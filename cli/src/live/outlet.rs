@@ -99,7 +99,11 @@ pub(crate) fn check(sink: &Sink, force: bool) -> Result<()> {
             if folder.is_dir() {
                 Ok(())
             } else {
-                Err(refuse(path, format!("its folder {} does not exist", folder.display()), crate::target::WRITABLE))
+                Err(refuse(
+                    path,
+                    format!("its folder {} does not exist", folder.display()),
+                    crate::target::WRITABLE,
+                ))
             }
         }
         _ => Ok(()),
@@ -170,7 +174,12 @@ fn describe(sink: &Sink, args: &Args, shape: Shape) -> String {
         ),
         Sink::Nowhere | Sink::RtspServer { .. } => format!("{} ! fakesink name=sink sync=false async=false", entrance("picture")),
         Sink::Camera(_) => format!("{} ! videoconvert ! v4l2sink name=sink sync=false", steady(shape)),
-        Sink::Rtmp(_) => muxed(&picture(), sound(), "flvmux streamable=true latency=600000000", "rtmp2sink sync=false async=false"),
+        Sink::Rtmp(_) => muxed(
+            &picture(),
+            sound(),
+            "flvmux streamable=true latency=600000000",
+            "rtmp2sink sync=false async=false",
+        ),
         Sink::Srt(_) => muxed(
             &picture(),
             sound(),
@@ -181,7 +190,10 @@ fn describe(sink: &Sink, args: &Args, shape: Shape) -> String {
         Sink::File(_, Recording::Mp4) => muxed(&picture(), sound(), "mp4mux fragment-duration=1000 latency=600000000", FILE),
         Sink::File(_, Recording::Ts) => muxed(&picture(), sound(), "mpegtsmux latency=600000000", FILE),
         Sink::File(_, Recording::Webm) => muxed(
-            &format!("{} ! vp8enc deadline=1 cpu-used=8 threads=2 end-usage=cbr keyframe-max-dist=50", steady(shape)),
+            &format!(
+                "{} ! vp8enc deadline=1 cpu-used=8 threads=2 end-usage=cbr keyframe-max-dist=50",
+                steady(shape)
+            ),
             shape.sound.then(|| format!("{} ! audioconvert ! opusenc", unbroken())),
             "webmmux",
             FILE,

@@ -223,7 +223,10 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_an_address_holds_no_password_and_no_key() {
-        assert_eq!(without_secrets("rtsp://me:pw@cam.local:554/a/b?token=7"), "rtsp://cam.local:554/a/b");
+        assert_eq!(
+            without_secrets("rtsp://me:pw@cam.local:554/a/b?token=7"),
+            "rtsp://cam.local:554/a/b"
+        );
         assert_eq!(without_secrets("rtmp://live.example/app/sk_123"), "rtmp://live.example/app/…");
         assert_eq!(without_secrets("srt://h:9000?passphrase=x"), "srt://h:9000");
     }

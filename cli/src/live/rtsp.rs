@@ -50,7 +50,10 @@ impl Server {
                 lock(&kept).retain(|other| !Arc::ptr_eq(other, &feed));
             });
         });
-        server.mount_points().context("an RTSP server without mount points")?.add_factory(path, factory);
+        server
+            .mount_points()
+            .context("an RTSP server without mount points")?
+            .add_factory(path, factory);
         let attached = context
             .with_thread_default(|| server.attach(Some(&context)))
             .map_err(|e| anyhow!("the RTSP server cannot start: {e}"))?;
@@ -100,5 +103,8 @@ fn describe(args: &Args, shape: Shape) -> String {
     } else {
         String::new()
     };
-    format!("( {} ! rtph264pay name=pay0 pt=96 config-interval=-1{sound} )", outlet::h264(args, shape))
+    format!(
+        "( {} ! rtph264pay name=pay0 pt=96 config-interval=-1{sound} )",
+        outlet::h264(args, shape)
+    )
 }

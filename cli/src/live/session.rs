@@ -155,7 +155,11 @@ impl<'a> Session<'a> {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            if self.args.frames.is_some_and(|n| self.hub.counts.frames_out.load(Ordering::Relaxed) >= n) {
+            if self
+                .args
+                .frames
+                .is_some_and(|n| self.hub.counts.frames_out.load(Ordering::Relaxed) >= n)
+            {
                 break;
             }
             if let Ok((who, said)) = self.words.recv_timeout(TICK)
@@ -232,7 +236,9 @@ impl<'a> Session<'a> {
         let failures = self.intake.backoff.failures();
         let why = format!("{}: {}", self.args.source, one_line(why));
         if self.args.attempts > 0 && failures >= self.args.attempts {
-            return Err(anyhow!("{why}; given up after {failures} attempts, check the source or raise --attempts"));
+            return Err(anyhow!(
+                "{why}; given up after {failures} attempts, check the source or raise --attempts"
+            ));
         }
         self.say(&format!("{why}; trying again in {:.1} s", pause.as_secs_f32()));
         lock(&self.board).source = format!("away, next attempt in {:.1} s", pause.as_secs_f32());
@@ -295,7 +301,11 @@ impl<'a> Session<'a> {
         self.shape = Some(Shape {
             width: info.width(),
             height: info.height(),
-            fps: if fps.denom() > 0 { f64::from(fps.numer()) / f64::from(fps.denom()) } else { 0.0 },
+            fps: if fps.denom() > 0 {
+                f64::from(fps.numer()) / f64::from(fps.denom())
+            } else {
+                0.0
+            },
             sound: sound == Sound::Yes,
         });
     }
@@ -386,7 +396,9 @@ impl<'a> Session<'a> {
     }
 
     fn why_filter_failed(&mut self) -> anyhow::Error {
-        let why = self.first_failure(Who::Filter).unwrap_or_else(|| "run `nullface doctor`".to_owned());
+        let why = self
+            .first_failure(Who::Filter)
+            .unwrap_or_else(|| "run `nullface doctor`".to_owned());
         anyhow!("the filter does not start: {why}")
     }
 
@@ -490,7 +502,10 @@ impl<'a> Session<'a> {
 fn state(output: &Output) -> String {
     match (&output.failure, output.retry_at) {
         (Some(_), _) => "failed".to_owned(),
-        (None, Some(at)) => format!("away, next attempt in {:.0} s", at.saturating_duration_since(Instant::now()).as_secs_f32()),
+        (None, Some(at)) => format!(
+            "away, next attempt in {:.0} s",
+            at.saturating_duration_since(Instant::now()).as_secs_f32()
+        ),
         (None, None) if output.outlet.is_some() || output.server.is_some() => "playing".to_owned(),
         (None, None) => "waiting for the picture".to_owned(),
     }

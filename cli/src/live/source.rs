@@ -79,7 +79,8 @@ impl SourceLine {
             }
             Source::Network(address) => decode_uri(&pipeline, address, &picture, ear.as_ref(), &sound)?,
             Source::File(path) => {
-                let path = std::fs::canonicalize(path).map_err(|e| refuse(path, format!("it cannot be read: {e}"), "give a film that exists"))?;
+                let path =
+                    std::fs::canonicalize(path).map_err(|e| refuse(path, format!("it cannot be read: {e}"), "give a film that exists"))?;
                 let uri = gst::glib::filename_to_uri(&path, None)?;
                 decode_uri(&pipeline, &uri, &picture, ear.as_ref(), &sound)?;
             }
@@ -111,7 +112,9 @@ fn word(text: &str) -> Result<&str> {
     if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
         Ok(text)
     } else {
-        Err(anyhow::anyhow!("test:{text}: a pattern is one word; see `gst-inspect-1.0 videotestsrc`"))
+        Err(anyhow::anyhow!(
+            "test:{text}: a pattern is one word; see `gst-inspect-1.0 videotestsrc`"
+        ))
     }
 }
 
@@ -138,9 +141,9 @@ fn picture_bin(hub: &Arc<Hub>, paced: bool) -> Result<gst::Element> {
 }
 
 fn sound_bin(args: &Args, hub: &Arc<Hub>, paced: bool) -> Result<gst::Element> {
-    let pitch = args.voice.map_or_else(String::new, |voice| {
-        format!("! pitch pitch={} ! audioconvert ", voice.pitch())
-    });
+    let pitch = args
+        .voice
+        .map_or_else(String::new, |voice| format!("! pitch pitch={} ! audioconvert ", voice.pitch()));
     let made = bin(&format!(
         "queue max-size-time=1000000000 ! audioconvert {pitch}! audioresample \
          ! appsink name=sound caps=\"{SOUND}\" max-buffers=50 enable-last-sample=false sync={paced} drop={}",
@@ -230,7 +233,10 @@ fn take(pipeline: &gst::Pipeline, pad: &gst::Pad, picture: &gst::Element, ear: O
     let to = match kind.as_str() {
         "video/x-raw" if free(picture) => picture.clone(),
         "audio/x-raw" if ear.is_some_and(free) => ear.cloned().context("an ear")?,
-        _ => gst::ElementFactory::make("fakesink").property("sync", false).property("async", false).build()?,
+        _ => gst::ElementFactory::make("fakesink")
+            .property("sync", false)
+            .property("async", false)
+            .build()?,
     };
     pipeline.add(&to)?;
     to.sync_state_with_parent()?;

@@ -4,9 +4,40 @@
 //! architecture. `scripts/check_kernels.py` compiles them for every architecture without a GPU, and
 //! `tests/cuda_host.rs` runs them on the processor against the plain definitions.
 //!
-//! Limits: launching them on a device is not part of this crate yet.
+//! Launching: [`Gpu`] over a [`Driver`], which is NVIDIA's ([`Nvidia`]) on a machine with a GPU. The
+//! driver and the compiler are loaded when first asked for; a machine without them gets a [`CudaError`].
+//! `NULLFACE_REFERENCE=1` refuses the device, so that the plain definitions run.
 
 pub mod args;
+pub mod cache;
+mod compile;
+mod driver;
+mod error;
+mod images;
+mod memory;
+mod nvidia;
+pub mod ops;
+
+pub use compile::{Compiler, find_nvrtc};
+pub use driver::{DeviceInfo, Driver, Function, Grid};
+pub use error::CudaError;
+pub use images::{Compiled, Event, Images};
+pub use memory::{Buffer, Gpu, Plain, Tensor, Traffic};
+pub use nvidia::{Nvidia, has_driver};
+
+/// Opens a device with compiled and cached kernels.
+///
+/// # Errors
+/// [`CudaError`]: no driver, no device, or the plain definitions are forced.
+pub fn open(ordinal: u32, images: Compiled) -> Result<Gpu, CudaError> {
+    if crate::reference_forced() {
+        return Err(CudaError::Driver {
+            op: "cuda::open",
+            why: "NULLFACE_REFERENCE=1 asks for the plain definitions".to_owned(),
+        });
+    }
+    Ok(Gpu::new(Box::new(Nvidia::open(ordinal)?), Box::new(images)))
+}
 
 const COMMON: &str = include_str!("../../cuda/common.cuh");
 

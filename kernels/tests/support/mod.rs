@@ -8,6 +8,9 @@
     reason = "each test binary uses its part, and a broken frame is a broken test"
 )]
 
+pub mod parity;
+pub mod shim;
+
 use nullface_kernels::image::{Image, ImageInfo, ImageMut, Matrix, PixelFormat, Plane, PlaneMut, Range};
 
 pub const FORMATS: [PixelFormat; 11] = [

@@ -21,6 +21,7 @@ use gst_base::subclass::prelude::*;
 use nullface::frame::FrameTime;
 use nullface::pipeline::{Discontinuity, FrameReport, Settings, Stats};
 
+use super::audit::Audit;
 use super::fail_closed::{Settled, Verdict, start_error};
 use super::formats::{Negotiated, TEMPLATE_CAPS, progressive_only};
 use super::messages::{self, Counters};
@@ -65,6 +66,7 @@ pub struct NullfaceFilter {
     /// Whether the source is live; `None` until it was asked.
     live: Mutex<Option<bool>>,
     told: Mutex<Option<messages::Key>>,
+    audit: Audit,
 }
 
 impl Default for NullfaceFilter {
@@ -80,6 +82,7 @@ impl Default for NullfaceFilter {
             segment: Mutex::default(),
             live: Mutex::default(),
             told: Mutex::default(),
+            audit: Audit::default(),
         }
     }
 }
@@ -204,6 +207,7 @@ impl NullfaceFilter {
     /// Counts and tells what became of a frame, and does it.
     fn conclude(&self, settled: Settled, at: FrameTime) -> Result<Step, gst::FlowError> {
         self.tell(&settled, at);
+        self.audit(&settled, at)?;
         let mut counters = lock(&self.counters);
         if settled.withheld.is_some() {
             counters.withheld += 1;
@@ -241,6 +245,21 @@ impl NullfaceFilter {
         if let (Some(report), Some(info), Some(inner)) = (report, info, buffer.get_mut()) {
             regions::write(inner, report, info.width(), info.height());
         }
+    }
+
+    /// Writes the frame to the audit trail, in running time.
+    fn audit(&self, settled: &Settled, at: FrameTime) -> Result<(), gst::FlowError> {
+        let pts = gst::ClockTime::from_nseconds(at.pts.0);
+        let segment = self.obj().segment();
+        let time = segment
+            .downcast_ref::<gst::ClockTime>()
+            .and_then(|s| s.to_running_time(pts))
+            .unwrap_or(pts);
+        let duration = gst::ClockTime::from_nseconds(at.duration_ns);
+        self.audit.frame(settled, time.seconds_f64(), duration.seconds_f64()).map_err(|e| {
+            gst::element_imp_error!(self, gst::ResourceError::Write, ("audit-location cannot be written: {e}"));
+            gst::FlowError::Error
+        })
     }
 
     /// Posts what changed since the frame before.
@@ -417,8 +436,13 @@ impl BaseTransformImpl for NullfaceFilter {
         self.interrupt.lower();
         let (config, settings, deadline) = {
             let properties = lock(&self.properties);
-            (properties.config.clone(), properties.engine_settings(), properties.settings.deadline)
+            (
+                properties.config.clone(),
+                properties.engine_settings(),
+                properties.settings.deadline,
+            )
         };
+        let audit = lock(&self.properties).audit_location.clone();
         *lock(&self.stats) = Stats::default();
         *lock(&self.counters) = Counters::default();
         *lock(&self.told) = None;
@@ -427,6 +451,7 @@ impl BaseTransformImpl for NullfaceFilter {
         let lookahead = config.lookahead;
         let mode = settings.mode;
         let factory = Arc::clone(&lock(&self.factory));
+        self.audit.start(audit.as_deref(), &config, &settings)?;
         self.progress(gst::ProgressType::Start, "opening the models");
         let started = Worker::start(factory, config, settings, Arc::clone(&self.stats), Arc::clone(&self.interrupt));
         let (worker, device) = started.map_err(|error| {
@@ -457,6 +482,9 @@ impl BaseTransformImpl for NullfaceFilter {
             gst::warning!(CAT, imp = self, "the engine is still busy; its thread is left to end by itself");
         }
         *lock(&self.segment) = None;
+        self.audit
+            .stop()
+            .map_err(|e| gst::error_msg!(gst::ResourceError::Write, ("audit-location cannot be written: {e}")))?;
         gst::info!(CAT, imp = self, "stopped");
         Ok(())
     }

@@ -35,6 +35,10 @@
 //!
 //! # Animation
 //! Properties marked controllable follow a `GstController` frame by frame.
+//! # Audit trail
+//! `audit-location` names a file for lines of JSON: a header (versions, models, settings), a record for each
+//! track and stretch of like treatment, a footer with sums; chained by hashes, see `nullface audit verify`.
+//!
 //!
 //! # Since
 //! 0.1
@@ -46,6 +50,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use nullface::pipeline::{DetectorChoice, DeviceChoice, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, SolverChoice};
 
+mod audit;
 mod fail_closed;
 mod formats;
 mod frames;
@@ -105,6 +110,7 @@ twin! {
         Cpu: "cpu", "Processor";
         Cuda: "cuda", "NVIDIA GPU through CUDA; an error where there is none";
         Tensorrt: "tensorrt", "NVIDIA GPU through TensorRT; an error where there is none";
+        TensorrtRtx: "tensorrt-rtx", "NVIDIA GPU through the TensorRT-RTX plugin; an error where there is none";
     }
 }
 
@@ -206,9 +212,15 @@ pub enum FilterProfile {
     Film,
     #[enum_value(name = "Live: lookahead=0 on-failure=cover processing-deadline=200 ms", nick = "live")]
     Live,
-    #[enum_value(name = "Hosts that want a buffer for a buffer (OBS): lookahead=0 on-failure=cover-frame processing-deadline=100 ms", nick = "host")]
+    #[enum_value(
+        name = "Hosts that want a buffer for a buffer (OBS): lookahead=0 on-failure=cover-frame processing-deadline=100 ms",
+        nick = "host"
+    )]
     Host,
-    #[enum_value(name = "Most cover: lookahead=8 on-failure=cover-frame threshold=0.3 mask-scale=1.5 hold-time=3 s", nick = "strict")]
+    #[enum_value(
+        name = "Most cover: lookahead=8 on-failure=cover-frame threshold=0.3 mask-scale=1.5 hold-time=3 s",
+        nick = "strict"
+    )]
     Strict,
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Properties {
     pub(super) adapt: FilterAdapt,
     /// Whether frames tell the elements behind where faces were.
     pub(super) write_regions: bool,
+    /// Where the audit trail goes; none where `None`.
+    pub(super) audit_location: Option<PathBuf>,
 }
 
 impl Default for Properties {
@@ -50,6 +52,7 @@ impl Default for Properties {
             profile: FilterProfile::Custom,
             adapt: FilterAdapt::Live,
             write_regions: false,
+            audit_location: None,
         }
     }
 }
@@ -77,7 +80,14 @@ impl Properties {
             FilterProfile::Strict => {
                 (c.lookahead, s.on_failure, s.deadline) = (8, OnFailure::CoverFrame, None);
                 (s.threshold, s.mask_scale, s.hold) = (0.3, 1.5, Duration::from_secs(3));
-                return &["lookahead", "on-failure", "processing-deadline", "threshold", "mask-scale", "hold-time"];
+                return &[
+                    "lookahead",
+                    "on-failure",
+                    "processing-deadline",
+                    "threshold",
+                    "mask-scale",
+                    "hold-time",
+                ];
             }
         }
         &["lookahead", "on-failure", "processing-deadline"]
@@ -133,9 +143,18 @@ impl Properties {
             "residual-guidance" => s.residual_guidance = take::<FilterSwitch>(value)?.into(),
             "cache" => s.cache = take(value)?,
             "max-fps-per-face" => s.max_fps_per_face = take(value)?,
-            "cover-tracks" => match text(value).split(',').map(str::trim).filter(|w| !w.is_empty()).map(str::parse).collect() {
+            "cover-tracks" => match text(value)
+                .split(',')
+                .map(str::trim)
+                .filter(|w| !w.is_empty())
+                .map(str::parse)
+                .collect()
+            {
                 Ok(tracks) => s.cover_tracks = tracks,
-                Err(_) => glib::g_warning!("nullface", "cover-tracks: expected numbers separated by commas; what was chosen before stays"),
+                Err(_) => glib::g_warning!(
+                    "nullface",
+                    "cover-tracks: expected numbers separated by commas; what was chosen before stays"
+                ),
             },
             "adapt" => self.adapt = take(value)?,
             "write-regions" => self.write_regions = take(value)?,
@@ -151,6 +170,7 @@ impl Properties {
             "models-dir" => c.models_dir = path(value),
             "model-pack" => c.model_pack = path(value),
             "runtime-library" => c.runtime_library = path(value),
+            "audit-location" => self.audit_location = path(value),
             "threads" => c.threads = take::<u32>(value)? as usize,
             "precision" => c.precision = take::<FilterPrecision>(value)?.into(),
             "seed" => {
@@ -206,6 +226,7 @@ impl Properties {
             "models-dir" => path(&c.models_dir),
             "model-pack" => path(&c.model_pack),
             "runtime-library" => path(&c.runtime_library),
+            "audit-location" => path(&self.audit_location),
             "threads" => u32::try_from(c.threads).unwrap_or(0).to_value(),
             _ => return None,
         })

@@ -113,9 +113,14 @@ mod analytics {
         let mut meta = AnalyticsRelationMeta::add(buffer);
         let seen = gst::ClockTime::from_nseconds(report.pts.0);
         for face in &report.faces {
-            let Some((x, y, w, h)) = whole(face, size.0, size.1) else { continue };
+            let Some((x, y, w, h)) = whole(face, size.0, size.1) else {
+                continue;
+            };
             let [x, y, w, h] = [x, y, w, h].map(|v| i32::try_from(v).unwrap_or(i32::MAX));
-            let Ok(found) = meta.add_od_mtd(glib::Quark::from_str(KIND), x, y, w, h, 1.0).map(|found| found.id()) else {
+            let Ok(found) = meta
+                .add_od_mtd(glib::Quark::from_str(KIND), x, y, w, h, 1.0)
+                .map(|found| found.id())
+            else {
                 continue;
             };
             // A meta that is full keeps what it has: losing a relation is no leak.

@@ -311,6 +311,11 @@ fn means() -> Vec<glib::ParamSpec> {
             .blurb("Sets several properties at once for a use; set it first, then what shall differ")
             .mutable_ready()
             .build(),
+        glib::ParamSpecString::builder("audit-location")
+            .nick("Audit trail")
+            .blurb("File for what was done to every face, as lines of JSON with a hash chain; replaced if it exists; none where not set")
+            .mutable_ready()
+            .build(),
         glib::ParamSpecUInt64::builder("seed")
             .nick("Seed")
             .blurb("Secret of the session, write-only; the same seed gives the same results; 0 = random")

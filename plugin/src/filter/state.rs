@@ -169,7 +169,11 @@ impl Stream {
             (self.governor, self.replaces) = (Governor::new(settings.mode), settings.mode.replaces());
         }
         let shed = self.governor.best() == Rung::Frame;
-        let owned = if shed { Err(Fault::Shed) } else { frames::own(buffer, &shell, &negotiated) };
+        let owned = if shed {
+            Err(Fault::Shed)
+        } else {
+            frames::own(buffer, &shell, &negotiated)
+        };
         let look = owned.and_then(|buffer| {
             let seq = self.next_seq;
             self.next_seq += 1;

@@ -14,7 +14,9 @@ impl Generator {
     /// Finds a target for every open face whose person has none.
     pub(super) fn audition(&mut self, n: usize, frame: &FrameView<'_>, tools: &mut Tools<'_>) {
         for i in 0..n {
-            let Some(slot) = self.slots.get(i).filter(|s| s.is_open()) else { continue };
+            let Some(slot) = self.slots.get(i).filter(|s| s.is_open()) else {
+                continue;
+            };
             let id = slot.person;
             if self.persons.entry(id).or_default().remember(&self.basis) {
                 continue;
@@ -60,5 +62,6 @@ fn misfit(stage: &mut Slot, tools: &mut Tools<'_>) -> Result<f32, Refusal> {
     let finished = stage.finished().map_err(failed)?;
     let output = tools.recogniser.embed_each(&[finished]).map_err(failed)?;
     let cos = output.first().and_then(|e| e.cos(&stage.source)).filter(|c| c.is_finite());
-    cos.map(Target::misfit).ok_or_else(|| failed("verify: no embedding of the source's length"))
+    cos.map(Target::misfit)
+        .ok_or_else(|| failed("verify: no embedding of the source's length"))
 }

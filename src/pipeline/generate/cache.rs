@@ -83,7 +83,9 @@ impl Cache {
     pub(super) fn is_due(&self, at: Pts, points: &[Point], policy: Policy) -> bool {
         let Some(key) = &self.key else { return self.rest == 0 };
         // Half a frame at 100 frames/s: stream times are rounded.
-        let waited = self.made.is_none_or(|made| at.seconds_since(made).abs() + 0.005 >= policy.least_gap_s);
+        let waited = self
+            .made
+            .is_none_or(|made| at.seconds_since(made).abs() + 0.005 >= policy.least_gap_s);
         if !waited {
             return false;
         }
@@ -218,10 +220,7 @@ mod tests {
     #[test]
     fn runs_keep_their_distance_in_stream_time_and_every_frame_is_one_without_a_cache() {
         let every = Policy { keeps: false, ..POLICY };
-        let sparse = Policy {
-            least_gap_s: 0.2,
-            ..every
-        };
+        let sparse = Policy { least_gap_s: 0.2, ..every };
         let runs = |policy| {
             let mut cache = Cache::default();
             let frames = (0..25_u64).map(|n| Pts(n * 40_000_000));

@@ -13,21 +13,23 @@
 use std::collections::BTreeMap;
 
 use crate::backend::{Backend, Input, Network, Outlet};
-use crate::pack::{Asked, LatentKind, Pack, TensorSeen};
+use crate::pack::{Asked, Pack};
 use crate::secret::{Purpose, SessionSecret};
 use crate::stages::denoise::{
-    Condition, Denoiser, DiffusionMode, Doors, EditFace, IdentityPolicy, ModeConditions, ModeSettings, NoiseModel, OnnxModel,
-    ReferenceFace, Schedule, Spacing, StepPlan, conditions, orthogonal_to, target,
+    Denoiser, DiffusionMode, EditFace, IdentityPolicy, ModeConditions, ModeSettings, NoiseModel, ReferenceFace, Schedule, Spacing,
+    StepPlan, conditions, orthogonal_to, target,
 };
 use crate::stages::invert::FrozenNoise;
 use crate::stages::prior::Wanted;
-use crate::stages::reconstruct::{depth_to_space, space_to_depth};
 
 use super::super::engine::EngineError;
+use super::super::networks;
 use super::super::settings::{IdentityChoice, Mode, PrecisionChoice, Preset, Settings, SolverChoice};
 use super::canvas::CROP_PX;
 use super::gate::Gate;
+use super::latents::Latents;
 use super::precision;
+use super::steer::Steer;
 
 /// Least correlation of the result's luma with the base's.
 const LEAST_CORRELATION: f32 = 0.6;
@@ -39,13 +41,16 @@ pub(super) struct Diffuser {
     model: Box<dyn NoiseModel>,
     denoiser: Denoiser,
     schedule: Schedule,
-    factor: usize,
+    /// None where the factor given is no divisor: then nothing can be edited.
+    latents: Option<Latents>,
+    /// Where the pack brings its own recogniser.
+    steer: Option<Steer>,
+    empty_text: Vec<f32>,
     defaults: BTreeMap<DiffusionMode, ModeSettings>,
     pack: Option<Pack>,
     vae: Option<Vae>,
     gate: Option<Gate>,
     run: Option<Run>,
-    planar: Vec<f32>,
     x0: Vec<f32>,
     noised: Vec<f32>,
     mask: Vec<f32>,
@@ -100,52 +105,17 @@ pub(super) fn stage(why: impl std::fmt::Display) -> EngineError {
     }
 }
 
-fn seen(outlets: &[Outlet]) -> Result<Vec<TensorSeen>, EngineError> {
-    outlets
-        .iter()
-        .map(|o| {
-            if o.is_f32 {
-                Ok(TensorSeen {
-                    name: o.name.clone(),
-                    shape: o.shape.clone(),
-                    dtype: crate::pack::Dtype::Float32,
-                })
-            } else {
-                Err(stage(format!("{}: expected float32, got another type", o.name)))
-            }
-        })
-        .collect()
-}
-
-pub(super) fn network(backend: &Backend, pack: &Pack, name: &str) -> Result<Network, EngineError> {
-    let network = backend.network(name, &pack.read(name)?)?;
-    pack.check_signature(name, &seen(&network.inputs())?, &seen(&network.outputs())?)?;
-    Ok(network)
-}
+pub(super) use super::super::networks::network;
 
 impl Diffuser {
     /// Loads a pack's denoiser.
     pub(super) fn open(backend: &Backend, pack: &Pack, precision: PrecisionChoice, seeded: bool) -> Result<Self, EngineError> {
         let m = pack.manifest();
-        let d = &m.denoiser;
-        if m.latent.kind != LatentKind::SpaceToDepth || d.text_len != 0 || m.crop.size_px as usize != CROP_PX {
-            return Err(stage(format!(
-                "expected a pack of space-to-depth latents, {CROP_PX} px and no text, got another kind"
-            )));
-        }
-        let doors = Doors {
-            x: d.inputs.x.clone(),
-            lambda: d.inputs.lambda.clone(),
-            time: d.inputs.time.clone(),
-            identity: d.inputs.identity.clone(),
-            identity_mask: d.inputs.identity_mask.clone(),
-            attributes: d.inputs.attributes.clone(),
-            text: None,
-            prior: d.inputs.prior.clone(),
-            output: d.output.clone(),
-        };
-        let model = OnnxModel::new(precision::denoiser(backend, pack, precision, seeded)?, doors, pack.row_shape(), m.prediction);
+        let model = networks::model(pack, precision::denoiser(backend, pack, precision, seeded)?);
         let mut diffuser = Self::new(Box::new(model), pack.schedule().clone(), m.latent.factor as usize);
+        diffuser.latents = Some(Latents::new(networks::codec(backend, pack)?, pack.row_shape().height));
+        diffuser.steer = Steer::open(backend, pack)?;
+        diffuser.empty_text = pack.empty_text()?;
         if let Some(v) = &m.identity_vae {
             diffuser.vae = Some(Vae {
                 encoder: network(backend, pack, &v.encoder)?,
@@ -166,13 +136,14 @@ impl Diffuser {
             model,
             denoiser: Denoiser::new(),
             schedule,
-            factor,
+            latents: Latents::exact(factor).ok(),
+            steer: None,
+            empty_text: Vec::new(),
             defaults: BTreeMap::new(),
             pack: None,
             vae: None,
             gate: None,
             run: None,
-            planar: Vec::new(),
             x0: Vec::new(),
             noised: Vec::new(),
             mask: Vec::new(),
@@ -194,7 +165,7 @@ impl Diffuser {
             ..ModeSettings::builtin(kind)
         });
         match settings.preset {
-            Preset::None if kind == DiffusionMode::Nullface => {
+            Preset::None if kind == DiffusionMode::Nullface && self.steer.is_none() => {
                 // The composite gives a target that is no function of the source.
                 mode.identity = IdentityPolicy::Ksame;
             }
@@ -203,6 +174,11 @@ impl Diffuser {
         }
         overrule(&mut mode, settings);
         mode.check().map_err(stage)?;
+        if self.steer.is_some() && mode.identity == IdentityPolicy::Ksame {
+            return Err(stage(
+                "identity: expected orthogonal, negate, repel or random with this pack, got ksame",
+            ));
+        }
         let words: Vec<&str> = settings.attributes.split(',').map(str::trim).filter(|w| !w.is_empty()).collect();
         let asked = match &self.pack {
             Some(pack) => pack.attributes(words.iter().copied())?,
@@ -252,12 +228,14 @@ impl Diffuser {
         let mut shape = self.model.shape();
         let run = self.run.as_ref().ok_or("no settings")?;
         let m = &run.mode;
+        let own = self.steer.as_mut().map(|s| s.source(person, crop)).transpose()?;
+        let (source, ksame) = own.as_deref().map_or((source, Some(ksame)), |own| (own, None));
         let mut identity = match &mut self.vae {
             Some(vae) if run.gated && m.identity == IdentityPolicy::Orthogonal => vae.orthogonal(source, secret, person, attempt)?,
             _ => target(
                 m.identity,
                 source,
-                Some(ksame),
+                ksame,
                 m.identity_scale,
                 m.max_angle_rad,
                 secret,
@@ -274,15 +252,13 @@ impl Diffuser {
             if crop.len() != n || shape.latent_len() != n {
                 return Err(format!("crop: expected {n} values, got {}", crop.len()));
             }
-            for v in [&mut self.planar, &mut self.out] {
-                v.resize(v.len().max(n), 0.0);
-            }
-            to_latent(crop, self.factor, &mut self.planar[..n], &mut self.out[..n])?;
+            self.out.resize(self.out.len().max(n), 0.0);
+            self.latents.as_mut().ok_or("no latents")?.encode(crop, &mut self.out[..n])?;
             gate.append(&shape, &self.out[..n], &mut identity)?;
             shape = gate.widened(shape);
         }
-        let empty = Condition::null(&shape, &[]).text;
-        Ok(conditions(&shape, m, &identity, run.asked.vector.as_deref(), None, &empty))
+        let (vector, text) = (run.asked.vector.as_deref(), run.asked.text.as_deref());
+        Ok(conditions(&shape, m, &identity, vector, text, &self.empty_text))
     }
 
     /// The edits of some faces in one batch; one verdict a face. `earlier` starts from a noisier step.
@@ -292,33 +268,36 @@ impl Diffuser {
     pub(super) fn edit(&mut self, jobs: &mut [Job<'_>], earlier: bool) -> Result<Vec<Result<(), String>>, String> {
         let run = self.run.as_ref().ok_or("no settings")?;
         let plan = if earlier { &run.earlier } else { &run.plan };
+        let latents = self.latents.as_mut().ok_or("the latents' factor is no divisor of the crop")?;
         let n = CROP_PX * CROP_PX;
-        let (len, steps, count) = (3 * n, plan.steps(), jobs.len());
-        if self.model.shape().latent_len() != len || jobs.iter().any(|j| j.base.len() != len || j.mask.len() != n) {
+        let (len, mask_len, steps, count) = (latents.len(), latents.mask_len(), plan.steps(), jobs.len());
+        if self.model.shape().latent_len() != len || jobs.iter().any(|j| j.base.len() != 3 * n || j.mask.len() != n) {
             return Err(format!(
-                "expected {len} values a picture and latent, got latents of {}",
+                "expected pictures of {} values and latents of {len}, got latents of {}",
+                3 * n,
                 self.model.shape().latent_len()
             ));
         }
-        self.planar.resize(self.planar.len().max(len), 0.0);
-        for v in [&mut self.x0, &mut self.mask, &mut self.out] {
+        for v in [&mut self.x0, &mut self.out] {
             v.resize(v.len().max(count * len), 0.0);
         }
+        self.mask.resize(self.mask.len().max(count * mask_len), 0.0);
         self.noised.resize(self.noised.len().max(count * steps * len), 0.0);
-        let (planar, inverts) = (&mut self.planar[..len], plan.solver() == crate::stages::denoise::Solver::Dpmpp2m);
+        let inverts = plan.solver() == crate::stages::denoise::Solver::Dpmpp2m;
         let (alphas, sigmas) = (plan.alphas(), plan.sigmas());
-        let parts = self.x0.chunks_exact_mut(len).zip(self.mask.chunks_exact_mut(len));
+        let parts = self.x0.chunks_exact_mut(len).zip(self.mask.chunks_exact_mut(mask_len));
         for ((job, (x0, mask)), noised) in jobs.iter().zip(parts).zip(self.noised.chunks_exact_mut(steps * len)) {
-            for plane in planar.chunks_exact_mut(n) {
-                plane.copy_from_slice(job.mask);
-            }
-            space_to_depth(planar, 3, CROP_PX, CROP_PX, self.factor, mask).map_err(|e| e.to_string())?;
-            to_latent(job.base, self.factor, planar, x0)?;
+            latents.mask(job.mask, mask)?;
+            latents.encode(job.base, x0)?;
             if !inverts {
                 job.noise.noise_latents(x0, &alphas, &sigmas, noised).map_err(|e| e.to_string())?;
             }
         }
-        let parts = self.x0.chunks_exact(len).zip(self.mask.chunks_exact(len)).zip(self.noised.chunks_exact(steps * len));
+        let parts = self
+            .x0
+            .chunks_exact(len)
+            .zip(self.mask.chunks_exact(mask_len))
+            .zip(self.noised.chunks_exact(steps * len));
         let faces: Vec<EditFace<'_>> = jobs
             .iter()
             .zip(parts)
@@ -338,17 +317,25 @@ impl Diffuser {
         let options = run.mode.edit_options();
         let out = &mut self.out[..count * len];
         let edited = match self.gate.as_mut().filter(|_| run.gated) {
-            Some(gate) => self.denoiser.edit(&mut gate.before(self.model.as_mut()), plan, &options, &faces, out),
+            Some(gate) => self
+                .denoiser
+                .edit(&mut gate.before(self.model.as_mut()), plan, &options, &faces, out),
             None => self.denoiser.edit(self.model.as_mut(), plan, &options, &faces, out),
         };
         edited.map_err(|e| e.to_string())?;
         let mut verdicts = Vec::with_capacity(count);
         for (job, out) in jobs.iter_mut().zip(self.out.chunks_exact(len)) {
-            depth_to_space(out, 3, CROP_PX, CROP_PX, self.factor, planar).map_err(|e| e.to_string())?;
-            job.delta.resize(len, 0.0);
+            let keeps = latents.is_exact();
+            let planar = latents.decode(out)?;
+            job.delta.resize(3 * n, 0.0);
             for (i, (d, b)) in job.delta.chunks_exact_mut(3).zip(job.base.chunks_exact(3)).enumerate() {
                 for c in 0..3 {
-                    d[c] = (planar[c * n + i].clamp(-1.0, 1.0) + 1.0) * 127.5 - b[c];
+                    // An autoencoder gives back nothing as it was; outside the mask the frame stays.
+                    d[c] = if !keeps && job.mask[i] == 0.0 {
+                        0.0
+                    } else {
+                        (planar[c * n + i].clamp(-1.0, 1.0) + 1.0) * 127.5 - b[c]
+                    };
                 }
             }
             verdicts.push(plausible(job.base, job.delta, job.mask));
@@ -382,17 +369,6 @@ fn earlier(spacing: Spacing) -> Spacing {
         Spacing::Linspace { skip } => Spacing::Linspace { skip: skip * 0.8 },
         Spacing::Lambda { start, end } => Spacing::Lambda { start: start - 0.5, end },
     }
-}
-
-/// An interleaved picture of 0–255 as latents.
-fn to_latent(picture: &[f32], factor: usize, planar: &mut [f32], out: &mut [f32]) -> Result<(), String> {
-    let n = CROP_PX * CROP_PX;
-    for (i, p) in picture.as_chunks::<3>().0.iter().enumerate() {
-        for (c, v) in p.iter().enumerate() {
-            planar[c * n + i] = v / 127.5 - 1.0;
-        }
-    }
-    space_to_depth(planar, 3, CROP_PX, CROP_PX, factor, out).map_err(|e| e.to_string())
 }
 
 impl Vae {
@@ -509,7 +485,81 @@ pub(super) fn wanted(words: &[&str]) -> Wanted {
 
 #[cfg(test)]
 mod tests {
-    use super::{plausible, wanted};
+    use super::{CROP_PX, Diffuser, Job, plausible, wanted};
+    use crate::backend::testing::backend;
+    use crate::pack::Pack;
+    use crate::pipeline::settings::{IdentityChoice, Mode, PrecisionChoice, Settings};
+    use crate::secret::SessionSecret;
+
+    /// Random weights make no face: what comes back must be told to be none, and nothing else may fail.
+    #[test]
+    fn a_big_pack_runs_whole_and_what_is_no_face_is_not_taken_for_one() {
+        let secret = SessionSecret::from_seed(3);
+        for name in ["faceid", "turbo"] {
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/big").join(name);
+            let pack = Pack::open(&folder).expect("opens");
+            let mut diffuser = Diffuser::open(&backend(), &pack, PrecisionChoice::Auto, true).expect("loads");
+            let settings = Settings {
+                mode: Mode::Reverse,
+                attributes: "age=70,sex=female".to_owned(),
+                ..Settings::default()
+            };
+            diffuser.configure(&settings).expect("in the vocabulary");
+            assert!(!diffuser.starts_at_prior());
+            let n = CROP_PX * CROP_PX;
+            let crops: Vec<Vec<f32>> = (0..2)
+                .map(|f| {
+                    (0..3 * n)
+                        .map(|i| 128.0 + 90.0 * ((i / 3 % CROP_PX) as f32 * (0.05 + f as f32 * 0.02)).sin())
+                        .collect()
+                })
+                .collect();
+            let mask: Vec<f32> = (0..n).map(|i| if i / CROP_PX < 40 { 0.0 } else { 1.0 }).collect();
+            let mut deltas = vec![Vec::new(); 2];
+            let mut noises = vec![None; 2];
+            let mut jobs = Vec::new();
+            for (person, noise) in noises.iter_mut().enumerate() {
+                diffuser.noise(&secret, person as u64, noise);
+            }
+            for (f, delta) in deltas.iter_mut().enumerate() {
+                let conditions = diffuser.conditions(&[], &[], &crops[f], &secret, f as u64, 0).expect("conditions");
+                assert_eq!(conditions.conditional.identity.len(), 16, "of the pack's recogniser");
+                let promoted = conditions.unconditional.as_ref().expect("attributes are promoted");
+                assert_ne!(promoted.text, conditions.reference.text);
+                jobs.push(Job {
+                    base: &crops[f],
+                    mask: &mask,
+                    noise: noises[f].as_ref().expect("drawn"),
+                    conditions,
+                    boost: 1.0,
+                    delta,
+                });
+            }
+            let verdicts = diffuser.edit(&mut jobs, false).expect("runs");
+            for verdict in verdicts {
+                assert!(verdict.expect_err("random weights").contains("expected the same face"));
+            }
+            for delta in &deltas {
+                assert!(delta.len() == 3 * n && delta.iter().all(|v| v.is_finite()));
+                assert!(
+                    delta[..3 * 40 * CROP_PX].iter().all(|v| *v == 0.0),
+                    "outside the mask nothing changes"
+                );
+                assert!(delta.iter().any(|v| v.abs() > 1.0));
+            }
+            let ksame = Settings {
+                identity: IdentityChoice::Ksame,
+                ..settings
+            };
+            assert!(
+                diffuser
+                    .configure(&ksame)
+                    .expect_err("no composite there")
+                    .to_string()
+                    .contains("identity")
+            );
+        }
+    }
 
     #[test]
     fn zeros_one_colour_and_noise_are_no_face() {

@@ -54,7 +54,11 @@ impl Gate {
         let (non_identity, gate) = (network(backend, pack, non_identity)?, network(backend, pack, gate)?);
         let names: Vec<String> = gate.inputs().into_iter().map(|i| i.name).collect();
         if !GATE_INPUTS.iter().all(|n| names.iter().any(|m| m == n)) {
-            return Err(stage(format!("identity_vae.gate: expected inputs {}, got {}", GATE_INPUTS.join(", "), names.join(", "))));
+            return Err(stage(format!(
+                "identity_vae.gate: expected inputs {}, got {}",
+                GATE_INPUTS.join(", "),
+                names.join(", ")
+            )));
         }
         let first = |list: Vec<crate::backend::Outlet>| list.into_iter().next().map(|o| o.name).unwrap_or_default();
         Ok(Some(Self {

@@ -50,8 +50,7 @@ impl Keeper {
             for outline in outlines(part) {
                 points.clear();
                 points.extend(outline.iter().filter_map(|i| mesh.get(*i).copied()));
-                if !mask.polygon_into(&points, FEATHER_IOD * iod_px, side as u32, side as u32)?
-                {
+                if !mask.polygon_into(points, FEATHER_IOD * iod_px, side as u32, side as u32)? {
                     continue;
                 }
                 let wanted = parts.contains(&part);

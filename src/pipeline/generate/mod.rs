@@ -21,18 +21,20 @@ mod canvas;
 mod diffuse;
 mod gate;
 mod keep;
+mod latents;
 mod person;
 mod precision;
 mod prove;
 mod slot;
 mod smooth;
+mod steer;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::backend::{Backend, find_pack_dir};
+use crate::backend::{Backend, find_own_pack_dir, find_pack_dir};
 use crate::frame::{FrameView, FrameViewMut, Pts};
 use crate::pack::Pack;
 use crate::secret::SessionSecret;
@@ -125,6 +127,13 @@ pub struct Generator {
     fault: Option<String>,
 }
 
+/// The folder of a pack's k-same basis.
+fn basis_of(pack: &Pack) -> Option<PathBuf> {
+    let basis = pack.manifest().basis.as_ref()?;
+    let file = pack.manifest().files.get(&basis.manifest)?;
+    Path::new(&file.path).parent().map(|p| pack.folder().join(p))
+}
+
 impl Generator {
     /// Opens the pack named, or the one that is found.
     ///
@@ -132,16 +141,14 @@ impl Generator {
     /// [`EngineError`] names the file and the field.
     pub fn open(backend: &Backend, config: &EngineConfig) -> Result<Self, EngineError> {
         let pack = Pack::open(&find_pack_dir(config.model_pack.as_deref(), backend.models().folder())?)?;
-        let folder = pack
-            .manifest()
-            .basis
-            .as_ref()
-            .and_then(|b| pack.manifest().files.get(&b.manifest))
-            .and_then(|f| Path::new(&f.path).parent().map(|p| pack.folder().join(p)))
-            .ok_or(EngineError::Stage {
+        let folder = match basis_of(&pack) {
+            Some(folder) => folder,
+            // A big pack has none: meshes and composites are those of the pack that comes along.
+            None => basis_of(&Pack::open(&find_own_pack_dir(backend.models().folder())?)?).ok_or(EngineError::Stage {
                 stage: "pack",
                 why: "it has no basis, without which no face can be replaced".to_owned(),
-            })?;
+            })?,
+        };
         let mut generator = Self::new(Basis::load(&folder)?, SessionSecret::from_option(config.seed));
         generator.diffuser = Some(Diffuser::open(backend, &pack, config.precision, config.seed.is_some())?);
         generator.same_person_cos = pack.manifest().identity.same_person_cos.unwrap_or(1.0);
@@ -196,7 +203,11 @@ impl Generator {
         self.mode = settings.mode;
         self.policy = Policy {
             keeps: settings.cache,
-            least_gap_s: if settings.max_fps_per_face > 0.0 { 1.0 / f64::from(settings.max_fps_per_face) } else { 0.0 },
+            least_gap_s: if settings.max_fps_per_face > 0.0 {
+                1.0 / f64::from(settings.max_fps_per_face)
+            } else {
+                0.0
+            },
         };
         self.keep.clone_from(&settings.keep_regions);
         self.settings = self.settings.wrapping_add(1);
@@ -235,7 +246,11 @@ impl Generator {
             self.prior(n, at, tools);
             self.settle(n, left == 0);
         }
-        let reason = if tools.allowed.is_over() { CoverReason::Deadline } else { CoverReason::TooNear };
+        let reason = if tools.allowed.is_over() {
+            CoverReason::Deadline
+        } else {
+            CoverReason::TooNear
+        };
         let fault = self.fault.take();
         for slot in self.slots.iter_mut().take(n).filter(|s| s.verdict.is_none()) {
             slot.verdict = Some(Err(Refusal {
@@ -317,7 +332,13 @@ impl Generator {
             }
             let mut verdicts: Vec<Result<(), String>> = Vec::new();
             if tools.allowed.is_over() {
-                verdicts.extend(self.slots.iter().take(n).filter(|s| due(s)).map(|_| Err("no time left for the denoiser".to_owned())));
+                verdicts.extend(
+                    self.slots
+                        .iter()
+                        .take(n)
+                        .filter(|s| due(s))
+                        .map(|_| Err("no time left for the denoiser".to_owned())),
+                );
             } else {
                 self.edit_batch(n, wanted, from_prior, &mut verdicts);
             }
@@ -358,7 +379,14 @@ impl Generator {
             let parts = person.and_then(|p| Some((p.attempt, p.known_target()?, p.noise.as_ref()?)));
             jobs.push(match parts {
                 Some((attempt, target, noise)) => diffuser
-                    .conditions(&slot.source.0, &target.embedding, &slot.source_crop, &self.secret, slot.person, attempt)
+                    .conditions(
+                        &slot.source.0,
+                        &target.embedding,
+                        &slot.source_crop,
+                        &self.secret,
+                        slot.person,
+                        attempt,
+                    )
                     .map(|conditions| Job {
                         base: &slot.base_crop,
                         mask: &slot.mask_crop,
@@ -390,7 +418,9 @@ impl Generator {
     fn settle(&mut self, n: usize, last: bool) {
         for slot in self.slots.iter_mut().take(n).filter(|s| s.verdict.is_none()) {
             let keeps_front = slot.keeps_front();
-            let Some(person) = self.persons.get_mut(&slot.person) else { continue };
+            let Some(person) = self.persons.get_mut(&slot.person) else {
+                continue;
+            };
             match slot.found.take() {
                 Some(found) if person.shown || last || found.cos < GOAL * self.limit => {
                     person.shown = true;

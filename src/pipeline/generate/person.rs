@@ -38,7 +38,14 @@ impl Person {
     }
 
     /// Who the person may become, the same for one secret and attempt.
-    pub(super) fn candidates(&self, basis: &Basis, secret: &SessionSecret, id: u64, source: &[f32], asked: Wanted) -> Vec<Vec<(usize, f32)>> {
+    pub(super) fn candidates(
+        &self,
+        basis: &Basis,
+        secret: &SessionSecret,
+        id: u64,
+        source: &[f32],
+        asked: Wanted,
+    ) -> Vec<Vec<(usize, f32)>> {
         let wanted = asked.or(Wanted::like(basis, source));
         let mut stream = secret.stream(Purpose::Mixture, id, self.attempt);
         Target::candidates(basis, &wanted, source, &self.shape, &mut stream)

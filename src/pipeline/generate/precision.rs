@@ -53,7 +53,9 @@ pub(super) fn denoiser(backend: &Backend, pack: &Pack, choice: PrecisionChoice, 
     if on_gpu || seeded || first != Precision::Fp32 {
         return Ok(best);
     }
-    let Some(mut quantised) = load(Precision::Int8)? else { return Ok(best) };
+    let Some(mut quantised) = load(Precision::Int8)? else {
+        return Ok(best);
+    };
     let name = |p| named(files, p).unwrap_or_default();
     let (single, int8) = (
         seconds(pack, name(Precision::Fp32), &mut best)?,
@@ -75,7 +77,15 @@ fn seconds(pack: &Pack, name: &str, network: &mut Network) -> Result<f64, Engine
         .map(|f| f.inputs.as_slice())
         .unwrap_or_default()
         .iter()
-        .map(|t| (t.name.clone(), t.shape.iter().map(|d| if let crate::pack::Dim::Fixed(n) = d { *n as usize } else { 1 }).collect()))
+        .map(|t| {
+            (
+                t.name.clone(),
+                t.shape
+                    .iter()
+                    .map(|d| if let crate::pack::Dim::Fixed(n) = d { *n as usize } else { 1 })
+                    .collect(),
+            )
+        })
         .collect();
     let zeros: Vec<Vec<f32>> = shapes.iter().map(|(_, s)| vec![0.0; s.iter().product()]).collect();
     let inputs: Vec<Input<'_>> = shapes

@@ -123,7 +123,9 @@ impl Generator {
 /// Whether the mesh network still sees a face; a network that fails sees none.
 fn is_face(slot: &Slot, mesh: &mut dyn MeshFitter) -> bool {
     let Ok((view, landmarks)) = slot.finished() else { return false };
-    let Some(box_px) = slot.finished_mesh().bounding_box_px() else { return false };
+    let Some(box_px) = slot.finished_mesh().bounding_box_px() else {
+        return false;
+    };
     let hint = FaceHint {
         box_px,
         roll_rad: 0.0,

@@ -210,7 +210,15 @@ impl Slot {
     /// Makes the composite of a target, and where it is to be shown.
     pub(super) fn compose(&mut self, basis: &Basis, target: &Target, keep: &[FaceRegion]) -> Result<(), Refusal> {
         let place = self.place;
-        shape::moved(basis, &self.crop, &self.pose, &self.own_shape, &target.shape, &mut self.scratch, &mut self.moved);
+        shape::moved(
+            basis,
+            &self.crop,
+            &self.pose,
+            &self.own_shape,
+            &target.shape,
+            &mut self.scratch,
+            &mut self.moved,
+        );
         refill(&mut self.moved_on_canvas, self.moved.iter().map(|p| place.on_canvas(*p)));
         let face = Face {
             crop: &self.canvas,
@@ -220,10 +228,20 @@ impl Slot {
             moved: &self.moved_on_canvas,
             depth: &self.canvas_depth,
         };
-        if !self.compositor.composite(&face, basis, target, &basis.composite, self.front, &mut self.composite) {
+        if !self
+            .compositor
+            .composite(&face, basis, target, &basis.composite, self.front, &mut self.composite)
+        {
             return Err(refuse(CoverReason::NotReplaceable));
         }
-        canvas::weight(&self.composite.inside, place.side, place.k, self.iod_px, &mut self.pass, &mut self.weight);
+        canvas::weight(
+            &self.composite.inside,
+            place.side,
+            place.k,
+            self.iod_px,
+            &mut self.pass,
+            &mut self.weight,
+        );
         self.keeper
             .keep(keep, &self.on_canvas, place.side, self.iod_px, &mut self.weight)
             .map_err(failed)
@@ -245,12 +263,20 @@ impl Slot {
 
     /// The new picture from a base, with the edit where there is one, and the canvas as it will be seen.
     pub(super) fn finish(&mut self, edited: bool, from_prior: bool) {
-        let base = if from_prior || !edited { &self.composite.picture } else { &self.canvas };
+        let base = if from_prior || !edited {
+            &self.composite.picture
+        } else {
+            &self.canvas
+        };
         let (side, n) = (self.place.side, self.place.side * self.place.side * 3);
         self.new.resize(n, 0);
         self.seen.resize(n, 0);
         let rows = self.new.chunks_exact_mut(side * 3).zip(self.seen.chunks_exact_mut(side * 3));
-        let sources = self.canvas.chunks_exact(side * 3).zip(base.chunks_exact(side * 3)).zip(self.weight.chunks_exact(side));
+        let sources = self
+            .canvas
+            .chunks_exact(side * 3)
+            .zip(base.chunks_exact(side * 3))
+            .zip(self.weight.chunks_exact(side));
         for (y, ((new, seen), ((canvas, base), weight))) in rows.zip(sources).enumerate() {
             if !weight.iter().any(|w| *w > 0.0) {
                 // Never shown, but the row beside it is sampled with it.
@@ -267,7 +293,14 @@ impl Slot {
                 base
             };
             bytes(line, new);
-            for (((s, c), n), w) in seen.as_chunks_mut::<3>().0.iter_mut().zip(canvas.as_chunks::<3>().0).zip(line.as_chunks::<3>().0).zip(weight) {
+            for (((s, c), n), w) in seen
+                .as_chunks_mut::<3>()
+                .0
+                .iter_mut()
+                .zip(canvas.as_chunks::<3>().0)
+                .zip(line.as_chunks::<3>().0)
+                .zip(weight)
+            {
                 for k in 0..3 {
                     s[k] = (c[k] + (n[k].clamp(0.0, 255.0) - c[k]) * w + 0.5) as u8;
                 }

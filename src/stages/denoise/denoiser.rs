@@ -435,7 +435,13 @@ fn check_source(index: usize, face: &ReferenceFace<'_>, shape: &RowShape) -> Res
     )
 }
 
-fn check_faces(faces: &[EditFace<'_>], shape: &RowShape, plan: &StepPlan, options: &EditOptions, out: usize) -> Result<(), DenoiseError> {
+pub(super) fn check_faces(
+    faces: &[EditFace<'_>],
+    shape: &RowShape,
+    plan: &StepPlan,
+    options: &EditOptions,
+    out: usize,
+) -> Result<(), DenoiseError> {
     let n = shape.latent_len();
     input(0, "latent length", n > 0, "at least 1", n)?;
     input(0, "out", out == faces.len() * n, faces.len() * n, out)?;

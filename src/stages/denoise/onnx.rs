@@ -8,7 +8,10 @@
 //! Limits: float32 doors (weights may be of any precision).
 
 use super::model::{Batch, ModelError, NoiseModel, Prediction, RowShape};
-use crate::backend::{Input, Network};
+use nullface_kernels::cuda::{Buffer, Gpu};
+
+use super::on_device::{DeviceModel, DeviceRows};
+use crate::backend::{Bound, Input, Network};
 
 /// Names of a denoiser's doors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,5 +121,60 @@ impl NoiseModel for OnnxModel {
             }
         }
         Ok(self.network.run(&inputs, &d.output, out)?)
+    }
+}
+
+impl DeviceModel for OnnxModel {
+    fn shape(&self) -> RowShape {
+        self.shape
+    }
+
+    fn prediction(&self) -> Prediction {
+        self.prediction
+    }
+
+    fn max_rows(&self) -> usize {
+        self.max_rows
+    }
+
+    fn predict(&mut self, gpu: &Gpu, rows: &DeviceRows, start: usize, count: usize, out: &mut Buffer<f32>) -> Result<(), ModelError> {
+        let (s, d) = (self.shape, &self.doors);
+        let latent = [count, s.channels, s.height, s.width];
+        let (one, single) = ([count], [count, 1]);
+        let (identity, attributes) = ([count, s.identity], [count, s.attributes]);
+        let text: Vec<usize> = d
+            .text
+            .iter()
+            .flat_map(|(_, row)| std::iter::once(count).chain(row.iter().copied()))
+            .collect();
+        let text_name = d.text.as_ref().map(|(name, _)| name);
+        let n = s.latent_len();
+        let mut inputs = Vec::with_capacity(8);
+        for (name, shape, buffer, row) in [
+            (Some(&d.x), &latent[..], &rows.x, n),
+            (Some(&d.identity), &identity[..], &rows.identity, s.identity),
+            (d.lambda.as_ref(), &one[..], &rows.lambda, 1),
+            (d.time.as_ref(), &one[..], &rows.time, 1),
+            (d.identity_mask.as_ref(), &single[..], &rows.identity_mask, 1),
+            (d.attributes.as_ref(), &attributes[..], &rows.attributes, s.attributes),
+            (d.prior.as_ref(), &latent[..], &rows.prior, n),
+            (text_name, &text[..], &rows.text, s.text),
+        ] {
+            if let Some(name) = name {
+                inputs.push(Bound {
+                    name,
+                    shape,
+                    buffer,
+                    start: start * row,
+                });
+            }
+        }
+        let output = Bound {
+            name: &d.output,
+            shape: &latent,
+            buffer: out,
+            start: start * n,
+        };
+        Ok(self.network.run_bound(gpu, &inputs, output)?)
     }
 }

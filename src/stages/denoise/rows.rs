@@ -1,6 +1,9 @@
 //! Gathers rows for the denoiser in buffers that are kept from call to call.
 
+use nullface_kernels::cuda::{CudaError, Gpu};
+
 use super::model::{Batch, Condition, ModelError, NoiseModel, RowShape};
+use super::on_device::DeviceRows;
 use super::schedule::Level;
 
 /// Buffers of one batch; grow to the largest batch seen, then never again.
@@ -64,6 +67,21 @@ impl Rows {
                 None => self.prior.resize(self.prior.len() + x.len(), 0.0),
             }
         }
+    }
+
+    /// The rows on a device.
+    pub(super) fn upload(&self, gpu: &Gpu) -> Result<DeviceRows, CudaError> {
+        Ok(DeviceRows {
+            rows: self.time.len(),
+            x: gpu.upload(&self.x)?,
+            time: gpu.upload(&self.time)?,
+            lambda: gpu.upload(&self.lambda)?,
+            identity: gpu.upload(&self.identity)?,
+            identity_mask: gpu.upload(&self.identity_mask)?,
+            attributes: gpu.upload(&self.attributes)?,
+            text: gpu.upload(&self.text)?,
+            prior: gpu.upload(&self.prior)?,
+        })
     }
 
     /// Latents gathered so far.

@@ -5,7 +5,7 @@ mod mobilefacenet;
 mod tensor;
 
 pub use mobilefacenet::MobileFaceNet;
-pub use tensor::TensorRecogniser;
+pub use tensor::{ARCFACE_PX, TensorRecogniser};
 
 use crate::frame::{FrameView, Landmarks5};
 

@@ -15,7 +15,8 @@ use super::{Embedding, IdentifyError, Recogniser};
 use crate::backend::{BackendError, Input, Network};
 use crate::frame::{FrameView, Landmarks5};
 
-const SIDE_PX: usize = 112;
+/// Side of the aligned crop, px.
+pub const ARCFACE_PX: usize = 112;
 
 /// The recogniser.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl TensorRecogniser {
         let fits =
             |got: &[i64], wanted: &[i64]| got.len() == wanted.len() && got.iter().zip(wanted).all(|(g, w)| *g == *w || *g < 0 || *w < 0);
         let (inputs, outputs) = (network.inputs(), network.outputs());
-        let side = SIDE_PX as i64;
+        let side = ARCFACE_PX as i64;
         match (&inputs[..], &outputs[..]) {
             ([input], [output])
                 if fits(&input.shape, &[-1, 3, side, side]) && fits(&output.shape, &[-1, i64::try_from(dimension).unwrap_or(i64::MAX)]) =>
@@ -48,7 +49,7 @@ impl TensorRecogniser {
                     network,
                     dimension,
                     same_person_cos,
-                    crop: vec![0.0; 3 * SIDE_PX * SIDE_PX],
+                    crop: vec![0.0; 3 * ARCFACE_PX * ARCFACE_PX],
                 })
             }
             _ => Err(IdentifyError::BadOutput(format!(
@@ -58,22 +59,40 @@ impl TensorRecogniser {
     }
 
     fn one(&mut self, frame: &FrameView<'_>, landmarks: &Landmarks5) -> Result<Embedding, IdentifyError> {
-        let map = crate::frame::arcface_crop(landmarks, SIDE_PX as u32)
+        let map = crate::frame::arcface_crop(landmarks, ARCFACE_PX as u32)
             .ok_or_else(|| IdentifyError::BadOutput(format!("landmarks: expected five distinct finite points, got {:?}", landmarks.0)))?;
         let spec = CropSpec {
-            width: SIDE_PX,
-            height: SIDE_PX,
+            width: ARCFACE_PX,
+            height: ARCFACE_PX,
             layout: Layout::Nchw,
             order: ChannelOrder::Rgb,
             scale: 1.0 / 127.5,
             bias: -1.0,
         };
-        crop_affine(frame, &map, &spec, &mut self.crop)?;
+        let mut crop = std::mem::take(&mut self.crop);
+        let cropped = crop_affine(frame, &map, &spec, &mut crop);
+        let embedded = cropped.map_err(IdentifyError::from).and_then(|()| self.embed_aligned(&crop));
+        self.crop = crop;
+        embedded
+    }
+
+    /// The embedding of an aligned crop: planar RGB, −1 to 1, [`ARCFACE_PX`] square.
+    ///
+    /// # Errors
+    /// [`IdentifyError`]: another length, a network that fails, an embedding without direction.
+    pub fn embed_aligned(&mut self, crop: &[f32]) -> Result<Embedding, IdentifyError> {
+        if crop.len() != 3 * ARCFACE_PX * ARCFACE_PX {
+            return Err(IdentifyError::BadOutput(format!(
+                "crop: expected {} values, got {}",
+                3 * ARCFACE_PX * ARCFACE_PX,
+                crop.len()
+            )));
+        }
         let mut row = vec![0.0; self.dimension];
         let input = Input {
             name: &self.input,
-            shape: &[1, 3, SIDE_PX, SIDE_PX],
-            values: &self.crop,
+            shape: &[1, 3, ARCFACE_PX, ARCFACE_PX],
+            values: crop,
         };
         self.network.run(&[input], &self.output, &mut row).map_err(|e| match e {
             BackendError::Shape { .. } => IdentifyError::BadOutput(e.to_string()),

@@ -305,7 +305,8 @@ impl Compositor {
                     continue;
                 }
                 let from = texture.apply(px, py);
-                self.lit.push(raster::sample::<4>(&target.texture, basis.size_px, basis.size_px, from));
+                self.lit
+                    .push(raster::sample::<4>(&target.texture, basis.size_px, basis.size_px, from));
                 let [_, hide] = raster::sample::<2>(&basis.mask, basis.size_px, basis.size_px, from);
                 let i = y * window.width + x;
                 if let (Some(h), Some(f)) = (self.hide.get_mut(i), self.facing.get_mut(i)) {
@@ -401,7 +402,11 @@ impl Compositor {
             let rms = |energy: f32| (energy.max(0.0) / (weight + 1e-3)).sqrt() + 0.5;
             [(rms(frame) / rms(paint)).clamp(least, most) - 1.0]
         });
-        let rows = self.lit.chunks_exact_mut(width).zip(self.fine.chunks_exact(width)).zip(self.alpha.chunks_exact(width));
+        let rows = self
+            .lit
+            .chunks_exact_mut(width)
+            .zip(self.fine.chunks_exact(width))
+            .zip(self.alpha.chunks_exact(width));
         for (y, ((lit, fine), alpha)) in rows.enumerate() {
             self.pass.row(y, &mut self.rows.one);
             for (((l, f), a), gain) in lit.iter_mut().zip(fine).zip(alpha).zip(&self.rows.one) {
@@ -417,13 +422,14 @@ impl Compositor {
         let Window { width, height, .. } = self.window;
         // What is not painted is the base: no difference.
         let (lit, base) = (&self.lit, &self.base);
-        self.pass.run(width, height, config.occlusion_sigma_iod * iod, Border::Zero, |x, y| {
-            let i = y * width + x;
-            match (lit.get(i), base.get(i)) {
-                (Some(l), Some(b)) => [luma([l[0] - b[0], l[1] - b[1], l[2] - b[2]])],
-                _ => [0.0],
-            }
-        });
+        self.pass
+            .run(width, height, config.occlusion_sigma_iod * iod, Border::Zero, |x, y| {
+                let i = y * width + x;
+                match (lit.get(i), base.get(i)) {
+                    (Some(l), Some(b)) => [luma([l[0] - b[0], l[1] - b[1], l[2] - b[2]])],
+                    _ => [0.0],
+                }
+            });
         for (y, (alpha, hide)) in self.alpha.chunks_exact_mut(width).zip(self.hide.chunks_exact(width)).enumerate() {
             self.pass.row(y, &mut self.rows.one);
             for ((a, h), d) in alpha.iter_mut().zip(hide).zip(&self.rows.one) {
@@ -466,7 +472,10 @@ impl Compositor {
             v.resize(face.width * face.height, 0.0);
         }
         let rows = self.base.chunks_exact(window.width).zip(self.lit.chunks_exact(window.width));
-        let masks = self.alpha.chunks_exact(window.width).zip(self.raster.index.chunks_exact(window.width));
+        let masks = self
+            .alpha
+            .chunks_exact(window.width)
+            .zip(self.raster.index.chunks_exact(window.width));
         for (y, ((base, lit), (alpha, index))) in rows.zip(masks).enumerate() {
             let start = (window.y + y) * face.width + window.x;
             let place = start..start + window.width;

@@ -141,7 +141,11 @@ impl LowPass {
             for i in 0..cw + 2 * radius {
                 let x = i as isize - radius as isize;
                 let inside = (0..cw as isize).contains(&x);
-                let cell = from.as_chunks::<C>().0.get(mirror(x, cw)).filter(|_| inside || border == Border::Mirror);
+                let cell = from
+                    .as_chunks::<C>()
+                    .0
+                    .get(mirror(x, cw))
+                    .filter(|_| inside || border == Border::Mirror);
                 self.line.extend_from_slice(cell.unwrap_or(&[0.0; C]));
             }
             for (t, w) in self.kernel.iter().enumerate() {
@@ -208,10 +212,19 @@ mod tests {
             let out = blurred::<1>(&dot, w, h, sigma);
             let sum: f32 = out.iter().sum();
             let middle = 79.5;
-            let variance: f32 = out.iter().enumerate().map(|(i, v)| v * ((i % w) as f32 - middle).powi(2)).sum::<f32>() / sum;
+            let variance: f32 = out
+                .iter()
+                .enumerate()
+                .map(|(i, v)| v * ((i % w) as f32 - middle).powi(2))
+                .sum::<f32>()
+                / sum;
             let expected = (sigma * sigma + 63.0 / 12.0).sqrt();
             assert!((sum - 1.0).abs() < 0.05, "sigma {sigma}: sum {sum}");
-            assert!((variance.sqrt() / expected - 1.0).abs() < 0.05, "sigma {sigma}: got {} of {expected}", variance.sqrt());
+            assert!(
+                (variance.sqrt() / expected - 1.0).abs() < 0.05,
+                "sigma {sigma}: got {} of {expected}",
+                variance.sqrt()
+            );
         }
     }
 

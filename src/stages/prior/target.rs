@@ -61,7 +61,9 @@ pub struct Target {
 fn distance(label: &Label, wanted: &Wanted) -> f32 {
     let sex = wanted.sex.map_or(0.0, |s| if s == label.sex { 0.0 } else { 4.0 });
     let unlike = if wanted.group_asked { 1.5 } else { 0.4 };
-    let group = wanted.group.map_or(0.0, |g| if g == label.group || label.group < 0 { 0.0 } else { unlike });
+    let group = wanted
+        .group
+        .map_or(0.0, |g| if g == label.group || label.group < 0 { 0.0 } else { unlike });
     let years = if wanted.age_asked { 12.0 } else { 18.0 };
     let age = wanted.age.map_or(0.0, |a| {
         let child = (label.age < CHILD_BELOW) != (a < CHILD_BELOW);

@@ -202,7 +202,10 @@ mod tests {
     #[test]
     fn light_that_changes_slowly_or_at_once_is_no_cut() {
         assert_eq!(cuts((0..40).map(|i| frame(1, 0.0, 1.0 - i as f32 * 0.02, 0.0))), [0_usize; 0]);
-        assert_eq!(cuts((0..40).map(|i| frame(1, 0.0, if i > 20 { 0.5 } else { 1.0 }, 0.0))), [0_usize; 0]);
+        assert_eq!(
+            cuts((0..40).map(|i| frame(1, 0.0, if i > 20 { 0.5 } else { 1.0 }, 0.0))),
+            [0_usize; 0]
+        );
     }
 
     #[test]

@@ -68,16 +68,46 @@ mod tests {
     fn other_hosts_origins_and_sites_are_refused() {
         let cases = [
             Asked { host: None, ..OURS },
-            Asked { host: Some("evil.example:4000"), ..OURS },
-            Asked { host: Some("127.0.0.1:4001"), ..OURS },
-            Asked { host: Some("127.0.0.1.evil.example:4000"), ..OURS },
-            Asked { host: Some("localhost"), ..OURS },
-            Asked { origin: Some("http://evil.example"), ..OURS },
-            Asked { origin: Some("https://127.0.0.1:4000"), ..OURS },
-            Asked { origin: Some("http://127.0.0.1:40000"), ..OURS },
-            Asked { origin: Some("null"), ..OURS },
-            Asked { site: Some("cross-site"), ..OURS },
-            Asked { site: Some("same-site"), ..OURS },
+            Asked {
+                host: Some("evil.example:4000"),
+                ..OURS
+            },
+            Asked {
+                host: Some("127.0.0.1:4001"),
+                ..OURS
+            },
+            Asked {
+                host: Some("127.0.0.1.evil.example:4000"),
+                ..OURS
+            },
+            Asked {
+                host: Some("localhost"),
+                ..OURS
+            },
+            Asked {
+                origin: Some("http://evil.example"),
+                ..OURS
+            },
+            Asked {
+                origin: Some("https://127.0.0.1:4000"),
+                ..OURS
+            },
+            Asked {
+                origin: Some("http://127.0.0.1:40000"),
+                ..OURS
+            },
+            Asked {
+                origin: Some("null"),
+                ..OURS
+            },
+            Asked {
+                site: Some("cross-site"),
+                ..OURS
+            },
+            Asked {
+                site: Some("same-site"),
+                ..OURS
+            },
             Asked { changes: true, ..OURS },
         ];
         for asked in cases {

@@ -39,7 +39,8 @@ const MAX_BODY: usize = 1024;
 /// Widest picture shown, px.
 const WIDEST: u32 = 960;
 
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; frame-ancestors 'none'";
 
 type Reply = Response<Cursor<Vec<u8>>>;
 
@@ -91,13 +92,14 @@ impl Monitor {
     /// # Errors
     /// The port is taken.
     pub(super) fn start(port: u16, hub: &Arc<Hub>, board: &Arc<Mutex<Board>>) -> Result<Self> {
-        let server = Server::http(("127.0.0.1", port)).map_err(|e| {
-            anyhow!("--monitor {port}: the page cannot be served there: {e}; choose another port, or 0 for a free one")
-        })?;
+        let server = Server::http(("127.0.0.1", port))
+            .map_err(|e| anyhow!("--monitor {port}: the page cannot be served there: {e}; choose another port, or 0 for a free one"))?;
         let port = server.server_addr().to_ip().map_or(port, |address| address.port());
         let (pipeline, feed, pictures) = camera()?;
         hub.add(&feed);
-        pipeline.set_state(gst::State::Playing).context("the monitor's encoder does not start")?;
+        pipeline
+            .set_state(gst::State::Playing)
+            .context("the monitor's encoder does not start")?;
         let stop = Arc::<AtomicBool>::default();
         let server = Arc::new(server);
         let mut threads = Vec::with_capacity(ANSWERERS);
@@ -109,7 +111,11 @@ impl Monitor {
                 board: Arc::clone(board),
                 stop: Arc::clone(&stop),
             };
-            threads.push(std::thread::Builder::new().name("nullface-monitor".to_owned()).spawn(move || desk.serve())?);
+            threads.push(
+                std::thread::Builder::new()
+                    .name("nullface-monitor".to_owned())
+                    .spawn(move || desk.serve())?,
+            );
         }
         Ok(Self {
             port,
@@ -213,7 +219,10 @@ impl Desk {
         let after = query.strip_prefix("after=").and_then(|n| n.parse().ok()).unwrap_or(0);
         match self.pictures.after(after) {
             (0, _) => text(503, "no picture yet"),
-            (number, bytes) => with_headers(Response::from_data(bytes.to_vec()), &[("Content-Type", "image/jpeg"), ("X-Picture", &number.to_string())]),
+            (number, bytes) => with_headers(
+                Response::from_data(bytes.to_vec()),
+                &[("Content-Type", "image/jpeg"), ("X-Picture", &number.to_string())],
+            ),
         }
     }
 

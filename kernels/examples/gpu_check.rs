@@ -1,0 +1,272 @@
+//! The kernels on a real GPU: parity with the plain definitions, then speed against a copy on the device.
+//!
+//! `cargo run --release -p nullface-kernels --example gpu_check [-- --dry-run] [-- --nvrtc FOLDER]`
+//!
+//! `scripts/gpu-check.sh` runs it. One line a claim, `PASS` or `FAIL`; the last line is `N passed, N failed`.
+//! Speed is bytes that the operator must move over time, as a share of what a device-to-device copy of
+//! 256 MiB reaches in the same run; each figure is the median of [`ROUNDS`] rounds of [`LAUNCHES`] launches.
+//! `--dry-run` compiles every kernel and asks for no device.
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a program for people, with constant arguments"
+)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
+use nullface_kernels::cuda::args::{CoverMode, EditFace};
+use nullface_kernels::cuda::ops::{self, DeviceFrame, Patch, Span, StepOperands, Unguided, WarpEdit, WarpOperand};
+use nullface_kernels::cuda::{self, Compiled, Compiler, CudaError, Gpu};
+use nullface_kernels::{Affine, PixelFormat, RegionMask};
+use support::Frame;
+use support::parity::{self, Verdict};
+
+const ROUNDS: usize = 21;
+const LAUNCHES: usize = 40;
+const FACES: usize = 8;
+const SIDE: usize = 128;
+/// Share of the copy's bandwidth that an operator must reach.
+const LEAST: f64 = 0.7;
+const LEAST_STEP: f64 = 0.8;
+/// What `--dry-run` compiles for.
+const ARCHITECTURES: [u32; 7] = [75, 80, 86, 89, 90, 100, 120];
+
+/// Median milliseconds of one run, and the slowest of twenty.
+fn time(gpu: &Gpu, mut run: impl FnMut() -> Result<(), CudaError>) -> Result<(f64, f64), CudaError> {
+    run()?;
+    gpu.wait()?;
+    let mut rounds = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        for _ in 0..LAUNCHES {
+            run()?;
+        }
+        gpu.wait()?;
+        rounds.push(started.elapsed().as_secs_f64() * 1e3 / LAUNCHES as f64);
+    }
+    rounds.sort_by(f64::total_cmp);
+    Ok((rounds[ROUNDS / 2], rounds[ROUNDS - 1 - ROUNDS / 20]))
+}
+
+struct Table {
+    copy: f64,
+    verdicts: Vec<Verdict>,
+}
+
+impl Table {
+    fn row(&mut self, name: &str, bytes: f64, least: f64, timed: Result<(f64, f64), CudaError>) {
+        let held = timed.map_err(|e| e.to_string()).and_then(|(ms, slow)| {
+            let rate = bytes / ms / 1e6;
+            let share = rate / self.copy;
+            let told = format!("{ms:.4} ms (p95 {slow:.4}), {rate:.0} GB/s, {:.0} % of a copy", 100.0 * share);
+            if share >= least {
+                Ok(told)
+            } else {
+                Err(format!("{told}; wanted {:.0} %", 100.0 * least))
+            }
+        });
+        self.verdicts.push(Verdict {
+            name: format!("speed {name}"),
+            held,
+        });
+    }
+}
+
+fn speed(gpu: &Gpu) -> Result<Vec<Verdict>, CudaError> {
+    let n = 256 << 20;
+    let (from, mut to) = (gpu.zeros::<u8>(n)?, gpu.zeros::<u8>(n)?);
+    let (ms, _) = time(gpu, || to.copy_from(0, &from, 0, n))?;
+    let mut table = Table {
+        copy: 2.0 * n as f64 / ms / 1e6,
+        verdicts: Vec::new(),
+    };
+    println!("     copy on the device: {:.0} GB/s (read and written bytes)", table.copy);
+    drop((from, to));
+    let frame = Frame::noise(PixelFormat::Nv12, 1920, 1080, 0, 3);
+    let mut device = DeviceFrame::upload(gpu, &frame.view())?;
+    let face = 300.0;
+    let maps: Vec<Affine> = (0..FACES)
+        .map(|i| Affine::scale_shift(face / SIDE as f32, face / SIDE as f32, 40.0 + 180.0 * i as f32, 200.0))
+        .collect();
+    let spec = CropSpec {
+        width: SIDE,
+        height: SIDE,
+        layout: Layout::Nchw,
+        order: ChannelOrder::Rgb,
+        scale: 1.0 / 127.5,
+        bias: -1.0,
+    };
+    let pixels = (FACES * SIDE * SIDE) as f64;
+    let area = FACES as f64 * f64::from(face * face);
+    let crops = time(gpu, || ops::crop::<half::f16>(gpu, &device, &maps, &spec).map(|_| ()));
+    table.row("crop_affine 1080p, 8 faces", area * 1.5 + pixels * 3.0 * 2.0, LEAST, crops);
+    let mask = RegionMask {
+        x: 200,
+        y: 200,
+        width: 300,
+        height: 300,
+        alpha: vec![200; 300 * 300],
+    };
+    let patch = gpu.upload(&vec![100_u8; 3 * SIDE * SIDE])?;
+    let map = Affine::scale_shift(
+        SIDE as f32 / face,
+        SIDE as f32 / face,
+        -200.0 * SIDE as f32 / face,
+        -200.0 * SIDE as f32 / face,
+    );
+    let region = f64::from(face * face);
+    // Mask once a component, samples read and written, the crop once.
+    let bytes = region * (1.0 + 3.0) + (3 * SIDE * SIDE) as f64;
+    let timed = time(gpu, || {
+        ops::composite(gpu, &mut device, &mask, Patch::Bytes(&patch), (SIDE, SIDE), &map)
+    });
+    table.row("composite 1080p, a face of 300 px", bytes, LEAST, timed);
+    let timed = time(gpu, || ops::cover(gpu, &mut device, &mask, CoverMode::Blur(8)));
+    table.row("cover 1080p, a face of 300 px", region * (1.0 + 1.5 + 3.0), LEAST, timed);
+    let (index, edit) = (gpu.zeros::<u16>(SIDE * SIDE)?, gpu.zeros::<f32>(3 * SIDE * SIDE)?);
+    let triangles = gpu.upload(&[1.0_f32, 0.0, 0.5, 0.0, 1.0, 0.5].repeat(900))?;
+    let moved = WarpEdit {
+        rgb: &edit,
+        maps: Some(&triangles),
+    };
+    let faces = [WarpOperand {
+        index: &index,
+        edit: moved,
+        before: None,
+        share: 1.0,
+    }; FACES];
+    let timed = time(gpu, || ops::warp(gpu, &faces, (SIDE, SIDE)).map(|_| ()));
+    table.row("warp_edit 8 faces", pixels * (2.0 + 12.0 + 12.0), LEAST, timed);
+    steps(gpu, &mut table)?;
+    Ok(table.verdicts)
+}
+
+fn steps(gpu: &Gpu, table: &mut Table) -> Result<(), CudaError> {
+    for (name, faces, len) in [
+        ("edit_step 8 faces 48x32x32", FACES, 48 * 32 * 32),
+        ("edit_step 64 faces 4x64x64", 64, 4 * 64 * 64),
+    ] {
+        let all = faces * len;
+        let buffers = [(); 5].map(|()| gpu.zeros::<half::f16>(all));
+        let [x, next, r, u, c] = buffers;
+        let (x, next, r, u, c) = (x?, next?, r?, u?, c?);
+        let (mut delta, mut history, mut out) = (gpu.zeros(all)?, gpu.zeros(all)?, gpu.zeros::<half::f16>(all)?);
+        let constants = vec![
+            EditFace {
+                carry: 0.9,
+                data: 0.1,
+                guidance: 1.0,
+                rescale: 1.0,
+                alpha: 0.8,
+                p: 1.0,
+                q: -0.5,
+                ..EditFace::default()
+            };
+            faces
+        ];
+        let span = |b| Span { buffer: b, start: 0 };
+        let timed = time(gpu, || {
+            let operands = StepOperands {
+                faces: &constants,
+                rescale: false,
+                x: span(&x),
+                x_next: span(&next),
+                unguided: Unguided::Predicted {
+                    reference: span(&r),
+                    unconditional: span(&u),
+                },
+                conditional: span(&c),
+                mask: None,
+                delta: &mut delta,
+                history: &mut history,
+                out: &mut out,
+            };
+            ops::edit_step(gpu, len, operands)
+        });
+        // Five halves read, one written, two floats read and written.
+        table.row(name, all as f64 * (6.0 * 2.0 + 4.0 * 4.0), LEAST_STEP, timed);
+    }
+    Ok(())
+}
+
+fn compiles(folders: &[PathBuf], architectures: &[u32]) -> Vec<Verdict> {
+    let compiler = Compiler::open(folders);
+    let mut verdicts = Vec::new();
+    for kernel in cuda::names() {
+        for arch in architectures {
+            let held = compiler.as_ref().map_err(ToString::to_string).and_then(|c| {
+                let source = cuda::source(kernel).unwrap_or_default();
+                c.compile(kernel, &source, *arch)
+                    .map(|code| format!("{} bytes", code.len()))
+                    .map_err(|e| e.to_string())
+            });
+            verdicts.push(Verdict {
+                name: format!("compile {kernel} sm_{arch}"),
+                held,
+            });
+        }
+    }
+    verdicts
+}
+
+fn device(folders: Vec<PathBuf>) -> Vec<Verdict> {
+    let cache = cuda::cache::cache_dir().map(|d| d.join("kernels"));
+    let images = Compiled::new(folders, cache.as_deref(), |event| println!("     {event:?}"));
+    let gpu = match cuda::open(0, images) {
+        Ok(gpu) => gpu,
+        Err(e) => {
+            return vec![Verdict {
+                name: "device".to_owned(),
+                held: Err(e.to_string()),
+            }];
+        }
+    };
+    let info = gpu.info();
+    println!(
+        "     {}: sm_{}, driver {}, {} MiB",
+        info.name,
+        info.arch,
+        info.driver,
+        info.memory >> 20
+    );
+    let mut verdicts = parity::all(&gpu);
+    verdicts.extend(speed(&gpu).unwrap_or_else(|e| {
+        vec![Verdict {
+            name: "speed".to_owned(),
+            held: Err(e.to_string()),
+        }]
+    }));
+    verdicts
+}
+
+fn main() -> std::process::ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let folders: Vec<PathBuf> = args
+        .iter()
+        .position(|a| a == "--nvrtc")
+        .and_then(|i| args.get(i + 1))
+        .map(PathBuf::from)
+        .into_iter()
+        .collect();
+    let verdicts = if args.iter().any(|a| a == "--dry-run") {
+        compiles(&folders, &ARCHITECTURES)
+    } else {
+        device(folders)
+    };
+    let failed = verdicts.iter().filter(|v| v.held.is_err()).count();
+    for v in &verdicts {
+        match &v.held {
+            Ok(told) => println!("PASS {}: {told}", v.name),
+            Err(why) => println!("FAIL {}: {why}", v.name),
+        }
+    }
+    println!("{} passed, {failed} failed", verdicts.len() - failed);
+    std::process::ExitCode::from(u8::from(failed > 0 || verdicts.is_empty()))
+}

@@ -1,0 +1,511 @@
+//! A device's memory and its loaded kernels, owned: what [`super::ops`] stands on.
+//!
+//! | | |
+//! |---|---|
+//! | residency | a [`Buffer`] is on its device for life; [`Tensor`] says where values are, and gives them only to who asks for that place |
+//! | reuse | memory that is dropped is kept for the next buffer of its size class: all work is on one stream, so whoever gets it is queued behind whoever had it |
+//! | waiting | [`Buffer::read`] and [`Gpu::wait`] wait and are counted ([`Gpu::traffic`]); nothing else does |
+//! | lost device | every call after the first [`CudaError::Lost`] is refused without touching the driver |
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::driver::{DeviceInfo, Driver, Function, Grid};
+use super::error::{CudaError, check};
+use super::images::Images;
+
+/// Values that are the same bytes on both sides.
+///
+/// # Safety
+/// `repr(C)` or a number, without padding, and every bit pattern is a value.
+pub unsafe trait Plain: Copy + Send + Sync + 'static {}
+// SAFETY: numbers.
+unsafe impl Plain for u8 {}
+// SAFETY: as above.
+unsafe impl Plain for u16 {}
+// SAFETY: as above.
+unsafe impl Plain for u32 {}
+// SAFETY: as above.
+unsafe impl Plain for f32 {}
+// SAFETY: as above.
+unsafe impl Plain for f64 {}
+// SAFETY: sixteen bits, transparent.
+unsafe impl Plain for half::f16 {}
+
+/// The bytes of values.
+pub(super) fn bytes_of<T: Plain>(values: &[T]) -> &[u8] {
+    // SAFETY: `Plain` has no padding.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+fn bytes_of_mut<T: Plain>(values: &mut [T]) -> &mut [u8] {
+    // SAFETY: `Plain` has no padding, and any bytes are values.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) }
+}
+
+/// What crossed the bus and how often was waited, since the device was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Copies to the device.
+    pub uploads: u64,
+    /// Their bytes.
+    pub uploaded: u64,
+    /// Copies from it.
+    pub downloads: u64,
+    /// Their bytes.
+    pub downloaded: u64,
+    /// Waits.
+    pub waits: u64,
+    /// Kernels.
+    pub launches: u64,
+    /// Memory taken from the driver; reuse does not count.
+    pub allocations: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters([AtomicU64; 7]);
+
+#[derive(Debug)]
+struct Inner {
+    driver: Box<dyn Driver>,
+    images: Box<dyn Images>,
+    functions: Mutex<HashMap<&'static str, Vec<Function>>>,
+    spare: Mutex<HashMap<usize, Vec<u64>>>,
+    counters: Counters,
+    lost: AtomicBool,
+}
+
+/// A device in use; clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Gpu(Arc<Inner>);
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Size classes: powers of two and the steps of a quarter between them, at least 256 bytes.
+fn class(bytes: usize) -> usize {
+    let bytes = bytes.max(256);
+    let step = (bytes.next_power_of_two() / 8).max(64);
+    bytes.div_ceil(step) * step
+}
+
+impl Gpu {
+    /// Over a driver, with code from `images`.
+    #[must_use]
+    pub fn new(driver: Box<dyn Driver>, images: Box<dyn Images>) -> Self {
+        Self(Arc::new(Inner {
+            driver,
+            images,
+            functions: Mutex::default(),
+            spare: Mutex::default(),
+            counters: Counters::default(),
+            lost: AtomicBool::new(false),
+        }))
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn info(&self) -> &DeviceInfo {
+        self.0.driver.info()
+    }
+
+    /// Where its buffers are, in words.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("cuda:{}", self.info().ordinal)
+    }
+
+    /// Whether its buffers are in the processor's memory, as a driver of the tests has them.
+    #[must_use]
+    pub fn is_host_memory(&self) -> bool {
+        self.0.driver.is_host_memory()
+    }
+
+    /// Whether both are the same device in use.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether the device was lost: then open another.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.0.lost.load(Ordering::Acquire)
+    }
+
+    /// What crossed the bus so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let at = |i: usize| self.0.counters.0[i].load(Ordering::Relaxed);
+        Traffic {
+            uploads: at(0),
+            uploaded: at(1),
+            downloads: at(2),
+            downloaded: at(3),
+            waits: at(4),
+            launches: at(5),
+            allocations: at(6),
+        }
+    }
+
+    fn count(&self, which: usize, n: usize) {
+        self.0.counters.0[which].fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    /// Calls the driver, unless the device is lost.
+    fn call<T>(&self, op: &'static str, run: impl FnOnce(&dyn Driver) -> Result<T, CudaError>) -> Result<T, CudaError> {
+        if self.is_lost() {
+            return Err(CudaError::Lost {
+                op,
+                why: "an earlier call found it gone".to_owned(),
+            });
+        }
+        let result = run(self.0.driver.as_ref());
+        if matches!(&result, Err(e) if e.is_lost()) {
+            self.0.lost.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    /// Waits for everything queued: the one place where a frame should.
+    ///
+    /// # Errors
+    /// [`CudaError`] of anything queued.
+    pub fn wait(&self) -> Result<(), CudaError> {
+        self.count(4, 1);
+        self.call("wait", |d| d.wait())
+    }
+
+    /// Bytes free and in all.
+    ///
+    /// # Errors
+    /// [`CudaError`].
+    pub fn memory(&self) -> Result<(usize, usize), CudaError> {
+        self.call("memory", |d| d.memory())
+    }
+
+    fn take(&self, bytes: usize) -> Result<u64, CudaError> {
+        let size = class(bytes);
+        if let Some(address) = locked(&self.0.spare).get_mut(&size).and_then(Vec::pop) {
+            return Ok(address);
+        }
+        self.count(6, 1);
+        let first = self.call("allocate", |d| d.allocate(size));
+        match first {
+            Err(CudaError::Memory { .. }) => {
+                self.trim();
+                self.call("allocate", |d| d.allocate(size))
+            }
+            other => other,
+        }
+    }
+
+    /// Gives memory that is kept for reuse back to the driver.
+    pub fn trim(&self) {
+        for (size, addresses) in locked(&self.0.spare).drain() {
+            for address in addresses {
+                self.0.driver.release(address, size);
+            }
+        }
+    }
+
+    /// A buffer of unknown content, for who writes every value before it is read.
+    ///
+    /// # Errors
+    /// [`CudaError::Memory`] where there is too little.
+    pub fn unfilled<T: Plain>(&self, len: usize) -> Result<Buffer<T>, CudaError> {
+        let bytes = len.checked_mul(size_of::<T>()).filter(|b| *b <= isize::MAX as usize);
+        check("cuda::Buffer", "length", bytes.is_some(), "a size that can be addressed", len)?;
+        Ok(Buffer {
+            address: self.take(bytes.unwrap_or(0))?,
+            gpu: self.clone(),
+            len,
+            values: PhantomData,
+        })
+    }
+
+    /// A buffer of zeros.
+    ///
+    /// # Errors
+    /// [`CudaError::Memory`] where there is too little.
+    pub fn zeros<T: Plain>(&self, len: usize) -> Result<Buffer<T>, CudaError> {
+        let buffer = self.unfilled(len)?;
+        buffer.clear()?;
+        Ok(buffer)
+    }
+
+    /// A buffer with these values.
+    ///
+    /// # Errors
+    /// [`CudaError::Memory`] where there is too little.
+    pub fn upload<T: Plain>(&self, values: &[T]) -> Result<Buffer<T>, CudaError> {
+        let mut buffer = self.unfilled(values.len())?;
+        buffer.write(values)?;
+        Ok(buffer)
+    }
+
+    /// The functions of a kernel's source, loaded once.
+    fn functions(&self, kernel: &'static str, entries: &[&str]) -> Result<Vec<Function>, CudaError> {
+        if let Some(found) = locked(&self.0.functions).get(kernel) {
+            return Ok(found.clone());
+        }
+        let info = self.info();
+        let image = self.0.images.image(kernel, info)?;
+        let loaded = match self.call("load", |d| d.load(kernel, &image, entries)) {
+            // Whole by its hash and yet refused: made under conditions that the key does not know.
+            Err(CudaError::Image { .. }) => {
+                self.0.images.refused(kernel, info);
+                let image = self.0.images.image(kernel, info)?;
+                self.call("load", |d| d.load(kernel, &image, entries))?
+            }
+            other => other?,
+        };
+        locked(&self.0.functions).insert(kernel, loaded.clone());
+        Ok(loaded)
+    }
+
+    /// Queues one entry of a kernel's source.
+    ///
+    /// # Safety
+    /// Every address in `args` is of this device's memory and as long as the kernel's contract says.
+    pub(super) unsafe fn launch<A: Plain>(
+        &self,
+        kernel: &'static str,
+        entries: &[&str],
+        entry: usize,
+        grid: Grid,
+        args: &A,
+    ) -> Result<(), CudaError> {
+        let functions = self.functions(kernel, entries)?;
+        let function = functions.get(entry).copied().ok_or_else(|| CudaError::Image {
+            kernel: kernel.to_owned(),
+            why: format!("no entry {entry}"),
+        })?;
+        self.count(5, 1);
+        let bytes = bytes_of(std::slice::from_ref(args));
+        // SAFETY: the function was loaded on this device and takes `A`; addresses are the caller's promise.
+        self.call(kernel, |d| unsafe { d.launch(function, grid, bytes) })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for (size, addresses) in locked(&self.spare).drain() {
+            for address in addresses {
+                self.driver.release(address, size);
+            }
+        }
+    }
+}
+
+/// Values on a device.
+#[derive(Debug)]
+pub struct Buffer<T: Plain> {
+    gpu: Gpu,
+    address: u64,
+    len: usize,
+    values: PhantomData<T>,
+}
+
+impl<T: Plain> Buffer<T> {
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Address on the device, for who binds it to a session; valid while the buffer lives.
+    #[must_use]
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Queues writing all values.
+    ///
+    /// # Errors
+    /// Another number of values; [`CudaError`].
+    pub fn write(&mut self, values: &[T]) -> Result<(), CudaError> {
+        self.write_at(0, values)
+    }
+
+    /// Queues writing values from an index on.
+    ///
+    /// # Errors
+    /// Values beyond the end; [`CudaError`].
+    pub fn write_at(&mut self, start: usize, values: &[T]) -> Result<(), CudaError> {
+        let fits = start.checked_add(values.len()).is_some_and(|end| end <= self.len);
+        check("cuda::Buffer::write", "end", fits, self.len, start.saturating_add(values.len()))?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        self.gpu.count(0, 1);
+        self.gpu.count(1, size_of_val(values));
+        let to = self.address + (start * size_of::<T>()) as u64;
+        // SAFETY: the range lies in the buffer by the check above.
+        self.gpu.call("upload", |d| unsafe { d.upload(to, bytes_of(values)) })
+    }
+
+    /// Reads all values, and waits for them.
+    ///
+    /// # Errors
+    /// Another number of values; [`CudaError`].
+    pub fn read(&self, out: &mut [T]) -> Result<(), CudaError> {
+        check("cuda::Buffer::read", "length", out.len() == self.len, self.len, out.len())?;
+        // SAFETY: waited for in the next line; on an error `out` is not handed on.
+        let queued = unsafe { self.queue_read(out) };
+        let waited = self.gpu.wait();
+        queued.and(waited)
+    }
+
+    /// Queues reading all values.
+    ///
+    /// # Safety
+    /// `out` is alive and unread until [`Gpu::wait`] has returned, whatever this returns.
+    pub(super) unsafe fn queue_read(&self, out: &mut [T]) -> Result<(), CudaError> {
+        check("cuda::Buffer::read", "length", out.len() <= self.len, self.len, out.len())?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        self.gpu.count(2, 1);
+        self.gpu.count(3, size_of_val(out));
+        // SAFETY: the buffer is long enough by the check above; the rest is the caller's promise.
+        self.gpu
+            .call("download", |d| unsafe { d.download(self.address, bytes_of_mut(out)) })
+    }
+
+    /// Queues filling with zeros.
+    ///
+    /// # Errors
+    /// [`CudaError`].
+    pub fn clear(&self) -> Result<(), CudaError> {
+        let bytes = self.len * size_of::<T>();
+        if bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: the whole buffer.
+        self.gpu.call("zero", |d| unsafe { d.zero(self.address, bytes) })
+    }
+
+    /// Queues a copy of `len` values of another buffer.
+    ///
+    /// # Errors
+    /// Ranges beyond the ends, another device; [`CudaError`].
+    pub fn copy_from(&mut self, to: usize, other: &Self, from: usize, len: usize) -> Result<(), CudaError> {
+        let op = "cuda::Buffer::copy_from";
+        other.on(&self.gpu, op, "source")?;
+        let inside = |start: usize, all: usize| start.checked_add(len).is_some_and(|end| end <= all);
+        check(
+            op,
+            "range",
+            inside(to, self.len) && inside(from, other.len),
+            format!("inside {} and {}", self.len, other.len),
+            format!("{to}, {from}, {len}"),
+        )?;
+        let size = size_of::<T>();
+        if len == 0 {
+            return Ok(());
+        }
+        let at = |base: u64, index: usize| base + (index * size) as u64;
+        // SAFETY: both ranges are inside; two buffers never overlap.
+        self.gpu
+            .call(op, |d| unsafe { d.copy(at(other.address, from), at(self.address, to), len * size) })
+    }
+
+    /// Refuses a buffer of another device.
+    pub(super) fn on(&self, gpu: &Gpu, op: &'static str, what: &'static str) -> Result<u64, CudaError> {
+        if Arc::ptr_eq(&self.gpu.0, &gpu.0) {
+            Ok(self.address)
+        } else {
+            Err(CudaError::Mixed {
+                op,
+                what,
+                expected: gpu.place(),
+                got: format!("{} (another handle)", self.gpu.place()),
+            })
+        }
+    }
+}
+
+impl<T: Plain> Drop for Buffer<T> {
+    fn drop(&mut self) {
+        let size = class(self.len * size_of::<T>());
+        if self.gpu.is_lost() {
+            self.gpu.0.driver.release(self.address, size);
+        } else {
+            locked(&self.gpu.0.spare).entry(size).or_default().push(self.address);
+        }
+    }
+}
+
+/// Values, and where they are.
+#[derive(Debug)]
+pub enum Tensor<T: Plain> {
+    /// In the processor's memory.
+    Host(Vec<T>),
+    /// On a device.
+    Device(Buffer<T>),
+}
+
+impl<T: Plain> Tensor<T> {
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Host(values) => values.len(),
+            Self::Device(buffer) => buffer.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The values, where they are in the processor's memory.
+    ///
+    /// # Errors
+    /// [`CudaError::Mixed`] where they are not; they are not fetched.
+    pub fn host(&self, op: &'static str, what: &'static str) -> Result<&[T], CudaError> {
+        match self {
+            Self::Host(values) => Ok(values),
+            Self::Device(buffer) => Err(CudaError::Mixed {
+                op,
+                what,
+                expected: "host".to_owned(),
+                got: buffer.gpu.place(),
+            }),
+        }
+    }
+
+    /// The buffer, where it is on this device.
+    ///
+    /// # Errors
+    /// [`CudaError::Mixed`] where it is not; nothing is uploaded.
+    pub fn device(&self, gpu: &Gpu, op: &'static str, what: &'static str) -> Result<&Buffer<T>, CudaError> {
+        match self {
+            Self::Host(_) => Err(CudaError::Mixed {
+                op,
+                what,
+                expected: gpu.place(),
+                got: "host".to_owned(),
+            }),
+            Self::Device(buffer) => buffer.on(gpu, op, what).map(|_| buffer),
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! The five kernels as operators with checked arguments. Contracts stand in `cuda/*.cu`; here lengths,
+//! residency and geometry are checked before anything is queued, and nothing waits.
+
+use super::args::{
+    CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, Frame, LINE_BLOCK, PIXEL_BLOCK, WarpArgs, WarpFace,
+    mask_grid,
+};
+use super::driver::Grid;
+use super::error::{CudaError, check};
+use super::memory::{Buffer, Gpu, Plain};
+use crate::affine::Affine;
+use crate::crop::{ChannelOrder, CropSpec, Layout};
+use crate::image::{Image, ImageInfo, ImageMut, MAX_SIDE_PX};
+use crate::mask::RegionMask;
+
+// SAFETY: `repr(C)`, numbers only, every gap filled by a named `spare`; `tests/cuda_host.rs` compares the sizes.
+unsafe impl Plain for CropMap {}
+// SAFETY: as above.
+unsafe impl Plain for CropArgs {}
+// SAFETY: as above.
+unsafe impl Plain for CompositeArgs {}
+// SAFETY: as above.
+unsafe impl Plain for CoverArgs {}
+// SAFETY: as above.
+unsafe impl Plain for WarpFace {}
+// SAFETY: as above.
+unsafe impl Plain for WarpArgs {}
+// SAFETY: as above.
+unsafe impl Plain for EditFace {}
+// SAFETY: as above.
+unsafe impl Plain for EditArgs {}
+
+/// Most faces a launch.
+pub const MAX_FACES: usize = 4096;
+/// Rows begin at multiples of so many bytes.
+const PITCH: usize = 256;
+/// Elements that one thread of `edit_step` takes.
+const STEP_WIDTH: usize = 8;
+
+/// Values of crops and latents: single or half precision.
+pub trait Number: Plain {
+    /// Whether half.
+    const HALF: bool;
+}
+
+impl Number for f32 {
+    const HALF: bool = false;
+}
+
+impl Number for half::f16 {
+    const HALF: bool = true;
+}
+
+/// A frame on a device.
+#[derive(Debug)]
+pub struct DeviceFrame {
+    info: ImageInfo,
+    planes: Vec<(Buffer<u8>, usize)>,
+}
+
+impl DeviceFrame {
+    /// Uploads a frame, once.
+    ///
+    /// # Errors
+    /// [`CudaError`].
+    pub fn upload(gpu: &Gpu, image: &Image<'_>) -> Result<Self, CudaError> {
+        let info = *image.info();
+        let planes = image
+            .planes()
+            .iter()
+            .enumerate()
+            .map(|(index, plane)| {
+                let (row, rows) = info.format.plane_size(index, info.width, info.height);
+                let pitch = row.next_multiple_of(PITCH);
+                let mut packed = vec![0; pitch * rows];
+                for (to, from) in packed.chunks_exact_mut(pitch).zip(plane.data.chunks(plane.stride)) {
+                    if let (Some(to), Some(from)) = (to.get_mut(..row), from.get(..row)) {
+                        to.copy_from_slice(from);
+                    }
+                }
+                Ok((gpu.upload(&packed)?, pitch))
+            })
+            .collect::<Result<Vec<_>, CudaError>>()?;
+        Ok(Self { info, planes })
+    }
+
+    /// Geometry and colour.
+    #[must_use]
+    pub fn info(&self) -> &ImageInfo {
+        &self.info
+    }
+
+    /// Reads the frame back; row padding of `image` stays. Waits once.
+    ///
+    /// # Errors
+    /// Another geometry, [`CudaError`]; `image` is then untouched.
+    pub fn read_back(&self, image: &mut ImageMut<'_>) -> Result<(), CudaError> {
+        check(
+            "cuda::DeviceFrame::read_back",
+            "frame",
+            *image.info() == self.info,
+            format!("{:?}", self.info),
+            format!("{:?}", image.info()),
+        )?;
+        let Some((first, _)) = self.planes.first() else {
+            return Ok(());
+        };
+        let mut packed: Vec<Vec<u8>> = self.planes.iter().map(|(buffer, _)| vec![0; buffer.len()]).collect();
+        let mut queued = Ok(());
+        for ((buffer, _), bytes) in self.planes.iter().zip(&mut packed) {
+            // SAFETY: `packed` is read only after the wait below.
+            queued = queued.and(unsafe { buffer.queue_read(bytes) });
+        }
+        first.gpu().wait().and(queued)?;
+        for (index, (plane, (bytes, (_, pitch)))) in image.planes_mut().iter_mut().zip(packed.iter().zip(&self.planes)).enumerate() {
+            let (row, _) = self.info.format.plane_size(index, self.info.width, self.info.height);
+            let stride = plane.stride;
+            for (to, from) in plane.data.chunks_mut(stride).zip(bytes.chunks_exact(*pitch)) {
+                if let (Some(to), Some(from)) = (to.get_mut(..row), from.get(..row)) {
+                    to.copy_from_slice(from);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn args(&self, gpu: &Gpu, op: &'static str) -> Result<Frame, CudaError> {
+        let planes = self
+            .planes
+            .iter()
+            .map(|(buffer, pitch)| Ok((buffer.on(gpu, op, "frame")?, *pitch)))
+            .collect::<Result<Vec<_>, CudaError>>()?;
+        Ok(Frame::new(&self.info, &planes)?)
+    }
+}
+
+fn pixel_grid(width: usize, height: usize, faces: usize) -> Grid {
+    Grid {
+        blocks: [width.div_ceil(32) as u32, height.div_ceil(8) as u32, faces as u32],
+        threads: PIXEL_BLOCK,
+    }
+}
+
+fn sides(op: &'static str, width: usize, height: usize, faces: usize) -> Result<(), CudaError> {
+    let side = 1..=MAX_SIDE_PX as usize;
+    check(
+        op,
+        "size",
+        side.contains(&width) && side.contains(&height),
+        format!("1..={MAX_SIDE_PX} px a side"),
+        format!("{width}x{height}"),
+    )?;
+    check(op, "faces", (1..=MAX_FACES).contains(&faces), format!("1..={MAX_FACES}"), faces)
+}
+
+/// Crops of all faces out of a frame, one launch; `[face][channel][row][column]`.
+///
+/// # Errors
+/// A size, a map or a layout that the kernel does not take; [`CudaError`].
+pub fn crop<T: Number>(gpu: &Gpu, frame: &DeviceFrame, maps: &[Affine], spec: &CropSpec) -> Result<Buffer<T>, CudaError> {
+    let op = "cuda::crop";
+    sides(op, spec.width, spec.height, maps.len())?;
+    check(op, "layout", spec.layout == Layout::Nchw, "Nchw", format!("{:?}", spec.layout))?;
+    let sound = spec.scale.is_finite() && spec.bias.is_finite();
+    check(op, "scale, bias", sound, "finite", format!("{}, {}", spec.scale, spec.bias))?;
+    let maps = maps.iter().map(CropMap::new).collect::<Result<Vec<_>, _>>()?;
+    let device = gpu.upload(&maps)?;
+    let out = gpu.unfilled::<T>(maps.len() * 3 * spec.width * spec.height)?;
+    let args = CropArgs {
+        frame: frame.args(gpu, op)?,
+        maps: device.address(),
+        out: out.address(),
+        width: spec.width as i32,
+        height: spec.height as i32,
+        faces: maps.len() as i32,
+        bgr: i32::from(spec.order == ChannelOrder::Bgr),
+        half: i32::from(T::HALF),
+        spare: 0,
+        scale: spec.scale,
+        bias: spec.bias,
+    };
+    // SAFETY: the frame's planes, one map a face and the output are as long as the contract wants, by the lines above.
+    unsafe {
+        gpu.launch(
+            "crop_affine",
+            &["crop_affine"],
+            0,
+            pixel_grid(spec.width, spec.height, maps.len()),
+            &args,
+        )
+    }?;
+    Ok(out)
+}
+
+/// What is put into the frame.
+#[derive(Debug, Clone, Copy)]
+pub enum Patch<'a> {
+    /// Interleaved RGB bytes that replace.
+    Bytes(&'a Buffer<u8>),
+    /// Interleaved RGB differences that are added.
+    Deltas(&'a Buffer<f32>),
+}
+
+/// One face back into the frame, in place.
+///
+/// # Errors
+/// As [`crate::composite`], and another device.
+pub fn composite(
+    gpu: &Gpu,
+    frame: &mut DeviceFrame,
+    mask: &RegionMask,
+    patch: Patch<'_>,
+    (width, height): (usize, usize),
+    crop_from_frame: &Affine,
+) -> Result<(), CudaError> {
+    let op = "cuda::composite";
+    sides(op, width, height, 1)?;
+    let (address, len, adds) = match patch {
+        Patch::Bytes(b) => (b.on(gpu, op, "crop")?, b.len(), false),
+        Patch::Deltas(d) => (d.on(gpu, op, "crop")?, d.len(), true),
+    };
+    check(op, "crop length", len == 3 * width * height, 3 * width * height, len)?;
+    let Some(blocks) = mask_grid(mask) else {
+        return Ok(());
+    };
+    let alpha = gpu.upload(&mask.alpha)?;
+    let args = CompositeArgs::new(
+        (frame.info(), frame.args(gpu, op)?),
+        (mask, alpha.address()),
+        (address, width, height),
+        crop_from_frame,
+        adds,
+    )?;
+    let grid = Grid {
+        blocks,
+        threads: PIXEL_BLOCK,
+    };
+    // SAFETY: mask and crop are as long as their sizes by the checks of `CompositeArgs::new` and above.
+    unsafe { gpu.launch("composite", &["composite"], 0, grid, &args) }
+}
+
+/// Covers a region, in place.
+///
+/// # Errors
+/// As [`crate::cover`].
+pub fn cover(gpu: &Gpu, frame: &mut DeviceFrame, mask: &RegionMask, mode: CoverMode) -> Result<(), CudaError> {
+    let op = "cuda::cover";
+    let Some(blocks) = mask_grid(mask) else {
+        return Ok(());
+    };
+    let (alpha, means) = (gpu.upload(&mask.alpha)?, gpu.zeros::<u32>(192)?);
+    let args = CoverArgs::new((frame.info(), frame.args(gpu, op)?), (mask, alpha.address()), means.address(), mode)?;
+    let entries = ["cover_means", "cover_apply"];
+    if !matches!(mode, CoverMode::Solid(_)) {
+        let grid = Grid {
+            blocks: [8, 8, 3],
+            threads: LINE_BLOCK,
+        };
+        // SAFETY: the mask is as long as its size by the check of `CoverArgs::new`, means has 192 values.
+        unsafe { gpu.launch("cover", &entries, 0, grid, &args) }?;
+    }
+    let grid = Grid {
+        blocks,
+        threads: PIXEL_BLOCK,
+    };
+    // SAFETY: as above.
+    unsafe { gpu.launch("cover", &entries, 1, grid, &args) }
+}
+
+/// One cached edit of [`warp`].
+#[derive(Debug, Clone, Copy)]
+pub struct WarpEdit<'a> {
+    /// RGB differences.
+    pub rgb: &'a Buffer<f32>,
+    /// Six values a triangle; none = unmoved.
+    pub maps: Option<&'a Buffer<f32>>,
+}
+
+/// One face of [`warp`].
+#[derive(Debug, Clone, Copy)]
+pub struct WarpOperand<'a> {
+    /// Triangle of each pixel.
+    pub index: &'a Buffer<u16>,
+    /// The edit.
+    pub edit: WarpEdit<'a>,
+    /// The one before, faded out.
+    pub before: Option<WarpEdit<'a>>,
+    /// Share of `edit`, 0 to 1.
+    pub share: f32,
+}
+
+/// Cached edits of all faces moved along with their meshes, one launch; `[face][row][column][rgb]`.
+///
+/// # Errors
+/// Lengths that do not fit; [`CudaError`].
+pub fn warp(gpu: &Gpu, faces: &[WarpOperand<'_>], (width, height): (usize, usize)) -> Result<Buffer<f32>, CudaError> {
+    let op = "cuda::warp";
+    sides(op, width, height, faces.len())?;
+    let area = width * height;
+    let edit = |e: &WarpEdit<'_>, what| {
+        check(op, what, e.rgb.len() == 3 * area, 3 * area, e.rgb.len())?;
+        let maps = match e.maps {
+            None => (0, usize::MAX),
+            Some(maps) => {
+                check(op, "maps", maps.len() % 6 == 0, "six values a triangle", maps.len())?;
+                (maps.on(gpu, op, "maps")?, maps.len() / 6)
+            }
+        };
+        Ok::<_, CudaError>((e.rgb.on(gpu, op, what)?, maps))
+    };
+    let mut table = Vec::with_capacity(faces.len());
+    for face in faces {
+        check(op, "index", face.index.len() == area, area, face.index.len())?;
+        check(op, "share", (0.0..=1.0).contains(&face.share), "0 to 1", face.share)?;
+        let (now, (maps, triangles)) = edit(&face.edit, "edit")?;
+        let (before, (before_maps, others)) = face.before.as_ref().map_or(Ok((0, (0, usize::MAX))), |b| edit(b, "earlier edit"))?;
+        let triangles = triangles.min(others).min(usize::from(u16::MAX));
+        table.push(WarpFace {
+            index: face.index.on(gpu, op, "index")?,
+            edit: now,
+            maps,
+            before,
+            before_maps,
+            triangles: triangles as i32,
+            share: face.share,
+        });
+    }
+    let (device, out) = (gpu.upload(&table)?, gpu.unfilled(faces.len() * 3 * area)?);
+    let args = WarpArgs {
+        faces: device.address(),
+        out: out.address(),
+        width: width as i32,
+        height: height as i32,
+        count: faces.len() as i32,
+        spare: 0,
+    };
+    // SAFETY: every face's buffers are as long as the contract wants by the checks above.
+    unsafe { gpu.launch("warp_edit", &["warp_edit"], 0, pixel_grid(width, height, faces.len()), &args) }?;
+    Ok(out)
+}
+
+/// What stands for the unconditional prediction, as in [`crate::edit_step::Unguided`].
+#[derive(Debug, Clone, Copy)]
+pub enum Unguided<'a, T: Number> {
+    /// Predictions at the reference latent and at the edited one.
+    Predicted {
+        /// At x.
+        reference: Span<'a, T>,
+        /// At x̂.
+        unconditional: Span<'a, T>,
+    },
+    /// x_0.
+    Stock(Span<'a, T>),
+}
+
+/// `faces` latents of a longer buffer, from an index on.
+#[derive(Debug, Clone, Copy)]
+pub struct Span<'a, T: Plain> {
+    /// Buffer.
+    pub buffer: &'a Buffer<T>,
+    /// First value.
+    pub start: usize,
+}
+
+impl<T: Plain> Span<'_, T> {
+    fn address(&self, gpu: &Gpu, op: &'static str, what: &'static str, len: usize) -> Result<u64, CudaError> {
+        let base = self.buffer.on(gpu, op, what)?;
+        let fits = self.start.checked_add(len).is_some_and(|end| end <= self.buffer.len());
+        check(op, what, fits, format!("{len} values from {}", self.start), self.buffer.len())?;
+        Ok(base + (self.start * size_of::<T>()) as u64)
+    }
+}
+
+/// Buffers of one step of all faces, `[face][latent]` each.
+#[derive(Debug)]
+pub struct StepOperands<'a, T: Number> {
+    /// Constants, one a face.
+    pub faces: &'a [EditFace],
+    /// Whether the guided noise is rescaled; then `strength` and the levels of `faces` count.
+    pub rescale: bool,
+    /// Reference latents.
+    pub x: Span<'a, T>,
+    /// Reference latents at the next level.
+    pub x_next: Span<'a, T>,
+    /// Unconditional side.
+    pub unguided: Unguided<'a, T>,
+    /// Predictions under the condition.
+    pub conditional: Span<'a, T>,
+    /// Masks of one plane or whole, one for all faces; none = 1.
+    pub mask: Option<&'a Buffer<f32>>,
+    /// Edits so far.
+    pub delta: &'a mut Buffer<f32>,
+    /// Data differences of the step before.
+    pub history: &'a mut Buffer<f32>,
+    /// Edited latents at the next level.
+    pub out: &'a mut Buffer<T>,
+}
+
+/// One solver step of all faces; `len` values a latent.
+///
+/// # Errors
+/// Lengths that do not fit; [`CudaError`].
+pub fn edit_step<T: Number>(gpu: &Gpu, len: usize, operands: StepOperands<'_, T>) -> Result<(), CudaError> {
+    let op = "cuda::edit_step";
+    let o = operands;
+    check(op, "latent length", (1..=1 << 28).contains(&len), "1 to 2^28", len)?;
+    check(
+        op,
+        "faces",
+        (1..=MAX_FACES).contains(&o.faces.len()),
+        format!("1..={MAX_FACES}"),
+        o.faces.len(),
+    )?;
+    let all = len * o.faces.len();
+    for (what, got) in [("delta", o.delta.len()), ("history", o.history.len()), ("out", o.out.len())] {
+        check(op, what, got == all, all, got)?;
+    }
+    let mask_len = o.mask.map_or(0, Buffer::len);
+    check(
+        op,
+        "mask",
+        o.mask.is_none() || (mask_len > 0 && len.is_multiple_of(mask_len)),
+        format!("a plane of {len}"),
+        mask_len,
+    )?;
+    let chunks = len.div_ceil(LINE_BLOCK[0] as usize * STEP_WIDTH).clamp(1, 512);
+    let table = gpu.upload(o.faces)?;
+    let partials = if o.rescale {
+        Some(gpu.unfilled::<f64>(o.faces.len() * chunks * 4)?)
+    } else {
+        None
+    };
+    let (output_ref, output_u, stock) = match o.unguided {
+        Unguided::Predicted { reference, unconditional } => (
+            reference.address(gpu, op, "reference", all)?,
+            unconditional.address(gpu, op, "unconditional", all)?,
+            0,
+        ),
+        Unguided::Stock(x0) => (0, x0.address(gpu, op, "x0", all)?, 1),
+    };
+    let args = EditArgs {
+        faces: table.address(),
+        x: o.x.address(gpu, op, "x", all)?,
+        x_next: o.x_next.address(gpu, op, "x_next", all)?,
+        output_ref,
+        output_u,
+        output_c: o.conditional.address(gpu, op, "conditional", all)?,
+        mask: o.mask.map_or(Ok(0), |m| m.on(gpu, op, "mask"))?,
+        delta: o.delta.on(gpu, op, "delta")?,
+        history: o.history.on(gpu, op, "history")?,
+        out: o.out.on(gpu, op, "out")?,
+        partials: partials.as_ref().map_or(0, Buffer::address),
+        len: len as i32,
+        mask_len: mask_len as i32,
+        chunks: chunks as i32,
+        stock,
+        half: i32::from(T::HALF),
+        spare: 0,
+    };
+    let grid = Grid {
+        blocks: [chunks as u32, o.faces.len() as u32, 1],
+        threads: LINE_BLOCK,
+    };
+    let entries = ["edit_moments", "edit_step"];
+    if partials.is_some() {
+        // SAFETY: every buffer holds `all` values, one constant a face and four partials a chunk, by the lines above.
+        unsafe { gpu.launch("edit_step", &entries, 0, grid, &args) }?;
+    }
+    // SAFETY: as above.
+    unsafe { gpu.launch("edit_step", &entries, 1, grid, &args) }
+}

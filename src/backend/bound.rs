@@ -1,0 +1,111 @@
+//! A network run on buffers of a device: nothing of its inputs and outputs crosses the bus.
+//!
+//! | | |
+//! |---|---|
+//! | inputs, output | parts of [`Buffer`]s on the device that the network runs on, bound by address |
+//! | waiting | the device's own stream is waited for before the run, because the runtime has a stream of its own; the runtime waits at its end |
+//! | errors | parts beyond a buffer's end, a buffer of another device, a network elsewhere, the runtime's |
+//!
+//! Why raw binding: in this version of the binding, `bind_input` with a borrowed tensor on the session's own
+//! device copies through a session of its own, and hangs. The raw call neither copies nor hangs.
+//! Limits: one wait a run; a session on our own stream would need none.
+
+use std::ffi::CString;
+
+use nullface_kernels::cuda::{Buffer, Gpu};
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::value::{Shape, TensorRefMut};
+use ort::{AsPointer, session::IoBinding};
+
+use super::{BackendError, Device, Network};
+
+/// A part of a buffer under a name.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound<'a> {
+    /// Input's name.
+    pub name: &'a str,
+    /// Sides.
+    pub shape: &'a [usize],
+    /// Buffer.
+    pub buffer: &'a Buffer<f32>,
+    /// First value.
+    pub start: usize,
+}
+
+impl Bound<'_> {
+    fn tensor(&self, gpu: &Gpu) -> Result<TensorRefMut<'_, f32>, String> {
+        let values: usize = self.shape.iter().product();
+        let fits = self.start.checked_add(values).is_some_and(|end| end <= self.buffer.len());
+        if !fits || values == 0 {
+            return Err(format!(
+                "{}: expected {values} values from {}, got a buffer of {}",
+                self.name,
+                self.start,
+                self.buffer.len()
+            ));
+        }
+        let on_host = gpu.is_host_memory();
+        let (device, number) = if on_host {
+            (AllocationDevice::CPU, 0)
+        } else {
+            (AllocationDevice::CUDA, i32::try_from(gpu.info().ordinal).unwrap_or(i32::MAX))
+        };
+        let info = MemoryInfo::new(device, number, AllocatorType::Device, MemoryType::Default).map_err(|e| e.to_string())?;
+        let address = self.buffer.address() + (self.start * size_of::<f32>()) as u64;
+        let sides = Shape::new(self.shape.iter().map(|d| *d as i64));
+        // SAFETY: the address is of at least `values` floats of that device by the check above; the buffer
+        // outlives the tensor, which borrows it.
+        unsafe { TensorRefMut::from_raw(info, address as *mut std::ffi::c_void, sides) }.map_err(|e| e.to_string())
+    }
+}
+
+/// Binds an input without the copy of the safe call.
+fn bind(binding: &IoBinding, name: &str, tensor: &TensorRefMut<'_, f32>) -> Result<(), String> {
+    let text = CString::new(name).map_err(|e| e.to_string())?;
+    // SAFETY: binding and value live; the runtime keeps a reference of its own to the value.
+    let status = unsafe { (ort::api().BindInput)(binding.ptr().cast_mut(), text.as_ptr(), tensor.ptr()) };
+    // SAFETY: the status came from the call just now and is consumed here.
+    unsafe { ort::Error::result_from_status(status) }.map_err(|e| format!("{name}: {e}"))
+}
+
+impl Network {
+    /// Runs once on buffers of `gpu`; the named output is written where `output` says.
+    ///
+    /// # Errors
+    /// [`BackendError::Run`] as the table above says; `output` is then without meaning.
+    pub fn run_bound(&mut self, gpu: &Gpu, inputs: &[Bound<'_>], output: Bound<'_>) -> Result<(), BackendError> {
+        let here = self.device();
+        let model = self.name().to_owned();
+        let wrong = |why: String| BackendError::Run { model: model.clone(), why };
+        let same = match here {
+            Device::Cpu => gpu.is_host_memory(),
+            Device::Cuda { ordinal } | Device::TensorRt { ordinal } | Device::TensorRtRtx { ordinal } => {
+                !gpu.is_host_memory() && ordinal == gpu.info().ordinal
+            }
+        };
+        if !same {
+            return Err(wrong(format!("expected buffers on {here}, got them on {}", gpu.place())));
+        }
+        for bound in inputs.iter().chain([&output]) {
+            if !bound.buffer.gpu().is_same(gpu) {
+                return Err(wrong(format!(
+                    "{}: expected a buffer of {}, got one of another device",
+                    bound.name,
+                    gpu.place()
+                )));
+            }
+        }
+        gpu.wait().map_err(|e| wrong(e.to_string()))?;
+        let ran = self.with_session(|session| {
+            let text = |e: ort::Error| e.to_string();
+            let mut binding = session.create_binding().map_err(text)?;
+            let tensors = inputs.iter().map(|b| b.tensor(gpu)).collect::<Result<Vec<_>, _>>()?;
+            for (input, tensor) in inputs.iter().zip(&tensors) {
+                bind(&binding, input.name, tensor)?;
+            }
+            binding.bind_output(output.name, output.tensor(gpu)?).map_err(text)?;
+            session.run_binding(&binding).map(|_| ()).map_err(text)
+        });
+        ran.map_err(wrong)
+    }
+}
