@@ -5,7 +5,7 @@
 mod support;
 
 use nullface::frame::{BoxPx, PixelFormat};
-use nullface::pipeline::{CoverReason, Discontinuity, EngineConfig, Mode, OnFailure, Outcome, Settings};
+use nullface::pipeline::{CoverReason, Discontinuity, EngineConfig, Mode, OnFailure, Outcome, Rung, Settings};
 use support::{Picture, Script, at, engine, equal_blocks};
 
 const FACE: BoxPx = BoxPx {
@@ -332,4 +332,45 @@ fn the_policy_cover_frame_covers_all_of_it_when_one_face_falls_back() {
     let released = engine.process(&mut output.view_mut(), at(0), &[]);
     assert_eq!(released.report().withheld, Some(CoverReason::Policy));
     assert_eq!(equal_blocks(&source, &output, WHOLE), 0);
+}
+
+#[test]
+fn a_track_that_is_chosen_is_filled_whatever_the_mode_and_only_that_one() {
+    let other = BoxPx {
+        x0: 150.0,
+        y0: 40.0,
+        x1: 214.0,
+        y1: 112.0,
+    };
+    let script = Script {
+        faces: vec![FACE, other],
+        ..Script::default()
+    };
+    let (mut engine, _) = engine(script, &EngineConfig::default(), settings(Mode::Blur));
+    let mut first = Picture::noise(PixelFormat::Nv12, SIZE.0, SIZE.1, 1);
+    let (id, _) = engine.analyse(&first.view(), at(0), &[]);
+    let report = engine.render(id, &mut first.view_mut(), at(0)).into_report();
+    let chosen = report.faces.first().expect("two faces").track;
+    engine
+        .set_settings(Settings {
+            cover_tracks: vec![chosen],
+            ..settings(Mode::Blur)
+        })
+        .expect("in range");
+    let mut second = Picture::noise(PixelFormat::Nv12, SIZE.0, SIZE.1, 2);
+    let (id, _) = engine.analyse(&second.view(), at(1), &[]);
+    let report = engine.render(id, &mut second.view_mut(), at(1)).into_report();
+    assert_eq!(report.faces.len(), 2);
+    for face in &report.faces {
+        let Outcome::Covered { reason, rung } = face.outcome else {
+            panic!("{face:?}")
+        };
+        let expected = if face.track == chosen {
+            (CoverReason::Policy, Rung::Solid)
+        } else {
+            (CoverReason::Asked, Rung::Blur)
+        };
+        assert_eq!((reason, rung), expected, "track {}", face.track);
+    }
+    assert_eq!(report.withheld, None, "a choice is no failure");
 }

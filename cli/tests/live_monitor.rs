@@ -18,7 +18,12 @@ fn session(args: &[&str]) -> (Running, u16) {
     all.extend(args);
     let mut live = Running::live(&all);
     let line = live.wait_for("monitor at http://127.0.0.1:");
-    let port = line.trim_end_matches('/').rsplit(':').next().and_then(|p| p.parse().ok()).expect("a port");
+    let port = line
+        .trim_end_matches('/')
+        .rsplit(':')
+        .next()
+        .and_then(|p| p.parse().ok())
+        .expect("a port");
     (live, port)
 }
 
@@ -31,7 +36,9 @@ fn state(port: u16) -> Value {
 fn wait_for_track(port: u16) -> u64 {
     let mut track = None;
     until("a track is seen", || {
-        track = state(port)["tracks"].as_array().and_then(|t| t.iter().find(|t| t["here"] == true)?["track"].as_u64());
+        track = state(port)["tracks"]
+            .as_array()
+            .and_then(|t| t.iter().find(|t| t["here"] == true)?["track"].as_u64());
         track.is_some()
     });
     track.expect("a track")
@@ -44,7 +51,11 @@ fn only_our_own_page_is_answered() {
     for path in ["/", "/page.js", "/page.css", "/state.json"] {
         let answer = ask(port, &format!("GET {path}"), &[], "");
         assert_eq!(answer.status, 200, "{path}");
-        assert!(answer.head.to_lowercase().contains("content-security-policy: default-src 'none'"), "{}", answer.head);
+        assert!(
+            answer.head.to_lowercase().contains("content-security-policy: default-src 'none'"),
+            "{}",
+            answer.head
+        );
     }
     let refused: [&[(&str, &str)]; 5] = [
         &[("Host", "evil.example")],
@@ -59,7 +70,11 @@ fn only_our_own_page_is_answered() {
             assert_eq!(answer.status, 403, "{request} {headers:?}");
         }
     }
-    assert_eq!(ask(port, "POST /tracks/1", &[], r#"{"covered":true}"#).status, 403, "a change without its page");
+    assert_eq!(
+        ask(port, "POST /tracks/1", &[], r#"{"covered":true}"#).status,
+        403,
+        "a change without its page"
+    );
     let other = std::net::TcpStream::connect(("127.0.0.2", port));
     assert!(other.is_err(), "it listens at one address only");
 }
@@ -75,9 +90,10 @@ fn a_switch_covers_one_track_with_one_colour() {
     assert_eq!(post(999_999, r#"{"covered":true}"#), 404);
     assert_eq!(post(track, r#"{"covered":true}"#), 200);
     until("the element covers it", || {
-        state(port)["tracks"]
-            .as_array()
-            .is_some_and(|t| t.iter().any(|t| t["covered"] == true && t["rung"] == "solid" && t["reason"] == "policy"))
+        state(port)["tracks"].as_array().is_some_and(|t| {
+            t.iter()
+                .any(|t| t["covered"] == true && t["rung"] == "solid" && t["reason"] == "policy")
+        })
     });
 }
 
@@ -89,7 +105,11 @@ fn the_picture_is_a_jpeg_that_goes_on() {
         let answer = ask(port, &format!("GET /picture.jpg?after={after}"), &[], "");
         assert_eq!(answer.status, 200);
         assert_eq!(&answer.body[..3], [0xff, 0xd8, 0xff]);
-        let number = answer.head.lines().find_map(|l| l.strip_prefix("X-Picture: ")).and_then(|n| n.parse().ok());
+        let number = answer
+            .head
+            .lines()
+            .find_map(|l| l.strip_prefix("X-Picture: "))
+            .and_then(|n| n.parse().ok());
         number.expect("a number")
     };
     let first: u64 = next(0);
@@ -101,14 +121,24 @@ fn a_browser_shows_picture_tracks_and_graphs() {
     let bench = Bench::new();
     let (_live, port) = session(&["--mode", "pixelate"]);
     wait_for_track(port);
+    until("the status was told", || {
+        state(port)["line"]
+            .as_str()
+            .is_some_and(|l| l.contains("fps in") && !l.starts_with("0 fps"))
+    });
     let browser = |args: &[&str]| {
         let output = Command::new("chromium")
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"])
+            .args([
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--hide-scrollbars",
+            ])
             .args(["--window-size=1280,900", "--virtual-time-budget=6000"])
             .arg(format!("--user-data-dir={}", bench.path("profile").display()))
             .args(args)
-            .arg(format!("http://127.0.0.1:{port}/"))
+            .arg(format!("http://127.0.0.1:{port}/?still"))
             .env_remove("G_DEBUG")
             .output()
             .expect("chromium starts");

@@ -50,6 +50,8 @@ impl Drop for Running {
 pub(crate) struct Feed {
     picture: gst_app::AppSrc,
     sound: Option<gst_app::AppSrc>,
+    /// The rate that the first picture stated. Encoders and containers take no other in mid-stream.
+    rate: Mutex<Option<gst::Fraction>>,
     /// The session's time at the pipeline's zero, ns.
     zero_ns: AtomicU64,
     open: AtomicBool,
@@ -61,6 +63,7 @@ impl Feed {
         Arc::new(Self {
             picture,
             sound,
+            rate: Mutex::default(),
             zero_ns: AtomicU64::new(0),
             open: AtomicBool::new(true),
         })
@@ -94,10 +97,33 @@ impl Feed {
         let Some(pts) = sample.buffer().and_then(|b| b.pts()).and_then(|pts| pts.checked_sub(zero)) else {
             return;
         };
-        if let Some(moved) = restamped(sample, pts) {
+        if let Some(mut moved) = restamped(sample, pts) {
+            if kind == Kind::Picture {
+                moved = self.at_first_rate(moved);
+            }
             // A pipeline that takes nothing says so on its bus.
             let _ = to.push_sample(&moved);
         }
+    }
+}
+
+impl Feed {
+    /// A picture whose caps state the rate of the first one; when it is shown, its stamp says.
+    fn at_first_rate(&self, sample: gst::Sample) -> gst::Sample {
+        const FIELD: &str = "framerate";
+        let Some(caps) = sample.caps() else { return sample };
+        let states = caps
+            .structure(0)
+            .and_then(|s| s.get::<gst::Fraction>(FIELD).ok())
+            .unwrap_or(gst::Fraction::new(0, 1));
+        let first = *lock(&self.rate).get_or_insert(states);
+        if first == states {
+            return sample;
+        }
+        let mut caps = caps.to_owned();
+        caps.make_mut().set(FIELD, first);
+        let Some(buffer) = sample.buffer_owned() else { return sample };
+        gst::Sample::builder().buffer(&buffer).caps(&caps).build()
     }
 }
 
@@ -124,6 +150,8 @@ pub(crate) struct Hub {
     feeds: Mutex<Vec<Arc<Feed>>>,
     last_caps: Mutex<Option<gst::Caps>>,
     last_out_ns: AtomicU64,
+    /// The stamp of the last picture given to the outputs.
+    last_stamp_ns: Mutex<Option<u64>>,
     /// Delays from arrival to the filter's exit, ms, since asked last.
     delays_ms: Mutex<Vec<f32>>,
     /// What passed.
@@ -143,6 +171,7 @@ impl Hub {
             feeds: Mutex::default(),
             last_caps: Mutex::default(),
             last_out_ns: AtomicU64::new(0),
+            last_stamp_ns: Mutex::default(),
             delays_ms: Mutex::default(),
             counts: Counts::default(),
         })
@@ -239,6 +268,15 @@ impl Hub {
     }
 
     fn give(&self, kind: Kind, sample: &gst::Sample) {
+        if kind == Kind::Picture {
+            // A frame that was in the filter while a plain one took its place comes too late.
+            let stamp = sample.buffer().and_then(|b| b.pts()).map(gst::ClockTime::nseconds);
+            let mut last = lock(&self.last_stamp_ns);
+            if stamp <= *last {
+                return;
+            }
+            *last = stamp;
+        }
         let feeds = lock(&self.feeds).clone();
         for feed in feeds {
             feed.push(kind, sample);

@@ -119,11 +119,11 @@ fn entrance(name: &str) -> String {
     )
 }
 
-/// Pictures of one size from here on.
+/// Pictures of one size and one kind of colours from here on.
 fn steady(shape: Shape) -> String {
     format!(
         "{} ! queue max-size-buffers=4 leaky=downstream ! videoconvert ! videoscale add-borders=true \
-         ! capsfilter caps=video/x-raw,width={},height={},pixel-aspect-ratio=1/1",
+         ! capsfilter caps=video/x-raw,width={},height={},pixel-aspect-ratio=1/1,colorimetry=bt709,chroma-site=mpeg2",
         entrance("picture"),
         shape.width & !1,
         shape.height & !1

@@ -9,6 +9,9 @@
 /// Farthest that a frame may be stamped from the moment at which it arrives.
 pub(crate) const SLACK_NS: u64 = 1_000_000_000;
 
+/// Least distance of two frames: the finest that all containers keep apart.
+pub(crate) const STEP_NS: u64 = 1_000_000;
+
 /// What is stamped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -49,6 +52,7 @@ impl Timeline {
             }
         };
         let at = match self.last[kind as usize] {
+            Some(last) if kind == Kind::Picture => wanted.max(last.saturating_add(STEP_NS)),
             Some(last) => wanted.max(last.saturating_add(1)),
             None => wanted,
         };
@@ -59,7 +63,7 @@ impl Timeline {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, SLACK_NS, Timeline};
+    use super::{Kind, SLACK_NS, STEP_NS, Timeline};
     use proptest::prelude::*;
 
     const FRAME: u64 = 40_000_000;
@@ -103,7 +107,7 @@ mod tests {
                 let kind = if sound { Kind::Sound } else { Kind::Picture };
                 let at = line.stamp(kind, source, now);
                 prop_assert!(last[kind as usize].is_none_or(|l| at > l));
-                prop_assert!(at.abs_diff(now) <= SLACK_NS + 200, "{at} at {now}");
+                prop_assert!(at.abs_diff(now) <= SLACK_NS + 200 * STEP_NS, "{at} at {now}");
                 last[kind as usize] = Some(at);
             }
         }

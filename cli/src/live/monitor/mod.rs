@@ -3,7 +3,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /`, `/page.js`, `/page.css` | the page |
+//! | `GET /`, `/page.js`, `/page.css` | the page; `/?still` looks once and stands still |
 //! | `GET /picture.jpg?after=N` | the next picture after the N-th, its number in `X-Picture` |
 //! | `GET /state.json` | everything but the picture |
 //! | `POST /tracks/ID` with `{"covered": true}` | the track is filled with one colour, or treated as all others again |

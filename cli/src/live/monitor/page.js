@@ -1,6 +1,7 @@
 "use strict";
 // The monitor page: asks for pictures and for the state, and draws them. All texts from outside are
-// set as text, never as markup.
+// set as text, never as markup. With `?still` it looks once, for a print or a screenshot.
+const still = location.search === "?still";
 const byId = (id) => document.getElementById(id);
 const RUNGS = ["full", "cached", "prior", "solid", "frame"];
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -16,6 +17,7 @@ async function pictures() {
         const old = image.src;
         image.src = URL.createObjectURL(await reply.blob());
         if (old) URL.revokeObjectURL(old);
+        if (still) return;
         continue;
       }
     } catch { /* the session ended or is starting: ask again */ }
@@ -105,7 +107,7 @@ async function state() {
 
 async function states() {
   for (;;) {
-    try { await state(); } catch { byId("line").textContent = "the session does not answer"; }
+    try { await state(); if (still) return; } catch { byId("line").textContent = "the session does not answer"; }
     await pause(500);
   }
 }
