@@ -290,3 +290,42 @@ fn a_result_that_is_no_face_is_a_failure_and_is_covered() {
         }
     }
 }
+
+/// After some frames its meshes lie beside the face.
+struct Slips {
+    mesh: Mesh,
+    calls: usize,
+}
+
+impl MeshFitter for Slips {
+    fn fit(&mut self, frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError> {
+        self.calls += usize::from((frame.width(), frame.height()) == SIZE);
+        let mut mesh = self.mesh.clone();
+        if self.calls > 8 {
+            // Three half waves of the test picture.
+            mesh.points_px.iter_mut().for_each(|p| p[0] += 12.0 * std::f32::consts::PI);
+        }
+        Ok(hints.iter().map(|_| mesh.clone()).collect())
+    }
+}
+
+#[test]
+fn a_mesh_that_slips_off_its_face_is_covered_and_not_painted_beside_it() {
+    let fitter = Slips { mesh: mesh(), calls: 0 };
+    let mut engine = engine_over(
+        Box::new(Blocks),
+        Box::new(fitter),
+        vec![mesh()],
+        Some(Box::new(Fake(darker))),
+        Mode::Nullface,
+        1,
+    );
+    let (mut replaced, mut covered) = (0, 0);
+    for n in 0..12 {
+        let (output, outcomes, _) = within(&mut engine, n, Budget::default());
+        assert_eq!(equal_blocks(&source(), &output, inner()), 0, "frame {n}: {outcomes:?}");
+        replaced += usize::from(matches!(outcomes[..], [Outcome::Replaced { .. }]));
+        covered += usize::from(matches!(outcomes[..], [Outcome::Covered { .. }]));
+    }
+    assert!(replaced >= 2 && covered >= 2, "{replaced} replaced, {covered} covered");
+}

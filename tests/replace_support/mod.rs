@@ -60,7 +60,7 @@ impl Recogniser for Blocks {
         "blocks"
     }
     fn same_person_cos(&self) -> f32 {
-        0.6
+        0.8
     }
     fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError> {
         let spec = CropSpec {

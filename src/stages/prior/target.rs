@@ -84,7 +84,11 @@ impl Wanted {
         let told: Vec<f32> = rows.map(|row| dot(row, source) + row.last().copied().unwrap_or(0.0)).collect();
         let (sex, years) = (told.first()?, told.get(1)?);
         let groups = told.get(2..PROBED)?;
-        let group = groups.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).and_then(|g| i32::try_from(g.0).ok());
+        let group = groups
+            .iter()
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .and_then(|g| i32::try_from(g.0).ok());
         told.iter().all(|v| v.is_finite()).then_some(Self {
             sex: Some(i32::from(*sex > 0.0)),
             age: Some(years.clamp(0.0, 100.0)),
