@@ -71,8 +71,15 @@ fn film(frames: usize) -> Vec<Picture> {
         "filesrc location={} ! decodebin ! videoconvert ! video/x-raw,format=RGB ! appsink name=sink sync=false",
         path.display()
     );
-    let pipeline = gst::parse::launch(&line).expect("pipeline").downcast::<gst::Pipeline>().expect("pipeline");
-    let sink = pipeline.by_name("sink").expect("sink").downcast::<gst_app::AppSink>().expect("sink");
+    let pipeline = gst::parse::launch(&line)
+        .expect("pipeline")
+        .downcast::<gst::Pipeline>()
+        .expect("pipeline");
+    let sink = pipeline
+        .by_name("sink")
+        .expect("sink")
+        .downcast::<gst_app::AppSink>()
+        .expect("sink");
     pipeline.set_state(gst::State::Playing).expect("plays");
     let mut all = Vec::new();
     while all.len() < frames {
@@ -118,7 +125,10 @@ fn a_steady_frame_takes_no_block_above_four_kibibytes() {
         let (large, largest) = (LARGE.swap(0, Ordering::Relaxed), LARGEST.swap(0, Ordering::Relaxed));
         assert!(faces >= order.len(), "{mode}: {faces} faces are too few to tell");
         if large > 0 {
-            broken.push(format!("{mode}: {large} blocks in {} frames, the largest of {largest} bytes", 2 * order.len()));
+            broken.push(format!(
+                "{mode}: {large} blocks in {} frames, the largest of {largest} bytes",
+                2 * order.len()
+            ));
         }
     }
     assert!(broken.is_empty(), "{broken:?}");

@@ -103,7 +103,10 @@ fn shown(settings: &Settings, source: &Picture) -> Picture {
         let report = engine.process(&mut output.view_mut(), at(n), &[]).into_report();
         assert_eq!(report.withheld, None, "{:?}", report.fault);
         let outcome = report.faces[0].outcome;
-        assert!(matches!(outcome, Outcome::Replaced { cos, .. } if cos < 0.457), "{settings:?}: {outcome:?}");
+        assert!(
+            matches!(outcome, Outcome::Replaced { cos, .. } if cos < 0.457),
+            "{settings:?}: {outcome:?}"
+        );
         assert_eq!(equal_blocks(source, &output, inner()), 0);
         last = output;
     }
@@ -173,7 +176,11 @@ fn own_pack() -> tempfile::TempDir {
     let from = checkout().join("models/nullface-128");
     std::fs::create_dir(folder.path().join("basis")).expect("folder");
     for part in ["", "basis"] {
-        for file in std::fs::read_dir(from.join(part)).expect("pack").flatten().filter(|f| f.path().is_file()) {
+        for file in std::fs::read_dir(from.join(part))
+            .expect("pack")
+            .flatten()
+            .filter(|f| f.path().is_file())
+        {
             std::fs::copy(file.path(), folder.path().join(part).join(file.file_name())).expect("copy");
         }
     }
@@ -220,7 +227,10 @@ fn a_pack_swapped_under_a_running_engine_is_never_run() {
     for engine in [&mut covering, &mut open] {
         let mut output = picture.clone();
         let report = engine.process(&mut output.view_mut(), at(0), &[]).into_report();
-        assert!(report.withheld.is_none() || report.withheld == Some(CoverReason::Policy), "{report:?}");
+        assert!(
+            report.withheld.is_none() || report.withheld == Some(CoverReason::Policy),
+            "{report:?}"
+        );
     }
 }
 
@@ -292,7 +302,13 @@ fn latent(picture: &Picture) -> Vec<f32> {
         bias: -1.0,
     };
     let mut crop = vec![0.0; 3 * 128 * 128];
-    crop_affine(&picture.view(), &arcface_crop(&landmarks, 128).expect("five points"), &spec, &mut crop).expect("crops");
+    crop_affine(
+        &picture.view(),
+        &arcface_crop(&landmarks, 128).expect("five points"),
+        &spec,
+        &mut crop,
+    )
+    .expect("crops");
     let mut latent = vec![0.0; crop.len()];
     space_to_depth(&crop, 3, 128, 128, 4, &mut latent).expect("lengths fit");
     latent

@@ -30,10 +30,7 @@ fn treated(engine: &mut Engine, mut output: Picture, n: u64, budget: Budget) -> 
 }
 
 fn best(best: Rung) -> Budget {
-    Budget {
-        best,
-        ..Budget::default()
-    }
+    Budget { best, ..Budget::default() }
 }
 
 #[test]
@@ -43,7 +40,10 @@ fn the_best_rung_allowed_is_never_exceeded_and_no_rung_shows_the_source() {
         reason: CoverReason::Deadline,
         rung,
     };
-    for (n, rung) in [Rung::Diffusion, Rung::Cached, Rung::Prior, Rung::Blur, Rung::Solid, Rung::Frame].into_iter().enumerate() {
+    for (n, rung) in [Rung::Diffusion, Rung::Cached, Rung::Prior, Rung::Blur, Rung::Solid, Rung::Frame]
+        .into_iter()
+        .enumerate()
+    {
         let (output, outcomes, withheld) = within(&mut engine, n as u64, best(rung));
         assert_eq!(equal_blocks(&source(), &output, inner()), 0, "{rung:?}");
         match rung {
@@ -102,7 +102,14 @@ fn a_deadline_that_passes_inside_the_denoiser_covers_and_the_next_frame_steps_do
         nap: time + Duration::from_millis(300),
     };
     let (face, fitter) = (mesh(), MeanFace(mesh()));
-    let mut engine = engine_over(Box::new(Blocks), Box::new(fitter), vec![face], Some(Box::new(slow)), Mode::Nullface, 1);
+    let mut engine = engine_over(
+        Box::new(Blocks),
+        Box::new(fitter),
+        vec![face],
+        Some(Box::new(slow)),
+        Mode::Nullface,
+        1,
+    );
     let budget = Budget {
         time: Some(time),
         ..Budget::default()
@@ -205,7 +212,14 @@ fn crowd(poison: Option<usize>) -> (Engine, Arc<Mutex<Vec<usize>>>, Arc<AtomicUs
         poison,
     };
     let recogniser = CountedBlocks(Arc::clone(&most));
-    let engine = engine_over(Box::new(recogniser), Box::new(Nearest(four())), four(), Some(Box::new(model)), Mode::Nullface, 1);
+    let engine = engine_over(
+        Box::new(recogniser),
+        Box::new(Nearest(four())),
+        four(),
+        Some(Box::new(model)),
+        Mode::Nullface,
+        1,
+    );
     (engine, calls, most)
 }
 
@@ -236,9 +250,15 @@ fn one_poisoned_face_of_a_batch_does_not_take_the_others_with_it() {
     let (mut engine, calls, _) = crowd(Some(1));
     let (_, outcomes, _) = treated(&mut engine, source_of(CROWD), 0, Budget::default());
     assert!(outcomes.iter().all(|o| matches!(o, Outcome::Replaced { .. })), "{outcomes:?}");
-    let diffused = outcomes.iter().filter(|o| matches!(o, Outcome::Replaced { rung: Rung::Diffusion, .. })).count();
+    let diffused = outcomes
+        .iter()
+        .filter(|o| matches!(o, Outcome::Replaced { rung: Rung::Diffusion, .. }))
+        .count();
     assert!(diffused >= 1, "{outcomes:?}");
-    assert!(calls.lock().expect("calls").len() > 1, "the batch fails, its faces are tried one by one");
+    assert!(
+        calls.lock().expect("calls").len() > 1,
+        "the batch fails, its faces are tried one by one"
+    );
 }
 
 /// Sees faces in the film and none in what was made of them.
@@ -255,11 +275,57 @@ impl MeshFitter for SeesThrough {
 #[test]
 fn a_result_that_is_no_face_is_a_failure_and_is_covered() {
     for model in [None, Some(Box::new(Fake(darker)) as Box<dyn NoiseModel>)] {
-        let mut engine = engine_over(Box::new(Blocks), Box::new(SeesThrough(mesh())), vec![mesh()], model, Mode::Nullface, 1);
+        let mut engine = engine_over(
+            Box::new(Blocks),
+            Box::new(SeesThrough(mesh())),
+            vec![mesh()],
+            model,
+            Mode::Nullface,
+            1,
+        );
         for n in 0..3 {
             let (output, outcomes, _) = within(&mut engine, n, Budget::default());
             assert!(matches!(outcomes[..], [Outcome::Covered { .. }]), "{outcomes:?}");
             assert_eq!(equal_blocks(&source(), &output, inner()), 0);
         }
     }
+}
+
+/// After some frames its meshes lie beside the face.
+struct Slips {
+    mesh: Mesh,
+    calls: usize,
+}
+
+impl MeshFitter for Slips {
+    fn fit(&mut self, frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError> {
+        self.calls += usize::from((frame.width(), frame.height()) == SIZE);
+        let mut mesh = self.mesh.clone();
+        if self.calls > 8 {
+            // Three half waves of the test picture.
+            mesh.points_px.iter_mut().for_each(|p| p[0] += 12.0 * std::f32::consts::PI);
+        }
+        Ok(hints.iter().map(|_| mesh.clone()).collect())
+    }
+}
+
+#[test]
+fn a_mesh_that_slips_off_its_face_is_covered_and_not_painted_beside_it() {
+    let fitter = Slips { mesh: mesh(), calls: 0 };
+    let mut engine = engine_over(
+        Box::new(Blocks),
+        Box::new(fitter),
+        vec![mesh()],
+        Some(Box::new(Fake(darker))),
+        Mode::Nullface,
+        1,
+    );
+    let (mut replaced, mut covered) = (0, 0);
+    for n in 0..12 {
+        let (output, outcomes, _) = within(&mut engine, n, Budget::default());
+        assert_eq!(equal_blocks(&source(), &output, inner()), 0, "frame {n}: {outcomes:?}");
+        replaced += usize::from(matches!(outcomes[..], [Outcome::Replaced { .. }]));
+        covered += usize::from(matches!(outcomes[..], [Outcome::Covered { .. }]));
+    }
+    assert!(replaced >= 2 && covered >= 2, "{replaced} replaced, {covered} covered");
 }

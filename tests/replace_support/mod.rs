@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::support::{FakeDetector, Picture, Script, at, equal_blocks};
 use nullface::backend::{Device, ResolvedDevice};
 use nullface::frame::{BoxPx, FrameView, Landmarks5, Mesh, PixelFormat, arcface_crop};
 use nullface::pipeline::{Engine, EngineConfig, Generator, Mode, Outcome, Parts, Settings};
@@ -14,7 +15,6 @@ use nullface::stages::denoise::{Batch, ModelError, NoiseModel, Prediction, RowSh
 use nullface::stages::identify::{Embedding, IdentifyError, Recogniser};
 use nullface::stages::prior::Basis;
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
-use crate::support::{FakeDetector, Picture, Script, at, equal_blocks};
 
 pub(crate) const SIZE: (u32, u32) = (320, 240);
 pub(crate) const FAR: BoxPx = BoxPx {
@@ -60,7 +60,7 @@ impl Recogniser for Blocks {
         "blocks"
     }
     fn same_person_cos(&self) -> f32 {
-        0.6
+        0.8
     }
     fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError> {
         let spec = CropSpec {
@@ -216,4 +216,3 @@ pub(crate) fn inner() -> BoxPx {
         y1: 150.0,
     }
 }
-

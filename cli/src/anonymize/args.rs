@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use nullface::Settings;
-use nullface::pipeline::{DetectorChoice, DeviceChoice, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, SolverChoice};
+use nullface::pipeline::{
+    DetectorChoice, DeviceChoice, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, SolverChoice,
+};
 
 /// Frames held back by default, so that a face is covered before it is first found.
 const LOOKAHEAD_FRAMES: u32 = 8;
