@@ -18,6 +18,9 @@ OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
 ARGS = {
     "anonymize": "cli/src/anonymize/args.rs",
     "live": "cli/src/live/args.rs",
+    "batch": "cli/src/batch/mod.rs",
+    "man": "cli/src/pages.rs",
+    "completions": "cli/src/pages.rs",
     "sheet": "cli/src/sheet.rs",
     "doctor": "cli/src/doctor/mod.rs",
 }
