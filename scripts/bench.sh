@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # How fast and how large: nullface against deface 1.5.0 (CenterFace on every full frame, blur) on each
 # film and on the first one set into 1280×720; then the element alone over raw 1280×720 frames.
+# Then what replacing faces costs, against the film's own length, and what four faces cost against one.
 # Everything is measured in one run and told as ratios, because frames per second of a shared machine
 # say little.
 #
@@ -73,4 +74,27 @@ for mode in solid blur pixelate; do
   read -r s _ cpu < <(measure gst-launch-1.0 -q "${source_part[@]}" ! nullfacefilter "mode=$mode" ! fakesink sync=false)
   printf '%-24s %9s %22s\n' "$mode" "$(rate "$frames" "$(less "$s" "$base_s")")" "$(rate "$(less "$cpu" "$base_cpu")e3" "$frames")"
 done
+# The whole command with faces replaced.
+length_of() { ffprobe -v error -show_entries format=duration -of csv=p=0 "$1" | head -n 1; }
+say "faces replaced, whole command: x real time is the film's length by the time taken"
+printf '%-24s %-22s %9s %12s %9s\n' film what frames/s 'x real time' 'peak MiB'
+for film in "$@" "$work/720.mp4"; do
+  for mode in nullface ksame; do
+    read -r s mib _ < <(measure "$nullface" anonymize "$film" -o "$work/out.mp4" --mode "$mode" --force --quiet)
+    printf '%-24s %-22s %9s %12s %9s\n' "$(basename "$film")" "$mode" "$(rate "$(frames_of "$film")" "$s")" "$(ratio "$(length_of "$film")" "$s")" "$mib"
+  done
+done
+# Four copies of the first film side by side against one.
+ffmpeg -v error -y -i "$1" -frames:v 150 -an -vf format=yuv420p -c:v ffv1 "$work/one.mkv"
+ffmpeg -v error -y -i "$1" -frames:v 150 -an -filter_complex '[0:v]split=4[a][b][c][d];[a][b]hstack[e];[c][d]hstack[f];[e][f]vstack,format=yuv420p' -c:v ffv1 "$work/four.mkv"
+costs() {
+  local part s base
+  part=(filesrc "location=$1" ! matroskademux ! decodebin ! videoconvert ! video/x-raw,format=I420)
+  read -r base _ _ < <(measure gst-launch-1.0 -q "${part[@]}" ! fakesink sync=false)
+  read -r s _ _ < <(measure gst-launch-1.0 -q "${part[@]}" ! nullfacefilter mode=nullface ! fakesink sync=false)
+  less "$s" "$base"
+}
+one=$(costs "$work/one.mkv")
+four=$(costs "$work/four.mkv")
+say "four faces cost $(ratio "$four" "$one") times one face (the element alone, starting up counted in)"
 say "interval 0 is the adaptive schedule, 1 detects on every frame; peak memory is that of the whole process tree, so that deface's ffmpeg processes count"

@@ -74,7 +74,6 @@ fn same(what: &str, got: &[f32], want: &[f32]) {
     assert_eq!(got.len(), want.len(), "{what}");
     let most = want.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
     let off = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    println!("{what}: {:.2e} of {most:.3}", off / most);
     assert!(most > 0.0 && off <= TOLERANCE * most, "{what}: {off} of {most}");
 }
 

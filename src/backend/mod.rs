@@ -6,6 +6,7 @@
 mod bound;
 mod describe;
 mod device;
+mod gpu;
 mod lifeline;
 mod manifest;
 mod network;

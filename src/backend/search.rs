@@ -77,6 +77,13 @@ impl Places {
         near.chain(up).chain(data).chain(self.system.iter().cloned()).collect()
     }
 
+    /// Folders in which the run-time compiler is looked for, before the loader is asked.
+    pub(super) fn nvrtc_folders(&self) -> Vec<PathBuf> {
+        let near = self.beside.iter().flat_map(|b| [b.clone(), b.join("../lib/nullface")]);
+        let up = self.upwards().map(|d| d.join(".deps/cuda"));
+        near.chain(up).chain(self.system.iter().cloned()).collect()
+    }
+
     /// Folders in which the small models are looked for, rules 3 to 5.
     pub(super) fn models_folders(&self) -> Vec<PathBuf> {
         self.folders("models", "small")

@@ -61,13 +61,13 @@ words! {
     #[derive(Default)]
     Mode, "mode" {
         /// Reduced to at most 8×8 cells, smoothly interpolated.
-        #[default]
         Blur = "blur",
         /// Reduced to at most 8×8 cells, drawn as squares.
         Pixelate = "pixelate",
         /// One colour.
         Solid = "solid",
-        /// Another face, made real by diffusion away from the source.
+        /// Another face, made real by diffusion away from the source; what cannot be replaced is blurred.
+        #[default]
         Nullface = "nullface",
         /// Another face, the source's identity reversed by negative guidance.
         Reverse = "reverse",
@@ -274,7 +274,8 @@ pub struct Settings {
     pub fill_rgb: [u8; 3],
     /// How long a lost face's region stays covered.
     pub hold: Duration,
-    /// Cosine to the source above which an output counts as recognisable; the recogniser's FAR 1e-3 point where `None`.
+    /// Cosine to the source above which an output counts as recognisable. Where `None`: the recogniser's FAR 1e-3
+    /// point for covers, three quarters of it for new faces.
     pub verify_threshold: Option<f32>,
     /// Multiplies the guidance: how far the denoiser's edit goes, 0–2.
     pub strength: f32,

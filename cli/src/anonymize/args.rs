@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use nullface::Settings;
-use nullface::pipeline::{DetectorChoice, DeviceChoice, FaceRegion, IdentityChoice, Mode, OnFailure, SolverChoice};
+use nullface::pipeline::{
+    DetectorChoice, DeviceChoice, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, SolverChoice,
+};
 
 /// Frames held back by default, so that a face is covered before it is first found.
 const LOOKAHEAD_FRAMES: u32 = 8;
@@ -85,6 +87,27 @@ pub(crate) struct Args {
     /// How the diffusion goes from noise to picture.
     #[arg(long, value_parser = words(SolverChoice::ALL, SolverChoice::word), default_value_t = SolverChoice::default())]
     pub(crate) solver: SolverChoice,
+    /// Settings of a published system in place of the pack's own.
+    #[arg(long, value_parser = words(Preset::ALL, Preset::word), default_value_t = Preset::default())]
+    pub(crate) preset: Preset,
+    /// How far the guided noise's standard deviation goes back to the unguided one's.
+    #[arg(long, value_name = "SHARE", value_parser = range::<0, 1>)]
+    pub(crate) rescale: Option<f32>,
+    /// Steps before the mask acts.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) mask_delay: Option<u32>,
+    /// The known noise in place of unconditional predictions: half the evaluations.
+    #[arg(long)]
+    pub(crate) residual_guidance: bool,
+    /// Run the denoiser on every frame instead of moving its last edit along.
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// How often in a second of the film the denoiser runs for one face at most; 0 = as often as its edit wears out.
+    #[arg(long, value_name = "RATE", value_parser = range::<0, 1000>, default_value_t = Settings::default().max_fps_per_face)]
+    pub(crate) max_fps_per_face: f32,
+    /// Precision of the denoiser; `auto` measures what is faster, unless a seed is given.
+    #[arg(long, value_parser = words(PrecisionChoice::ALL, PrecisionChoice::word), default_value_t = PrecisionChoice::default())]
+    pub(crate) precision: PrecisionChoice,
     /// Who a person becomes.
     #[arg(long, value_parser = words(IdentityChoice::ALL, IdentityChoice::word), default_value_t = IdentityChoice::default())]
     pub(crate) identity: IdentityChoice,
@@ -143,6 +166,10 @@ impl Args {
             ("hold-time", (u64::from(self.hold_time) * NS_PER_MS).to_string()),
             ("strength", self.strength.to_string()),
             ("solver", self.solver.to_string()),
+            ("preset", self.preset.to_string()),
+            ("cache", (!self.no_cache).to_string()),
+            ("max-fps-per-face", self.max_fps_per_face.to_string()),
+            ("precision", self.precision.to_string()),
             ("identity", self.identity.to_string()),
             ("on-failure", self.on_failure.to_string()),
             ("lookahead", self.lookahead.to_string()),
@@ -151,6 +178,11 @@ impl Args {
         list.extend(self.guidance.map(|w| ("guidance", w.to_string())));
         list.extend(self.skip.map(|s| ("skip", s.to_string())));
         list.extend(self.steps.map(|n| ("steps", n.to_string())));
+        if self.residual_guidance {
+            list.push(("residual-guidance", "yes".to_owned()));
+        }
+        list.extend(self.rescale.map(|r| ("rescale", r.to_string())));
+        list.extend(self.mask_delay.map(|d| ("mask-delay", d.to_string())));
         list.extend(self.attributes.clone().map(|a| ("attributes", a)));
         if !self.keep_regions.is_empty() {
             let words: Vec<&str> = self.keep_regions.iter().map(|r| r.word()).collect();

@@ -12,18 +12,20 @@
 
 use std::collections::BTreeMap;
 
+use nullface_kernels::cuda::Gpu;
+
 use crate::backend::{Backend, Input, Network, Outlet};
 use crate::pack::{Asked, Pack};
 use crate::secret::{Purpose, SessionSecret};
 use crate::stages::denoise::{
     Denoiser, DiffusionMode, EditFace, IdentityPolicy, ModeConditions, ModeSettings, NoiseModel, ReferenceFace, Schedule, Spacing,
-    StepPlan, conditions, orthogonal_to, target,
+    StepPlan, conditions, edit_on_device, orthogonal_to, target,
 };
 use crate::stages::invert::FrozenNoise;
 use crate::stages::prior::Wanted;
 
 use super::super::engine::EngineError;
-use super::super::networks;
+use super::super::networks::{self, network};
 use super::super::settings::{IdentityChoice, Mode, PrecisionChoice, Preset, Settings, SolverChoice};
 use super::canvas::CROP_PX;
 use super::gate::Gate;
@@ -40,6 +42,8 @@ const MOST_DIFFERENCE: f32 = 48.0;
 pub(super) struct Diffuser {
     model: Box<dyn NoiseModel>,
     denoiser: Denoiser,
+    /// Where steps run, with networks on a GPU.
+    gpu: Option<Gpu>,
     schedule: Schedule,
     /// None where the factor given is no divisor: then nothing can be edited.
     latents: Option<Latents>,
@@ -105,8 +109,6 @@ pub(super) fn stage(why: impl std::fmt::Display) -> EngineError {
     }
 }
 
-pub(super) use super::super::networks::network;
-
 impl Diffuser {
     /// Loads a pack's denoiser.
     pub(super) fn open(backend: &Backend, pack: &Pack, precision: PrecisionChoice, seeded: bool) -> Result<Self, EngineError> {
@@ -114,6 +116,7 @@ impl Diffuser {
         let model = networks::model(pack, precision::denoiser(backend, pack, precision, seeded)?);
         let mut diffuser = Self::new(Box::new(model), pack.schedule().clone(), m.latent.factor as usize);
         diffuser.latents = Some(Latents::new(networks::codec(backend, pack)?, pack.row_shape().height));
+        diffuser.gpu = backend.open_gpu();
         diffuser.steer = Steer::open(backend, pack)?;
         diffuser.empty_text = pack.empty_text()?;
         if let Some(v) = &m.identity_vae {
@@ -135,6 +138,7 @@ impl Diffuser {
         Self {
             model,
             denoiser: Denoiser::new(),
+            gpu: None,
             schedule,
             latents: Latents::exact(factor).ok(),
             steer: None,
@@ -317,10 +321,15 @@ impl Diffuser {
         let options = run.mode.edit_options();
         let out = &mut self.out[..count * len];
         let edited = match self.gate.as_mut().filter(|_| run.gated) {
-            Some(gate) => self
-                .denoiser
-                .edit(&mut gate.before(self.model.as_mut()), plan, &options, &faces, out),
-            None => self.denoiser.edit(self.model.as_mut(), plan, &options, &faces, out),
+            Some(gate) => {
+                let model = &mut gate.before(self.model.as_mut());
+                self.denoiser.edit(model, plan, &options, &faces, out).map(|_| ())
+            }
+            // A lost device is not asked again: the network finds its own way back, and is copied to and from.
+            None => match (self.gpu.as_ref().filter(|g| !g.is_lost() && !inverts), self.model.on_device()) {
+                (Some(gpu), Some(model)) => edit_on_device(gpu, model, plan, &options, &faces, out).map(|_| ()),
+                _ => self.denoiser.edit(self.model.as_mut(), plan, &options, &faces, out).map(|_| ()),
+            },
         };
         edited.map_err(|e| e.to_string())?;
         let mut verdicts = Vec::with_capacity(count);
@@ -483,6 +492,10 @@ pub(super) fn wanted(words: &[&str]) -> Wanted {
     wanted
 }
 
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../../../kernels/tests/support/shim.rs"]
+mod shim;
+
 #[cfg(test)]
 mod tests {
     use super::{CROP_PX, Diffuser, Job, plausible, wanted};
@@ -559,6 +572,59 @@ mod tests {
                     .contains("identity")
             );
         }
+    }
+
+    /// The shim stands for a GPU: the same edits come out of both paths, and a lost device ends in an
+    /// error for one frame and the processor's path from then on.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn edits_on_a_device_are_the_processors_and_a_lost_one_costs_one_frame() {
+        use std::sync::atomic::Ordering;
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/nullface-128");
+        let pack = Pack::open(&folder).expect("opens");
+        let secret = SessionSecret::from_seed(5);
+        let mut diffuser = Diffuser::open(&backend(), &pack, PrecisionChoice::Fp32, true).expect("loads");
+        let settings = Settings {
+            mode: Mode::Nullface,
+            ..Settings::default()
+        };
+        diffuser.configure(&settings).expect("defaults");
+        let n = CROP_PX * CROP_PX;
+        let crop: Vec<f32> = (0..3 * n)
+            .map(|i| 128.0 + 60.0 * ((i / 3 % CROP_PX) as f32 * 0.07).sin() + (i / 3 / CROP_PX) as f32 * 0.3)
+            .collect();
+        let (mask, target) = (vec![1.0; n], vec![1.0 / 192.0_f32.sqrt(); 192]);
+        let mut noise = None;
+        diffuser.noise(&secret, 1, &mut noise);
+        let edit = |diffuser: &mut Diffuser| {
+            let conditions = diffuser.conditions(&target, &target, &crop, &secret, 1, 0).expect("conditions");
+            let mut delta = Vec::new();
+            let mut jobs = [Job {
+                base: &crop,
+                mask: &mask,
+                noise: noise.as_ref().expect("drawn"),
+                conditions,
+                boost: 1.0,
+                delta: &mut delta,
+            }];
+            diffuser.edit(&mut jobs, false).map(|_| delta)
+        };
+        let want = edit(&mut diffuser).expect("runs");
+        let (gpu, knobs) = super::shim::gpu();
+        diffuser.gpu = Some(gpu);
+        let got = edit(&mut diffuser).expect("runs");
+        let off = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 0.05 && want.iter().any(|d| d.abs() > 1.0), "grey levels: {off}");
+        assert!(
+            knobs.launched.lock().expect("lock").iter().any(|k| k == "edit_step"),
+            "it ran there"
+        );
+        knobs.calls_left.store(9, Ordering::SeqCst);
+        assert!(
+            edit(&mut diffuser).expect_err("pulled out").contains("lost"),
+            "this frame is covered"
+        );
+        assert_eq!(edit(&mut diffuser).expect("the processor's path"), want);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::pack::{Dim, Pack};
 use crate::stages::denoise::{Batch, ModelError, NoiseModel, Prediction, RowShape};
 
 use super::super::engine::EngineError;
-use super::diffuse::{network, stage};
+use super::super::networks::network;
+use super::diffuse::stage;
 
 /// Inputs and output of the gate, as the pack's card names them.
 const GATE_INPUTS: [&str; 4] = ["x", "lambda", "identity", "non_identity"];

@@ -2,6 +2,7 @@
 //! somebody else's.
 //!
 //! 1. aligned canvas, mesh smoothed in it ([`slot`], [`canvas`], [`smooth`])
+//!    and proven to lie on the track's face ([`placed`])
 //! 2. target of the person, from the session's secret ([`person`], [`audition`])
 //! 3. k-same composite
 //! 4. the denoiser's edit, new or moved along from a key frame ([`diffuse`], [`gate`], [`cache`])
@@ -23,6 +24,7 @@ mod gate;
 mod keep;
 mod latents;
 mod person;
+mod placed;
 mod precision;
 mod prove;
 mod slot;
@@ -57,6 +59,12 @@ use slot::{Slot, Try};
 const TRIES: u32 = 3;
 /// Share of the limit that a new target must stay under, while there are others to try.
 const GOAL: f32 = 0.7;
+/// Share of the same-person threshold that a result must stay under where the user names no limit. The
+/// threshold is one recogniser's; on film, faces that others still took for their source lay between
+/// this and the whole of it.
+const MARGIN: f32 = 0.75;
+/// Frames in a row that a face already shown may fail, and be covered, before it becomes somebody else.
+const STRIKES: u32 = 3;
 /// Guidance of the stronger edit, as a multiple.
 const STRONGER: f32 = 1.6;
 /// Tracks and textures unseen for so long are forgotten, s; persons keep their draw.
@@ -224,7 +232,7 @@ impl Generator {
     pub(super) fn replace(&mut self, faces: &[Request<'_>], at: Pts, frame: &FrameView<'_>, threshold: Option<f32>, tools: &mut Tools<'_>) {
         self.forget(at);
         self.fault = None;
-        self.limit = threshold.unwrap_or_else(|| tools.recogniser.same_person_cos().min(self.same_person_cos));
+        self.limit = threshold.unwrap_or_else(|| MARGIN * tools.recogniser.same_person_cos().min(self.same_person_cos));
         self.slots.resize_with(faces.len().max(self.slots.len()), Slot::default);
         let slots = self.slots.iter_mut();
         for (slot, request) in slots.zip(faces) {
@@ -234,6 +242,7 @@ impl Generator {
             slot.verdict = slot.seat(&self.basis, request.face, at, frame, memory, person).err().map(Err);
         }
         let n = faces.len();
+        self.check_places(n, at, frame, tools);
         for left in (0..TRIES).rev() {
             if !self.slots.iter().take(n).any(Slot::is_open) || tools.allowed.is_over() {
                 break;
@@ -423,10 +432,15 @@ impl Generator {
             };
             match slot.found.take() {
                 Some(found) if person.shown || last || found.cos < GOAL * self.limit => {
-                    person.shown = true;
+                    (person.shown, person.strikes) = (true, 0);
                     slot.verdict = Some(Ok(found));
                 }
                 _ if keeps_front => slot.give_up_front(),
+                _ if person.shown && person.strikes < STRIKES => {
+                    // A blink or a turn: a covered frame shows less of a change than a new person.
+                    person.strikes += 1;
+                    slot.verdict = Some(Err(refuse(CoverReason::TooNear)));
+                }
                 _ => person.redraw(),
             }
         }

@@ -6,6 +6,7 @@ use crate::stages::invert::FrozenNoise;
 use crate::stages::prior::{Basis, Target, Wanted};
 
 use super::cache::Cache;
+use super::placed::Anchor;
 use super::smooth::Smoother;
 
 /// Samples after which a person's own shape is locked.
@@ -18,6 +19,8 @@ pub(super) struct Person {
     pub(super) attempt: u32,
     /// Whether a face with this target has been shown: from then on it changes only where it must.
     pub(super) shown: bool,
+    /// Frames in a row in which it failed since.
+    pub(super) strikes: u32,
     weights: Vec<(usize, f32)>,
     target: Option<Target>,
     shape: Vec<f32>,
@@ -65,7 +68,7 @@ impl Person {
     /// Somebody else from now on.
     pub(super) fn redraw(&mut self) {
         self.attempt += 1;
-        self.shown = false;
+        (self.shown, self.strikes) = (false, 0);
         self.weights.clear();
         self.target = None;
     }
@@ -99,6 +102,8 @@ pub(super) struct TrackMemory {
     pub(super) smoother: Smoother,
     /// The denoiser's edits.
     pub(super) cache: Cache,
+    /// The last proof that the mesh lies on the face.
+    pub(super) anchor: Option<Anchor>,
     /// When a result was last seen to be a face, and whose: person and attempt.
     pub(super) looked: Option<(Pts, (u64, u32))>,
     /// When last seen.

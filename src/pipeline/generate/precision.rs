@@ -14,8 +14,9 @@ use crate::backend::{Backend, Device, Input, Network};
 use crate::pack::{Pack, Precision};
 
 use super::super::engine::EngineError;
+use super::super::networks::network;
 use super::super::settings::PrecisionChoice;
-use super::diffuse::{network, stage};
+use super::diffuse::stage;
 
 /// INT8 rounds; for less gain than this it is not worth it.
 const CLEARLY_FASTER: f64 = 0.75;

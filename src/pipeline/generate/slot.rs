@@ -11,7 +11,7 @@ use super::cache::Warp;
 use super::canvas::{self, Place};
 use super::keep::Keeper;
 use super::person::{Person, TrackMemory};
-use super::{FaceRegion, Refusal, Replaced, failed, refuse};
+use super::{FaceRegion, Refusal, Replaced, failed, placed, refuse};
 
 /// Cosine between the face's normal and the viewer below which it is a profile.
 const LEAST_FACING: f32 = 0.5;
@@ -54,6 +54,10 @@ pub(super) struct Slot {
     /// What the denoiser is to do next.
     pub(super) step: Option<Try>,
     pub(super) source: Embedding,
+    /// Of the face as it is, frame px.
+    pub(super) landmarks: Landmarks5,
+    /// Of the frame's crop: see [`super::placed`].
+    pub(super) thumb: Vec<f32>,
     pub(super) place: Place,
     pose: shape::Pose,
     own_shape: Vec<f32>,
@@ -107,6 +111,8 @@ impl Default for Slot {
             found: None,
             step: None,
             source: Embedding(Vec::new()),
+            landmarks: Landmarks5([[0.0; 2]; 5]),
+            thumb: Vec::new(),
             place: Place::default(),
             pose: shape::Pose::default(),
             own_shape: Vec::new(),
@@ -155,7 +161,8 @@ impl Slot {
     ) -> Result<(), Refusal> {
         let not_replaceable = || refuse(CoverReason::NotReplaceable);
         (self.found, self.step, self.front) = (None, None, true);
-        self.place = face.mesh.landmarks5().and_then(|l| Place::of(&l)).ok_or_else(not_replaceable)?;
+        self.landmarks = face.mesh.landmarks5().ok_or_else(not_replaceable)?;
+        self.place = Place::of(&self.landmarks).ok_or_else(not_replaceable)?;
         self.place.mesh_in_crop(&face.mesh, &mut self.points);
         if self.points.len() != MESH_POINTS || !self.points.iter().flatten().all(|v| v.is_finite()) {
             return Err(not_replaceable());
@@ -170,6 +177,7 @@ impl Slot {
             .ok_or_else(not_replaceable)?;
         let seen = shape::coefficients(basis, &self.crop, &self.depth, &self.pose, &mut self.scratch).ok_or_else(not_replaceable)?;
         self.place.read(frame, &mut self.canvas).map_err(failed)?;
+        placed::thumb(&self.place, &self.canvas, &mut self.thumb);
         self.source.0.clone_from(&face.source.0);
         person.seen = at;
         self.own_shape.clear();

@@ -57,6 +57,7 @@ pub struct Shape<'a> {
 pub struct Masker {
     mask: RegionMask,
     oval: RegionMask,
+    joined: RegionMask,
     points: Vec<Point>,
 }
 
@@ -79,8 +80,8 @@ impl Masker {
             self.scale_oval(shape);
             if self.oval.polygon_into(&self.points, feather_px, width, height)? {
                 if any {
-                    let both = [std::mem::take(&mut self.mask), std::mem::take(&mut self.oval)];
-                    self.mask = RegionMask::union(&both).unwrap_or_else(|| RegionMask::full(width, height));
+                    join(&self.mask, &self.oval, &mut self.joined);
+                    std::mem::swap(&mut self.mask, &mut self.joined);
                 } else {
                     std::mem::swap(&mut self.mask, &mut self.oval);
                 }
@@ -101,6 +102,28 @@ impl Masker {
                 .iter()
                 .map(|p| [c[0] + (p[0] - c[0]) * shape.scale, c[1] + (p[1] - c[1]) * shape.scale]),
         );
+    }
+}
+
+/// Both regions in one, into a buffer of an earlier frame.
+fn join(a: &RegionMask, b: &RegionMask, out: &mut RegionMask) {
+    let end = |m: &RegionMask| (i64::from(m.x) + i64::from(m.width), i64::from(m.y) + i64::from(m.height));
+    let (x, y) = (a.x.min(b.x), a.y.min(b.y));
+    let (right, bottom) = (end(a).0.max(end(b).0), end(a).1.max(end(b).1));
+    (out.x, out.y) = (x, y);
+    // Both lie inside the frame, so their hull does.
+    (out.width, out.height) = ((right - i64::from(x)).max(0) as u32, (bottom - i64::from(y)).max(0) as u32);
+    let width = out.width as usize;
+    out.alpha.clear();
+    out.alpha.resize(width * out.height as usize, 0);
+    for m in [a, b] {
+        let (left, top) = ((m.x - x) as usize, (m.y - y) as usize);
+        for (row, line) in m.alpha.chunks_exact((m.width as usize).max(1)).enumerate() {
+            let start = (top + row) * width + left;
+            for (to, from) in out.alpha.iter_mut().skip(start).zip(line) {
+                *to = (*to).max(*from);
+            }
+        }
     }
 }
 
@@ -125,6 +148,21 @@ pub fn apply_frame(frame: &mut FrameViewMut<'_>, fill_rgb: [u8; 3]) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_join_is_the_union() {
+        let mask = |x: i32, y: i32, value: u8| RegionMask {
+            x,
+            y,
+            width: 3,
+            height: 2,
+            alpha: vec![value; 6],
+        };
+        let (a, b) = (mask(2, 1, 90), mask(4, 2, 200));
+        let mut joined = mask(0, 0, 7);
+        join(&a, &b, &mut joined);
+        assert_eq!(Some(joined), RegionMask::union(&[a, b]));
+    }
 
     proptest! {
         /// The promise that recall rests on: the tracked box itself is covered, wherever the oval lies.

@@ -206,6 +206,11 @@ pub trait NoiseModel: Send {
         usize::MAX
     }
 
+    /// The same denoiser on a device's buffers, where it can run there.
+    fn on_device(&mut self) -> Option<&mut dyn super::DeviceModel> {
+        None
+    }
+
     /// Predicts every row into `out`, `[rows][latent]`.
     ///
     /// # Errors

@@ -80,6 +80,10 @@ impl NoiseModel for OnnxModel {
         self.max_rows
     }
 
+    fn on_device(&mut self) -> Option<&mut dyn DeviceModel> {
+        Some(self)
+    }
+
     fn predict(&mut self, batch: &Batch<'_>, out: &mut [f32]) -> Result<(), ModelError> {
         let (n, s, d) = (batch.rows, self.shape, &self.doors);
         let latent = [n, s.channels, s.height, s.width];

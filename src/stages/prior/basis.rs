@@ -10,6 +10,7 @@
 //! | `shape_project` | K×1404 | shape difference → coefficients |
 //! | `texture_shape` | B×K | coefficients of each texture's people |
 //! | `texture_embedding` | B×D | steering recogniser, unit length |
+//! | `label_probe` | 7×(D+1), may be missing | what a unit embedding looks like: sex, years, five groups; the last column is added |
 //!
 //! Everything is bounded before it is allocated; a field that does not fit is named.
 
@@ -30,6 +31,11 @@ const MAX_MODES: usize = 64;
 const MAX_TRIANGLES: usize = 4096;
 /// Largest file, bytes.
 const MAX_FILE: u64 = 256 << 20;
+
+/// Name of the array that bases of version 1 do not have.
+const LABEL_PROBE: &str = "label_probe";
+/// What it tells: sex, years, and one number for each group.
+pub(super) const PROBED: usize = 7;
 
 /// Why a basis cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +147,8 @@ pub struct Basis {
     pub shapes: Vec<f32>,
     /// Embeddings, B×D.
     pub embeddings: Vec<f32>,
+    /// Linear map from an embedding to sex (above 0: female), years and five groups; empty where the basis has none.
+    pub label_probe: Vec<f32>,
     /// Length of an embedding.
     pub identity_dim: usize,
     /// What is finer than this in a mean gets its amplitude back, px.
@@ -245,6 +253,11 @@ impl Basis {
             project: arrays.get("shape_project", &[k, p * 3])?,
             shapes: arrays.get("texture_shape", &[b, k])?,
             embeddings: arrays.get("texture_embedding", &[b, h.identity_dim])?,
+            label_probe: if arrays.has(LABEL_PROBE) {
+                arrays.get(LABEL_PROBE, &[PROBED, h.identity_dim + 1])?
+            } else {
+                Vec::new()
+            },
             identity_dim: h.identity_dim,
             detail_sigma_px: h.detail_sigma_px.clamp(0.5, 64.0),
             detail_gain_max: h.detail_gain_max.clamp(1.0, 8.0),
@@ -267,6 +280,10 @@ struct Arrays {
 }
 
 impl Arrays {
+    fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|e| e.name == name)
+    }
+
     fn get(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, BasisError> {
         let entry = self
             .entries

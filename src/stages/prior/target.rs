@@ -7,7 +7,7 @@
 
 use crate::secret::Stream;
 
-use super::basis::{Basis, Label};
+use super::basis::{Basis, Label, PROBED};
 
 /// Textures mixed into one face.
 const MIX: usize = 2;
@@ -73,9 +73,31 @@ fn distance(label: &Label, wanted: &Wanted) -> f32 {
 }
 
 impl Wanted {
-    /// What the textures that look most like a source have in common: their sex, age and group.
+    /// What a source looks like: by the basis' own probe, else what the textures nearest to it have in common.
     #[must_use]
     pub fn like(basis: &Basis, source: &[f32]) -> Self {
+        Self::probed(basis, source).unwrap_or_else(|| Self::voted(basis, source))
+    }
+
+    fn probed(basis: &Basis, source: &[f32]) -> Option<Self> {
+        let rows = basis.label_probe.chunks_exact(source.len() + 1);
+        let told: Vec<f32> = rows.map(|row| dot(row, source) + row.last().copied().unwrap_or(0.0)).collect();
+        let (sex, years) = (told.first()?, told.get(1)?);
+        let groups = told.get(2..PROBED)?;
+        let group = groups
+            .iter()
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .and_then(|g| i32::try_from(g.0).ok());
+        told.iter().all(|v| v.is_finite()).then_some(Self {
+            sex: Some(i32::from(*sex > 0.0)),
+            age: Some(years.clamp(0.0, 100.0)),
+            group,
+            ..Self::default()
+        })
+    }
+
+    fn voted(basis: &Basis, source: &[f32]) -> Self {
         let mut votes: Vec<(f32, &Label)> = basis
             .embeddings
             .chunks_exact(basis.identity_dim.max(1))
@@ -281,6 +303,24 @@ mod tests {
             ..Wanted::default()
         };
         assert!(distance(&label(15.0, 1), &child) > 2.0 && distance(&label(12.0, 1), &child) < 0.1);
+    }
+
+    #[test]
+    fn a_probe_tells_sex_age_and_group_and_without_one_the_textures_vote() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/nullface-128/basis");
+        let mut basis = Basis::load(&folder).expect("the checkout's basis");
+        let source = basis.embeddings[..basis.identity_dim].to_vec();
+        let width = basis.identity_dim + 1;
+        basis.label_probe = vec![0.0; 7 * width];
+        for (row, added) in [(0, 0.2), (1, 140.0), (4, 3.0)] {
+            basis.label_probe[(row + 1) * width - 1] = added;
+        }
+        let wanted = Wanted::like(&basis, &source);
+        assert_eq!((wanted.sex, wanted.age, wanted.group), (Some(1), Some(100.0), Some(2)));
+        assert!(!wanted.age_asked && !wanted.group_asked);
+        basis.label_probe.clear();
+        let voted = Wanted::like(&basis, &source);
+        assert!(voted.age.is_some_and(|a| a < 100.0));
     }
 
     #[test]
