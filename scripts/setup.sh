@@ -38,7 +38,7 @@ build_packages=(
   libopencv-core-dev libopencv-imgproc-dev libopencv-objdetect-dev libopencv-dnn-dev
   libopencv-video-dev libopencv-calib3d-dev libopencv-features2d-dev libopencv-flann-dev
 )
-test_packages=(ffmpeg shellcheck)
+test_packages=(ffmpeg shellcheck chromium openssl)
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"
