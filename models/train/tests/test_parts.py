@@ -71,8 +71,8 @@ def test_targets_follow_the_labels_asked_for_and_weights_sum_to_one(basis):
     rng = np.random.default_rng(3)
     for sex in (0, 1):
         for _ in range(20):
-            w = pairs.draw_target(basis, rng, sex, 30, -1, matched=1.0)
-            assert abs(w.sum() - 1) < 1e-5 and (w > 0).sum() <= 3
+            w = pairs.draw_target(basis, rng, sex, 30, -1)
+            assert abs(w.sum() - 1) < 1e-5 and (w > 0).sum() <= pairs.MIX
             assert sum(float(v) for v, t in zip(w, basis.labels) if t["sex"] == sex) > 0.99
 
 
