@@ -16,7 +16,7 @@ import pairs
 import small
 from basisio import read_basis
 
-DRAWS, RENDERS, AIM, SHAPE_SHARE = 48, 8, -0.05, 0.2     # choice of a track's target, README.md
+DRAWS, RENDERS, RENDERS_MOST, FAR_ENOUGH, AIM, SHAPE_SHARE = 96, 12, 36, 0.20, -0.05, 0.2     # choice of a track's target, README.md
 LAMBDAS = {1: [0.5], 2: [0.5, 1.5], 4: [0.5, 5 / 6, 7 / 6, 1.5]}
 
 
@@ -63,9 +63,10 @@ class Pack:
         return int(v[0] > 0), float(np.clip(v[1], 0, 100)), int(np.argmax(v[2:]))
 
     def target(self, e, sex, age, group, rng, own=None, asked=(), look=None):
-        """Mixture of a track: of DRAWS, the RENDERS that promise to be least like the source in looks and shape; of these, where
-        look(weights) -> embedding of the rendered composite is given, the one whose cosine to the source is nearest to AIM: far, yet
-        not so far on the other side that -e could be searched for. own: the source's shape coefficients."""
+        """Mixture of a track: of DRAWS, the RENDERS that promise to be least like the source in looks and shape, and further ones up to
+        RENDERS_MOST while none looks FAR_ENOUGH; of these, where look(weights) -> embedding of the rendered composite is given, the one
+        whose cosine to the source is nearest to AIM: far, yet not so far on the other side that -e could be searched for. own: the
+        source's shape coefficients."""
         sd, length = self.basis.mode_sd, lambda v: np.linalg.norm(v) + 1e-6
 
         def promise(w):
@@ -75,7 +76,16 @@ class Pack:
                 shape = SHAPE_SHARE * float(q @ t) / (length(q) * length(t))
             return float(pairs.target_embedding(self.basis, w) @ e) + shape
         ws = sorted((pairs.draw_target(self.basis, rng, sex, age, group, asked) for _ in range(DRAWS)), key=promise)
-        return ws[0] if look is None else min(ws[:RENDERS], key=lambda w: abs(float(look(w) @ e) - AIM))
+        if look is None:
+            return ws[0]
+        best, gap = ws[0], np.inf
+        for n, w in enumerate(ws[:RENDERS_MOST]):
+            if n >= RENDERS and gap <= FAR_ENOUGH - AIM:
+                break
+            off = abs(float(look(w) @ e) - AIM)
+            if off < gap:
+                best, gap = w, off
+        return best
 
     def place(self, crop144, mesh, weights, strength=None):
         """The composite of a mixture on a 144 px crop (a crop of 128 in its ring)."""

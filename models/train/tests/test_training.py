@@ -106,6 +106,19 @@ def test_differentiable_recogniser_and_mesh_equal_their_onnx(small_folder):
         assert make(small_folder)[1] <= small.TOLERANCE
 
 
+def test_the_recognisers_gradient_is_that_of_finite_differences(small_folder):
+    look, _ = small.torch_recogniser(small_folder)
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 128, 128) - 0.5
+    to = torch.nn.functional.normalize(torch.randn(1, 192), dim=1)
+    x.requires_grad_(True)
+    (look(x) * to).sum().backward()
+    way = x.grad / x.grad.norm()
+    with torch.no_grad():
+        slope = float(((look(x + 0.05 * way) - look(x - 0.05 * way)) * to).sum()) / 0.1
+    assert float(x.grad.norm()) > 1e-3 and abs(float(x.grad.norm()) - slope) < 0.05 * slope
+
+
 def test_exports_equal_pytorch_in_every_precision(work, small_folder, cfg, tmp_path):
     t = trainer(work, small_folder, cfg, tmp_path / "r", 1)
     with torch.no_grad():
