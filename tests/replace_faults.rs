@@ -108,7 +108,14 @@ fn a_deadline_that_passes_inside_the_denoiser_covers_and_the_next_frame_steps_do
         armed: Arc::clone(&armed),
     };
     let (face, fitter) = (mesh(), MeanFace(mesh()));
-    let mut engine = engine_over(Box::new(Blocks), Box::new(fitter), vec![face], Some(Box::new(slow)), Mode::Nullface, 1);
+    let mut engine = engine_over(
+        Box::new(Blocks),
+        Box::new(fitter),
+        vec![face],
+        Some(Box::new(slow)),
+        Mode::Nullface,
+        1,
+    );
     let every_frame = Settings {
         cache: false,
         ..engine.settings().clone()
