@@ -17,6 +17,7 @@ thread_local! {
     /// Kept from call to call so that a steady stream of masks does not allocate.
     static CROSSINGS: Cell<Vec<Crossing>> = const { Cell::new(Vec::new()) };
     static NEAREST: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static EDGES: Cell<Vec<Edge>> = const { Cell::new(Vec::new()) };
 }
 
 /// Squared distance of a point to a segment.
@@ -38,9 +39,10 @@ pub(super) fn fill(mask: &mut RegionMask, points: &[[f32; 2]], feather_px: f32) 
     let mut crossings = CROSSINGS.take();
     inside(mask, points, &mut crossings);
     CROSSINGS.set(crossings);
-    let mut nearest = NEAREST.take();
-    ramps(mask, points, ramp_px(feather_px), &mut nearest);
+    let (mut nearest, mut edges) = (NEAREST.take(), EDGES.take());
+    ramps(mask, points, ramp_px(feather_px), &mut nearest, &mut edges);
     NEAREST.set(nearest);
+    EDGES.set(edges);
 }
 
 fn inside(mask: &mut RegionMask, points: &[[f32; 2]], crossings: &mut Vec<Crossing>) {
@@ -122,12 +124,10 @@ impl Edge {
 }
 
 /// Raises alpha to the ramp of the nearest edge.
-fn ramps(mask: &mut RegionMask, points: &[[f32; 2]], reach: f32, nearest: &mut Vec<f32>) {
-    let edges: Vec<Edge> = points
-        .iter()
-        .zip(points.iter().cycle().skip(1))
-        .map(|(&a, &b)| Edge::of(near(a), near(b), mask, reach))
-        .collect();
+fn ramps(mask: &mut RegionMask, points: &[[f32; 2]], reach: f32, nearest: &mut Vec<f32>, edges: &mut Vec<Edge>) {
+    edges.clear();
+    let pairs = points.iter().zip(points.iter().cycle().skip(1));
+    edges.extend(pairs.map(|(&a, &b)| Edge::of(near(a), near(b), mask, reach)));
     let (x, width, reach_sq) = (mask.x as f32, mask.width as usize, reach * reach);
     nearest.clear();
     nearest.resize(width, reach_sq);

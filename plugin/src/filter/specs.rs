@@ -214,7 +214,7 @@ fn safety() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecFloat::builder("verify-threshold")
             .nick("Verification threshold")
-            .blurb("Cosine to the source face above which a result counts as recognisable and is covered; -1 = the recogniser's own point of one false match in a thousand")
+            .blurb("Cosine to the source face above which a result counts as recognisable and is covered; -1 = the recogniser's own point of one false match in a thousand, three quarters of it for new faces")
             .minimum(OWN)
             .maximum(1.0)
             .default_value(OWN)

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::frame::{MESH_POINTS, Point};
 
-use super::composite::CompositeConfig;
+use super::config::CompositeConfig;
 
 /// Most textures of a basis.
 const MAX_TEXTURES: usize = 256;

@@ -9,17 +9,20 @@
 //! | [`target`] | who a track becomes: weights over the basis, drawn from the session's secret |
 //! | [`shape`] | moving the mesh to the target's shape, rim and expression kept |
 //! | [`raster`] | piecewise affine sampling over triangles |
+//! | [`config`] | the constants of the recipe |
 //! | [`lowpass`] | Gaussians on coarse grids |
 //! | [`composite`] | texture, light, visibility → picture and alpha |
 
 pub mod basis;
 pub mod composite;
+pub mod config;
 pub mod lowpass;
 pub mod raster;
 pub mod shape;
 pub mod target;
 
 pub use basis::{Basis, BasisError, Texture};
-pub use composite::{Composite, CompositeConfig, Compositor, Face};
+pub use composite::{Composite, Compositor, Face};
+pub use config::CompositeConfig;
 pub use lowpass::{Border, LowPass, blurred};
 pub use target::{Target, Wanted};
