@@ -18,7 +18,16 @@ OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
 ARGS = {
     "anonymize": "cli/src/anonymize/args.rs",
     "live": "cli/src/live/args.rs",
+    "batch": "cli/src/batch/mod.rs",
+    "man": "cli/src/pages.rs",
+    "completions": "cli/src/pages.rs",
     "sheet": "cli/src/sheet.rs",
+    "eval": "cli/src/eval/mod.rs",
+    "eval attack": "cli/src/eval/attack.rs",
+    "eval calibrate": "cli/src/eval/calibrate.rs",
+    "eval sweep": "cli/src/eval/sweep.rs",
+    "audit": "cli/src/audit/mod.rs",
+    "models": "cli/src/models.rs",
     "doctor": "cli/src/doctor/mod.rs",
 }
 PROPERTIES = "plugin/src/filter/specs.rs"
@@ -62,6 +71,8 @@ def check_commands(text: str) -> list[str]:
             run = re.search(r"(?:^|[\s/])nullface (\w+)(.*)", line)
             if run:
                 name, rest = run.groups()
+                second = f"{name} {rest.split()[0]}" if rest.split() else name
+                name = second if second in ARGS else name
                 if name not in ARGS:
                     wrong.append(f"`{line.strip()}`: no subcommand {name}")
                 else:

@@ -39,7 +39,7 @@ build_packages=(
   libopencv-video-dev libopencv-calib3d-dev libopencv-features2d-dev libopencv-flann-dev
 )
 # For the recipes: a server that takes RTMP, a screen, a browser.
-test_packages=(ffmpeg shellcheck nginx libnginx-mod-rtmp xvfb gstreamer1.0-x chromium)
+test_packages=(ffmpeg shellcheck nginx libnginx-mod-rtmp xvfb gstreamer1.0-x chromium openssl)
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"

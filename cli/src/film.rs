@@ -11,10 +11,21 @@ use gst_pbutils::prelude::*;
 use gst_pbutils::{Discoverer, DiscovererResult};
 use gst_video::VideoOrientationMethod;
 
+use crate::anonymize::mp4::{self, Timecode};
 use crate::exit::refuse;
+use crate::probe::{Raw, first_picture};
 
 /// Longest time that looking at a file may take; damaged ones can keep a demuxer searching.
 const DISCOVER_LIMIT: gst::ClockTime = gst::ClockTime::from_seconds(30);
+
+/// Where a chapter begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chapter {
+    /// Time since the film's begin, ns.
+    pub(crate) start_ns: u64,
+    /// Its name in the input.
+    pub(crate) title: String,
+}
 
 /// A film that can be worked on.
 #[derive(Debug, Clone)]
@@ -37,8 +48,16 @@ pub(crate) struct Film {
     pub(crate) height_px: u32,
     /// Pictures that move.
     pub(crate) video_streams: usize,
-    /// Anything else: subtitles, data tracks.
+    /// Anything else than pictures, sound and subtitles: data tracks, cover pictures.
     pub(crate) other_streams: usize,
+    /// What decoding gives; `None` where that could not be seen beforehand.
+    pub(crate) raw: Option<Raw>,
+    /// Rate of the coded pictures, bits per second, where it is stated or follows from the size.
+    pub(crate) picture_bits_per_s: Option<u64>,
+    /// Chapters, in order.
+    pub(crate) chapters: Vec<Chapter>,
+    /// Timecode of the first frame, where the container has a track of it.
+    pub(crate) timecode: Option<Timecode>,
 }
 
 impl Film {
@@ -98,9 +117,17 @@ impl Film {
             .iter()
             .filter(|s| !s.is::<gst_pbutils::DiscovererContainerInfo>())
             .count();
+        let subtitles = info.subtitle_streams().len();
+        let duration = info.duration().filter(|d| !d.is_zero());
+        let told = mp4::read(path);
+        let chapters = if told.chapters.is_empty() {
+            in_toc(info.toc())
+        } else {
+            told.chapters
+        };
         Ok(Self {
             path: path.to_owned(),
-            duration: info.duration().filter(|d| !d.is_zero()),
+            duration,
             bytes,
             orientation,
             rate: first.framerate(),
@@ -108,9 +135,46 @@ impl Film {
             width_px: first.width(),
             height_px: first.height(),
             video_streams: moving.len(),
-            other_streams: all.saturating_sub(moving.len() + audio_streams),
+            other_streams: all.saturating_sub(moving.len() + audio_streams + subtitles),
+            raw: first_picture(&absolute),
+            picture_bits_per_s: duration.and_then(|d| rate(told.picture_bytes, bytes, d, audio_streams)),
+            chapters,
+            timecode: told.timecode,
         })
     }
+}
+
+/// Taken for a sound track where the container does not say how large the picture is, bits per second.
+const ASSUMED_SOUND: u64 = 128_000;
+
+/// Rate of the coded picture. Not from the stream's tags: which of those the discoverer sees in time
+/// differs from run to run, and two runs shall give the same film.
+fn rate(picture: Option<u64>, all: u64, length: gst::ClockTime, sound_tracks: usize) -> Option<u64> {
+    let per_s = |bytes: u64| (bytes as f64 * 8.0 / length.seconds_f64()) as u64;
+    let all = per_s(all);
+    let sound = (ASSUMED_SOUND * sound_tracks as u64).min(all / 2);
+    Some(picture.map_or(all - sound, per_s)).filter(|b| *b > 0)
+}
+
+/// Chapters that the demuxer tells.
+fn in_toc(toc: Option<gst::Toc>) -> Vec<Chapter> {
+    let Some(toc) = toc else { return Vec::new() };
+    let mut chapters = Vec::new();
+    for entry in toc.entries() {
+        let inner = entry.sub_entries();
+        for chapter in if inner.is_empty() { vec![entry] } else { inner } {
+            let Some((start, _)) = chapter.start_stop_times() else { continue };
+            chapters.push(Chapter {
+                start_ns: u64::try_from(start).unwrap_or(0),
+                title: chapter
+                    .tags()
+                    .and_then(|t| t.get::<gst::tags::Title>().map(|t| t.get().to_owned()))
+                    .unwrap_or_default(),
+            });
+        }
+    }
+    chapters.sort_by_key(|c| c.start_ns);
+    chapters
 }
 
 /// Remedy for files that no demuxer understands.

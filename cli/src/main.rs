@@ -3,10 +3,11 @@
 //! `nullfacefilter`, which is linked in: nothing has to be installed or found at run time but
 //! GStreamer's own plugins, the runtime library and the models.
 //!
-//! Limits: one film or live picture a call; the first video stream of it.
+//! Limits: the first video stream of a film or live picture.
 
 mod anonymize;
 mod audit;
+mod batch;
 mod container;
 mod doctor;
 mod eval;
@@ -17,6 +18,8 @@ mod json;
 mod live;
 mod memory;
 mod models;
+mod pages;
+mod probe;
 mod reader;
 mod sheet;
 mod target;
@@ -24,7 +27,7 @@ mod target;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use exit::Exit;
 
@@ -40,11 +43,14 @@ struct Cli {
 enum Command {
     Anonymize(anonymize::Args),
     Live(live::Args),
+    Batch(batch::Args),
     Sheet(sheet::Args),
     Eval(eval::Args),
     Audit(audit::Args),
     Models(models::Args),
     Doctor(doctor::Args),
+    Completions(pages::CompletionsArgs),
+    Man(pages::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -64,17 +70,18 @@ fn run(command: &Command) -> Result<Exit> {
         Command::Doctor(args) => return doctor::run(args),
         Command::Audit(args) => return audit::run(args),
         Command::Models(args) => return models::run(args),
-        Command::Anonymize(_) | Command::Live(_) | Command::Sheet(_) | Command::Eval(_) => {}
+        Command::Completions(args) => return Ok(pages::completions(args, Cli::command())),
+        Command::Man(args) => return pages::man(args, Cli::command()),
+        Command::Anonymize(_) | Command::Batch(_) | Command::Live(_) | Command::Sheet(_) | Command::Eval(_) => {}
     }
     gst::init().context("GStreamer cannot be started")?;
     gstnullface::plugin_register_static().context("the element nullfacefilter cannot be registered")?;
     match command {
         Command::Anonymize(args) => anonymize::run(args),
         Command::Live(args) => live::run(args),
+        Command::Batch(args) => batch::run(args),
         Command::Sheet(args) => sheet::run(args),
         Command::Eval(args) => eval::run(args),
-        Command::Doctor(args) => doctor::run(args),
-        Command::Audit(args) => audit::run(args),
-        Command::Models(args) => models::run(args),
+        Command::Doctor(_) | Command::Audit(_) | Command::Models(_) | Command::Completions(_) | Command::Man(_) => Ok(Exit::Done),
     }
 }

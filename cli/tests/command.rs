@@ -63,7 +63,7 @@ fn a_report_says_what_was_asked_and_what_became_of_it() {
     assert!(
         records[1..records.len() - 1]
             .iter()
-            .all(|r| r["record"] == "change" && r["time_s"].is_number())
+            .all(|r| r["record"] == "interval" && r["from_s"].is_number())
     );
 }
 

@@ -77,20 +77,6 @@ fn a_cover_picture_is_left_out_even_on_demand() {
 }
 
 #[test]
-fn subtitles_are_left_out_and_said_to_be() {
-    let bench = Bench::new();
-    std::fs::write(bench.path("words.srt"), "1\n00:00:00,000 --> 00:00:01,000\nAnna speaks\n\n").expect("subtitles");
-    let film = bench.film(
-        "in.mkv",
-        &format!("{PATTERN_AND_TONE} -i words.srt -map 0 -map 1 -map 2 -c:v libx264 -c:a aac -c:s srt"),
-    );
-    let run = bench.anonymize(&film, "out.mkv", &[]);
-    assert_eq!(run.code, 0, "{}", run.said);
-    assert!(run.said.contains("subtitles") && run.said.contains("left out"), "{}", run.said);
-    assert_eq!(streams(&bench.path("out.mkv"), "s"), 0);
-}
-
-#[test]
 fn of_two_pictures_the_first_is_anonymised_and_the_second_left_out() {
     let bench = Bench::new();
     let film = bench.film("in.mkv", "-f lavfi -i testsrc2=size=160x120:rate=25:duration=1 -f lavfi -i testsrc2=size=320x240:rate=25:duration=1 -map 0 -map 1 -c:v libx264");

@@ -15,7 +15,7 @@ from geometry import Basis
 COLUMNS = 8
 
 
-def write_basis(out, canonical, tri, tri_all, mask, textures, mean, modes, sd, project, shapes, embeddings, labels, cfg):
+def write_basis(out, canonical, tri, tri_all, mask, textures, mean, modes, sd, project, shapes, embeddings, labels, cfg, probe):
     n, size = len(textures), textures.shape[1]
     rows = -(-n // COLUMNS)
     atlas = np.zeros((rows * size, COLUMNS * size, 3), np.uint8)
@@ -26,7 +26,7 @@ def write_basis(out, canonical, tri, tri_all, mask, textures, mean, modes, sd, p
     m = np.zeros((size, size, 3), np.uint8)
     m[..., :2] = (mask * 255).round()
     cv2.imwrite(os.path.join(out, "mask.png"), m[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    arrays = dict(canonical_px=canonical, mean_shape_iod=mean, shape_modes_iod=modes, shape_mode_sd=sd, shape_project=project, texture_shape=shapes, texture_embedding=embeddings)
+    arrays = dict(canonical_px=canonical, mean_shape_iod=mean, shape_modes_iod=modes, shape_mode_sd=sd, shape_project=project, texture_shape=shapes, texture_embedding=embeddings, label_probe=probe)
     text = [f"version = 1\ntextures = {n}\nsize_px = {size}\ncolumns = {COLUMNS}\nrows = {rows}\npoints = 468\nshape_modes = {len(sd)}\nidentity_dim = {embeddings.shape[1]}",
             f"detail_sigma_px = {cfg['basis']['detail_sigma_px']}\ndetail_gain_max = {cfg['basis']['detail_gain_max']}",
             f"triangles = {len(tri_all)}          # in triangles.u16le: first the openings of eyes and mouth, then those drawn",
@@ -69,4 +69,4 @@ def read_basis(folder):
     s = t["size_px"]
     tex = np.stack([atlas[i // t["columns"] * s:][:s, i % t["columns"] * s:][:, :s] for i in range(t["textures"])]).astype(np.float32)
     return Basis(a["canonical_px"], tri[t["triangles_openings"]:], tri, mask[..., :2].astype(np.float32) / 255, tex, a["mean_shape_iod"].astype(np.float64), a["shape_modes_iod"],
-                 a["shape_mode_sd"], a["shape_project"], a["texture_shape"], t["texture"], a["texture_embedding"])
+                 a["shape_mode_sd"], a["shape_project"], a["texture_shape"], t["texture"], a["texture_embedding"], a.get("label_probe"))

@@ -21,6 +21,7 @@ class Batches:
         if not os.path.exists(os.path.join(work, "pairs-ready")):
             data.fail(f"load {work}", "pairs-ready", "none", "run pairs.py first")
         self.lit, self.alpha, self.e, self.a, self.row = ld("lit"), ld("alpha"), ld("e"), ld("a"), ld("row")
+        self.moved, self.moved_alpha = ld("moved"), ld("moved-alpha")
         self.refresh()
         z = self.z
         self.attr = np.stack([data.attributes(int(a), int(s), int(g)) for a, s, g in zip(z["age"], z["sex"], z["group"])])
@@ -58,10 +59,11 @@ class Batches:
         v = np.zeros((144, 144), np.uint8)
         x0, y0, x1, y1 = self.z["valid"][r]
         v[y0:y1, x0:x1] = 255
-        return x, cut(self.lit[i, j]), cut(self.alpha[i, j]), cut(v), r, j
+        return x, cut(self.lit[i, j]), cut(self.alpha[i, j]), cut(v), r, j, cut(self._degrade(np.ascontiguousarray(self.moved[i]))), cut(self.moved_alpha[i])
 
     def draw(self, n, pairs_of_people=False):
-        """dict of tensors: x crop, p composite, lit, m mask, v validity, e own embedding, et target's, a own labels, at target's."""
+        """dict of tensors: x crop, p composite, m mask, v validity, e own embedding, et target's, a own labels, at target's; and of the
+        composite as it is run: pm, mm, etm, atm."""
         g = self.rng
         if pairs_of_people and self.frames:
             keys = list(self.frames)
@@ -72,16 +74,17 @@ class Batches:
             idx = g.integers(0, self.ready, n)
         it = [self.item(int(i)) for i in idx]
         pic = lambda k: torch.from_numpy(np.stack([t[k] for t in it])).permute(0, 3, 1, 2).float() / 127.5 - 1
-        x, lit = pic(0), pic(1)
-        m = torch.from_numpy(np.stack([t[2] for t in it]))[:, None].float() / 255
+        x, lit, pm = pic(0), pic(1), pic(6)
+        one = lambda k: torch.from_numpy(np.stack([t[k] for t in it]))[:, None].float() / 255
+        m, mm = one(2), one(7)
         v = (torch.from_numpy(np.stack([t[3] for t in it]))[:, None] > 0).float()
         gain = 1 + 0.3 * (torch.from_numpy(g.random((n, 3, 1, 1))).float() - 0.5)
         off = 0.3 * (torch.from_numpy(g.random((n, 3, 1, 1))).float() - 0.5)
-        x, lit = (x * gain + off).clamp(-1, 1), (lit * gain + off).clamp(-1, 1)
+        x, lit, pm = ((t * gain + off).clamp(-1, 1) for t in (x, lit, pm))
         flip = torch.from_numpy(g.random(n) < 0.5)
-        x, lit, m, v = (torch.where(flip[:, None, None, None], t.flip(-1), t) for t in (x, lit, m, v))
+        x, lit, m, v, pm, mm = (torch.where(flip[:, None, None, None], t.flip(-1), t) for t in (x, lit, m, v, pm, mm))
         rows = np.array([t[4] for t in it])
         js = np.array([t[5] for t in it])
         f = torch.from_numpy
-        return dict(x=x, p=x * (1 - m) + lit * m, m=m, v=v, e=f(self.z["e"][rows]), et=f(np.stack([self.e[i, j] for i, j in zip(idx, js)])),
+        return dict(pm=pm, mm=mm, etm=f(np.stack([self.e[i, -1] for i in idx])), atm=f(np.stack([self.a[i, -1] for i in idx])), x=x, p=x * (1 - m) + lit * m, m=m, v=v, e=f(self.z["e"][rows]), et=f(np.stack([self.e[i, j] for i, j in zip(idx, js)])),
                     a=f(self.attr[rows]), at=f(np.stack([self.a[i, j] for i, j in zip(idx, js)])))

@@ -98,12 +98,12 @@ def wide_blur(z, sigma):
 class Basis:
     """The k-same basis as written by basis.py; see README.md for the files."""
 
-    def __init__(self, canonical, triangles, triangles_all, mask, textures, mean_shape, modes, mode_sd, project, shapes, labels=None, embeddings=None):
+    def __init__(self, canonical, triangles, triangles_all, mask, textures, mean_shape, modes, mode_sd, project, shapes, labels=None, embeddings=None, probe=None):
         self.canonical, self.triangles, self.mask = canonical, triangles, mask      # 468x2 px, Tx3, HxWx2 0..1
         self.triangles_all = triangles_all                                          # with the eyes' and mouth's openings
         self.textures, self.mean_shape = textures, mean_shape                       # BxHxWx3 float32 0..255, 468x3 iod
         self.modes, self.mode_sd, self.project, self.shapes = modes, mode_sd, project, shapes  # Kx468x3, K, Kx(468*3), BxK
-        self.labels, self.embeddings = labels, embeddings
+        self.labels, self.embeddings, self.probe = labels, embeddings, probe
 
     def shape_coefficients(self, points):
         """Identity coefficients of a mesh (468x3 px) and its pose (s, R, t) against the mean shape."""

@@ -182,13 +182,26 @@ class Gate(nn.Module):
 
 
 class Critic(nn.Module):
-    """Patch critic for sharpness; training only."""
+    """Patch critic at three scales (it sees 38, 76 and 152 px); training only. It sees the mask beside the picture: the seam is where
+    painted faces betray themselves. Without spectral norm: with it, judgements stayed within a fiftieth of a margin after a
+    thousand steps and taught nothing. Its input gets noise instead, so that it cannot live on what nobody sees.
+    Returns the judgements and the features that the generator is asked to match."""
 
-    def __init__(self):
+    def __init__(self, width=24):
         super().__init__()
-        sn = nn.utils.parametrizations.spectral_norm
-        self.net = nn.Sequential(sn(nn.Conv2d(3, 24, 4, 2, 1)), nn.LeakyReLU(0.2), sn(nn.Conv2d(24, 48, 4, 2, 1)), nn.LeakyReLU(0.2),
-                                 sn(nn.Conv2d(48, 96, 3, 1, 1)), nn.LeakyReLU(0.2), sn(nn.Conv2d(96, 1, 3, 1, 1)))
+        w = width
 
-    def forward(self, x):
-        return self.net(x)
+        def tower():
+            return nn.ModuleList([nn.Conv2d(4, w, 4, 2, 1), nn.Conv2d(w, 2 * w, 4, 2, 1), nn.Conv2d(2 * w, 4 * w, 4, 2, 1), nn.Conv2d(4 * w, 1, 3, 1, 1)])
+        self.towers = nn.ModuleList([tower() for _ in range(3)])
+
+    def forward(self, x, mask):
+        h = torch.cat([x + 0.04 * torch.randn_like(x), 2 * mask - 1], 1)
+        scores, features = [], []
+        for k, t in enumerate(self.towers):
+            z = h if k == 0 else F.avg_pool2d(h, 2 ** k)
+            for c in t[:-1]:
+                z = F.leaky_relu(c(z), 0.2)
+                features.append(z)
+            scores.append(t[-1](z))
+        return scores, features

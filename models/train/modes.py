@@ -16,6 +16,7 @@ import pairs
 import small
 from basisio import read_basis
 
+DRAWS, RENDERS, RENDERS_MOST, FAR_ENOUGH, AIM, SHAPE_SHARE = 96, 12, 36, 0.20, -0.05, 0.2     # choice of a track's target, README.md
 LAMBDAS = {1: [0.5], 2: [0.5, 1.5], 4: [0.5, 5 / 6, 7 / 6, 1.5]}
 
 
@@ -56,12 +57,35 @@ class Pack:
         return self.denoiser.run(None, {"x": x.astype(np.float32), "prior": prior.astype(np.float32), "lambda": one(lam), "identity": np.zeros((1, 192), np.float32) if identity is None else identity[None].astype(np.float32),
                                         "identity_mask": np.float32([[identity is not None]]), "attributes": np.zeros((1, 17), np.float32) if attributes is None else attributes[None].astype(np.float32)})[0]
 
-    def target(self, e, sex, age, group, rng, draws=12, matched=1.0, tries=4, look=None):
-        """Mixture of a track: of `draws`, the `tries` whose embeddings are farthest from the source's; of these, where
-        look(weights) -> embedding of the rendered composite is given, the one that looks least like the source."""
-        ws = [pairs.draw_target(self.basis, rng, sex, age, group, matched=matched) for _ in range(draws)]
-        ws.sort(key=lambda w: float(pairs.target_embedding(self.basis, w) @ e))
-        return ws[0] if look is None else min(ws[:tries], key=lambda w: float(look(w) @ e))
+    def like(self, e):
+        """Sex, age and group of a source as the basis' linear probe reads them from its embedding."""
+        v = self.basis.probe[:, :-1] @ e + self.basis.probe[:, -1]
+        return int(v[0] > 0), float(np.clip(v[1], 0, 100)), int(np.argmax(v[2:]))
+
+    def target(self, e, sex, age, group, rng, own=None, asked=(), look=None):
+        """Mixture of a track: of DRAWS, the RENDERS that promise to be least like the source in looks and shape, and further ones up to
+        RENDERS_MOST while none looks FAR_ENOUGH; of these, where look(weights) -> embedding of the rendered composite is given, the one
+        whose cosine to the source is nearest to AIM: far, yet not so far on the other side that -e could be searched for. own: the
+        source's shape coefficients."""
+        sd, length = self.basis.mode_sd, lambda v: np.linalg.norm(v) + 1e-6
+
+        def promise(w):
+            shape = 0.0
+            if own is not None:
+                q, t = own / sd, (w @ self.basis.shapes) / sd
+                shape = SHAPE_SHARE * float(q @ t) / (length(q) * length(t))
+            return float(pairs.target_embedding(self.basis, w) @ e) + shape
+        ws = sorted((pairs.draw_target(self.basis, rng, sex, age, group, asked) for _ in range(DRAWS)), key=promise)
+        if look is None:
+            return ws[0]
+        best, gap = ws[0], np.inf
+        for n, w in enumerate(ws[:RENDERS_MOST]):
+            if n >= RENDERS and gap <= FAR_ENOUGH - AIM:
+                break
+            off = abs(float(look(w) @ e) - AIM)
+            if off < gap:
+                best, gap = w, off
+        return best
 
     def place(self, crop144, mesh, weights, strength=None):
         """The composite of a mixture on a 144 px crop (a crop of 128 in its ring)."""
@@ -92,14 +116,15 @@ class Pack:
             carry, dat = s2 / s * np.exp(-h), a2 * (1 - np.exp(-2 * h))
             cur = a2 * base + s2 * noise[i + 1] + mask * (carry * (cur - xt) + dat * (ref_cur - ref_x) + w * dat * (fc - ref_cur))
 
-    def run(self, mode, crop144, mesh, e, labels, seed, steps=1, policy=None, attributes=None, w=None, lambdas=None, embed=None, weights=None):
-        """crop144 RGB 0..255 float; embed(144 px picture) -> unit embedding, for choosing the target; returns dict(out 144x144x3, prior, alpha, target). labels = (sex, age, group), -1 unknown."""
+    def run(self, mode, crop144, mesh, e, seed, steps=1, policy=None, attributes=None, w=None, lambdas=None, embed=None, weights=None):
+        """crop144 RGB 0..255 float; embed(144 px picture) -> unit embedding, for choosing the target; attributes: what is asked for (sex, age); returns dict(out 144x144x3, prior, alpha, weights)."""
         rng = np.random.default_rng(seed)
         asked = attributes or {}
-        sex, age, group = asked.get("sex", labels[0]), asked.get("age", labels[1]), labels[2]
+        sex, age, group = (asked.get(k, v) for k, v in zip(("sex", "age", "group"), self.like(e)))
         look = embed and (lambda ws: embed(self.place(crop144, mesh, ws)["picture"]))
         if weights is None:
-            weights = self.target(e, sex, age, group, np.random.default_rng([seed, 1]), look=look)
+            own = self.basis.shape_coefficients(mesh)[0]
+            weights = self.target(e, sex, age, group, np.random.default_rng([seed, 1]), own, asked, look)
         c = self.place(crop144, mesh, weights)
         if mode == "prior":
             return dict(out=c["picture"], prior=c["picture"], alpha=c["alpha"], weights=weights)
@@ -110,7 +135,7 @@ class Pack:
         mask = unshuffle(np.repeat(alpha[..., None], 3, 2) * 127.5 + 127.5)
         noise = rng.standard_normal((max(LAMBDAS), 1, 48, 32, 32)).astype(np.float32)
         own = pairs.target_embedding(self.basis, weights)
-        at = data.attributes(age, sex, -1) if asked else np.zeros(17, np.float32)
+        at = data.attributes(int(asked.get("age", -1)), int(asked.get("sex", -1)), int(asked.get("group", -1))) if asked else np.zeros(17, np.float32)
         r = rng.standard_normal(192).astype(np.float32)
         orth = unit(r - (r @ e) * e)
         residual, null, w0 = True, None, 1.0

@@ -3,7 +3,8 @@ augmentation. Written in random order and announced as they come, so that traini
 
 Files in the work folder: pairs-lit.npy (n x variants x 144 x 144 x 3 uint8, the lit texture), pairs-alpha.npy
 (n x variants x 144 x 144 uint8), pairs-e.npy (n x variants x 192, the target's embedding), pairs-a.npy (n x variants x 17),
-pairs-row.npy (row of faces.npz), pairs-ready (how many are done).
+pairs-row.npy (row of faces.npz), pairs-moved.npy and pairs-moved-alpha.npy (the last variant on the mesh moved to its shape: the
+base as it is run), pairs-ready (how many are done).
 The picture p = x (1 - alpha) + lit alpha is formed in the trainer, after x has been degraded: the network learns to give
 the painted part the frame's own blur.
 """
@@ -23,20 +24,23 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 _W = {}
 
 
-def draw_target(basis, rng, sex=-1, age=-1, group=-1, matched=0.75, people=3):
-    """Weights over the basis: one to three textures near the labels asked for (unknown = any)."""
-    lab = basis.labels
-    w = np.ones(len(lab))
-    if rng.random() < matched:
-        if sex >= 0:
-            w *= np.array([t["sex"] == sex for t in lab]) + 1e-6
+SEX, GROWN, AGE, GROUP = 14.0, 3.0, (16.0, 8.0), (0.2, 1.5)   # distances of labels: (estimated, asked for)
+MIX, CONCENTRATION, CHILD = 2, 1.2, 14           # textures in one face, Dirichlet parameter of their shares, age of growing up
+
+
+def draw_target(basis, rng, sex=-1, age=-1, group=-1, asked=(), people=MIX):
+    """Weights over the basis: textures ranked by distance to the labels (-1 = any) less a Gumbel deviate, which draws them with odds
+    exp(-distance). Those named in `asked` bind; those only known of the source keep the target plausible in its place and leave it
+    free to look different."""
+    d = np.zeros(len(basis.labels))
+    for i, t in enumerate(basis.labels):
+        d[i] += SEX * (sex >= 0 and t["sex"] != sex)
         if age >= 0:
-            w *= np.exp(-0.5 * np.array([(t["age"] - age) / 10.0 for t in lab]) ** 2) + 1e-6
-        if group >= 0:
-            w *= np.array([1.0 if t["group"] == group else 0.4 for t in lab])
-    pick = rng.choice(len(lab), people, replace=False, p=w / w.sum())
-    out = np.zeros(len(lab), np.float32)
-    out[pick] = rng.dirichlet(np.ones(people) * 1.2)
+            d[i] += 0.5 * ((t["age"] - age) / AGE["age" in asked]) ** 2 + GROWN * ((age < CHILD) != (t["age"] < CHILD))
+        d[i] += GROUP["group" in asked] * (group >= 0 and t["group"] != group)
+    pick = np.argsort(d - rng.gumbel(size=len(d)))[:people]
+    out = np.zeros(len(d), np.float32)
+    out[pick] = rng.dirichlet(np.ones(people) * CONCENTRATION)
     return out
 
 
@@ -65,13 +69,20 @@ def _one(item):
         return None
     lit, alpha, es, ats = [], [], [], []
     for _ in range(cfg["data"]["variants"]):
-        w = draw_target(b, rng, sex, age, group)
+        known = rng.random() < 0.75
+        w = draw_target(b, rng, *((sex, age, group) if known else (-1, -1, -1)), people=int(rng.integers(1, 4)))
         c = place.paint(g.mix(b, w)[0])
         lit.append(c["lit"].round().astype(np.uint8))
         alpha.append((c["alpha"] * 255).round().astype(np.uint8))
         es.append(target_embedding(b, w))
         ats.append(target_attributes(b, w))
-    return np.stack(lit), np.stack(alpha), np.stack(es), np.stack(ats)
+    # the last one as it is run: the mesh moved to the target's shape
+    tex, shape = g.mix(b, w)
+    try:
+        moved = g.Placement(frame, mesh, b, cfg["composite"], moved=b.moved_mesh(mesh, shape, strength=cfg["composite"]["shape_strength"], clamp_sd=cfg["composite"]["shape_clamp_sd"])).paint(tex)
+    except g.Degenerate:
+        return None
+    return np.stack(lit), np.stack(alpha), np.stack(es), np.stack(ats), moved["picture"].round().clip(0, 255).astype(np.uint8), (moved["alpha"] * 255).round().astype(np.uint8)
 
 
 def make(work, basis_folder, cfg, workers, limit):
@@ -81,6 +92,7 @@ def make(work, basis_folder, cfg, workers, limit):
     n, v, s, t0 = len(rows), cfg["data"]["variants"], data.SIDE, time.time()
     mm = lambda name, shape, dt: np.lib.format.open_memmap(os.path.join(work, f"pairs-{name}.npy"), "w+", dt, shape)
     lit, alpha, e, at, rw = mm("lit", (n, v, s, s, 3), np.uint8), mm("alpha", (n, v, s, s), np.uint8), mm("e", (n, v, 192), np.float32), mm("a", (n, v, 17), np.float32), mm("row", (n,), np.int32)
+    mp_, ma = mm("moved", (n, s, s, 3), np.uint8), mm("moved-alpha", (n, s, s), np.uint8)
     items = ((z["x"][r], z["mesh"][r], int(z["sex"][r]), int(z["age"][r]), int(z["group"][r]), int(r)) for r in rows)
     at_row = 0
     pool = mp.get_context("fork").Pool(workers, _init, (basis_folder, cfg)) if workers else None
@@ -89,7 +101,7 @@ def make(work, basis_folder, cfg, workers, limit):
     for r, o in zip(rows, pool.imap(_one, items, chunksize=8) if pool else map(_one, items)):
         if o is None:
             continue
-        lit[at_row], alpha[at_row], e[at_row], at[at_row] = o
+        lit[at_row], alpha[at_row], e[at_row], at[at_row], mp_[at_row], ma[at_row] = o
         rw[at_row] = r
         at_row += 1
         if at_row % 250 == 0:

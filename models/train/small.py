@@ -79,6 +79,33 @@ class Mesh:
         return p, f
 
 
+EYES = ((33, 133, False), (263, 362, True))        # outer and inner corner; whether the network wants it mirrored
+
+
+class Iris:
+    """Where the irises stand between the eyes' corners: 2 x 2 numbers (eye; along, across), in eye widths."""
+
+    def __init__(self, folder, threads=1):
+        self.s = session(find(folder, "iris"), threads)
+        self.i = self.s.get_inputs()[0].name
+        self.out = next(o.name for o in self.s.get_outputs() if "iris" in o.name)
+
+    def __call__(self, rgb, mesh):
+        offsets = []
+        for outer, inner, mirrored in EYES:
+            a, b = mesh[outer, :2].astype(np.float64), mesh[inner, :2].astype(np.float64)
+            mid, width = (a + b) / 2, np.linalg.norm(a - b) + 1e-6
+            k = 64 / (2.3 * width)
+            t = np.array([[k, 0, 32 - k * mid[0]], [0, k, 32 - k * mid[1]]])
+            eye = cv2.warpAffine(rgb.astype(np.float32), t, (64, 64), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            x = (eye[:, ::-1] if mirrored else eye) / 255
+            c = self.s.run([self.out], {self.i: np.ascontiguousarray(x[None], np.float32)})[0].reshape(-1, 3)[0, :2]
+            c = np.array([64 - c[0] if mirrored else c[0], c[1]]) - 32
+            axis = (b - a) / width
+            offsets.append([c @ axis / (k * width), (c[1] * axis[0] - c[0] * axis[1]) / (k * width)])
+        return np.array(offsets)
+
+
 class Recogniser:
     """Unit 192-vectors of 112x112 RGB crops (any float or uint8 batch n x 112 x 112 x 3, 0..255)."""
 
@@ -96,11 +123,39 @@ def to112(rgb128):
     return cv2.resize(rgb128, (112, 112), interpolation=cv2.INTER_LINEAR)
 
 
+def _native(net):
+    """The converter's PReLU copies under a mask, and torch's own also forms the slope's gradient, which nobody wants here: either
+    takes more time backwards than all convolutions."""
+    import torch
+
+    class Leak(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, slope):
+            ctx.save_for_backward(x, slope)
+            if slope.numel() == x.shape[1]:
+                return torch.nn.functional.prelu(x, slope.reshape(-1))
+            return torch.relu(x) - slope * torch.relu(-x)
+
+        @staticmethod
+        def backward(ctx, grad):
+            x, slope = ctx.saved_tensors
+            open_ = torch.ops.aten.threshold_backward(grad, x, 0)
+            return open_ + slope * (grad - open_), None
+
+    class PReLU(torch.nn.Module):
+        def forward(self, x, slope):
+            return Leak.apply(x, slope.to(x.dtype))
+    for name, m in list(net.named_children()):
+        if type(m).__name__ == "OnnxPReLU":
+            setattr(net, name, PReLU())
+    return net
+
+
 def _torch(path, shape, low, high):
     import torch
     from onnx2torch import convert
     m = free_batch(path)
-    net = convert(m).eval()
+    net = _native(convert(m)).eval()
     for p in net.parameters():
         p.requires_grad_(False)
     x = np.random.default_rng(0).uniform(low, high, shape).astype(np.float32)

@@ -11,9 +11,12 @@ last good state kept; a checkpoint of another network is refused by name.
 import argparse
 import copy
 import csv
+import glob
+import io
 import json
 import math
 import os
+import pickle
 import sys
 import time
 import tomllib
@@ -36,14 +39,45 @@ def build(cfg, width=1.0):
     return nn.ModuleDict(dict(denoiser=Denoiser(ch, n["embed"], n["identity_dim"], n["attributes"]), vae=IdentityVAE(n["identity_dim"]), non=NonIdentity(), gate=Gate(n["identity_dim"]))), ch
 
 
+PART_BYTES = 15 << 20
+
+
 def save(path, **state):
     tmp = path + ".new"
     torch.save(state, tmp)
     os.replace(tmp, path)
 
 
+def halved(state):
+    """The same tree with its floating tensors in bf16: moments need no more, and the state stays below 60 MB."""
+    if torch.is_tensor(state):
+        return state.bfloat16() if state.is_floating_point() and state.numel() > 64 else state
+    if isinstance(state, dict):
+        return {k: halved(v) for k, v in state.items()}
+    return [halved(v) for v in state] if isinstance(state, list) else state
+
+
+def parts_of(path):
+    return sorted(glob.glob(path + ".part??"))
+
+
+def cut(path):
+    """The file in parts of at most PART_BYTES beside it, for places that take no larger ones."""
+    raw = open(path, "rb").read()
+    for old in parts_of(path):
+        os.remove(old)
+    for n in range(-(-len(raw) // PART_BYTES)):
+        with open(f"{path}.part{n:02d}", "wb") as f:
+            f.write(raw[n * PART_BYTES:(n + 1) * PART_BYTES])
+
+
 def load_state(path, ch, device):
-    s = torch.load(path, map_location=device, weights_only=False)
+    """A state written by `save`, whole or in parts; named and refused where it is damaged or of another network."""
+    raw = open(path, "rb").read() if os.path.exists(path) else b"".join(open(p, "rb").read() for p in parts_of(path))
+    try:
+        s = torch.load(io.BytesIO(raw), map_location=device, weights_only=False)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as e:
+        sys.exit(f"resume {path}: expected a state written by train.py, got {len(raw)} bytes that cannot be read ({type(e).__name__}); remove it or take an older copy")
     if tuple(s.get("channels", ())) != tuple(ch):
         sys.exit(f"resume {path}: expected a network of channels {tuple(ch)}, got {s.get('channels')}; use the config it was trained with, or another --run folder")
     return s
@@ -51,10 +85,6 @@ def load_state(path, ch, device):
 
 def robust(d):
     return torch.sqrt(d * d + 1e-4)
-
-
-def gradients(x):
-    return x[..., 1:, :] - x[..., :-1, :], x[..., :, 1:] - x[..., :, :-1]
 
 
 def low(x):
@@ -76,7 +106,7 @@ class Trainer:
         if self.dev == "cpu":
             torch.set_num_threads(a.threads)
         self.nets, self.ch = build(cfg, a.width)
-        # measured on a CPU: backward is a third slower in channels-last
+        # measured on a CPU: channels-last is a quarter slower, in float and in bf16
         self.layout = torch.channels_last if self.dev == "cuda" else torch.contiguous_format
         self.nets.to(self.dev, memory_format=self.layout)
         self.critic = Critic().to(self.dev)
@@ -84,12 +114,17 @@ class Trainer:
         os.makedirs(a.run, exist_ok=True)
         self.steps = dict(denoiser=0, edit=0, id2face=0)
         state = None
-        if a.resume and os.path.exists(self.path):
+        there = os.path.exists(self.path) or parts_of(self.path)
+        if a.resume and there:
             state = load_state(self.path, self.ch, self.dev)
-            self.nets.load_state_dict(state["nets"])
-            self.critic.load_state_dict(state["critic"])
+            self.nets.load_state_dict(state.get("nets", state["ema"]))
+            judged = {k: v.shape for k, v in state["critic"].items()} == {k: v.shape for k, v in self.critic.state_dict().items()}
+            if judged:
+                self.critic.load_state_dict(state["critic"])
+            else:
+                print("the state's critic is of another shape: a new one is trained", flush=True)
             self.steps = state["steps"]
-        elif os.path.exists(self.path) and not a.resume:
+        elif there and not a.resume:
             sys.exit(f"train: {self.path} exists; expected --resume to go on, or another --run folder")
         self.ema = copy.deepcopy(self.nets).eval()
         if state:
@@ -102,19 +137,24 @@ class Trainer:
             p.requires_grad_(True)
         self.lr = a.lr or self.t["lr"] * (0.5 if a.stage == "edit" else 1)
         self.opt = torch.optim.AdamW(self.params, lr=self.lr, weight_decay=self.t["weight_decay"], betas=(0.9, 0.99))
-        self.copt = torch.optim.AdamW(self.critic.parameters(), lr=3e-4, betas=(0.5, 0.99))
+        self.copt = torch.optim.AdamW(self.critic.parameters(), lr=self.t["critic_lr"], betas=(0.5, 0.99))
         if state and state.get("stage") == a.stage and "opt" in state:
             self.opt.load_state_dict(state["opt"])
-            self.copt.load_state_dict(state["copt"])
+            if judged:
+                self.copt.load_state_dict(state["copt"])
         self.rec, _ = small.torch_recogniser(a.small)
         self.mesh = small.torch_mesh(a.small)[0] if a.stage == "edit" else None
         torch.manual_seed(self.t["seed"] + 1000 * a.seed + sum(self.steps.values()))
         self.batches = Batches(a.work, cfg, self.t["seed"] + 1000 * a.seed + sum(self.steps.values()))
 
     # ---- one-step operator -------------------------------------------------------------------------------------------
+    def half(self):
+        """bf16: twice as fast on a CPU that has it (AVX512-BF16), and on a GPU."""
+        return torch.autocast(self.dev, torch.bfloat16)
+
     def f(self, xt, p, lam, c, cm, at):
         cl = lambda z: z.contiguous(memory_format=self.layout)
-        with torch.autocast(self.dev, torch.bfloat16, enabled=self.dev == "cuda"):
+        with self.half():
             o = self.nets["denoiser"](cl(to_depth(xt)), cl(to_depth(p)), lam, c, cm, at)
         return to_space(o.float())
 
@@ -125,88 +165,147 @@ class Trainer:
     def lam(self, n, mean=None, sd=None):
         return torch.randn(n, device=self.dev) * (sd or self.t["lambda_sd"]) + (self.t["lambda_mean"] if mean is None else mean)
 
-    def reconstruct(self, b):
-        """Composite of somebody else in, the real crop out."""
+    def look(self, x):
+        """Embeddings of pictures seen a little differently every time: moved, scaled, mirrored, blurred, relit. A pattern that only
+        one exact crop's recogniser likes does not survive this, and one recogniser becomes several."""
+        n, d = len(x), self.dev
+        r = lambda *s: torch.rand(*s, device=d)
+        theta = torch.zeros(n, 2, 3, device=d)
+        zoom = 1 + 0.2 * (r(n) - 0.5)
+        turn = 0.2 * (r(n) - 0.5)
+        mirror = (r(n) < 0.5).float() * 2 - 1
+        theta[:, 0, 0], theta[:, 1, 1] = zoom * mirror, zoom
+        theta[:, 0, 1], theta[:, 1, 0] = -turn * zoom * mirror, turn * zoom
+        theta[:, :, 2] = 0.12 * (r(n, 2) - 0.5)
+        z = F.grid_sample(x, F.affine_grid(theta, (n, 3, 128, 128), align_corners=False), padding_mode="reflection", align_corners=False)
+        z = torch.where((r(n) < 0.3)[:, None, None, None], F.avg_pool2d(z, 3, 1, 1), z)
+        z = z * (1 + 0.3 * (r(n, 3, 1, 1) - 0.5)) + 0.2 * (r(n, 1, 1, 1) - 0.5) + 0.04 * torch.randn_like(z)
+        with self.half():
+            return F.normalize(self.rec(z.clamp(-1, 1)).float(), dim=1)
+
+    def pick(self, b):
+        """Inputs of the supervised half: the composite of somebody else goes in clean; what goes in noised is that composite (as it is
+        run: only c tells who x is) or the crop itself; out must come the crop."""
         n, t = len(b["x"]), self.t
+        u = torch.rand(n, 5, device=self.dev)
+        at = lambda k, v: (u[:, k] < t[v])[:, None, None, None]
+        base = torch.where(at(4, "noised_composite"), b["p"], b["x"])
+        p = torch.where(at(0, "drop_prior"), torch.zeros_like(b["p"]), b["p"])
+        p = torch.where(at(1, "frame_prior"), b["x"], p)
         lam = self.lam(n)
-        u = torch.rand(n, 4, device=self.dev)
-        p = torch.where((u[:, 0] < t["drop_prior"])[:, None, None, None], torch.zeros_like(b["p"]), b["p"])
-        p = torch.where((u[:, 1] < t["frame_prior"])[:, None, None, None], b["x"], p)
-        cm = (u[:, 2:3] > t["drop_identity"]).float()
-        at = b["a"] * (u[:, 3:4] > t["drop_attributes"]).float()
-        o = self.f(self.noised(b["x"], lam), p, lam, b["e"], cm, at)
-        w = b["v"] * (t["outside_weight"] + b["m"])
-        loss = (w * robust(o - b["x"])).sum() / (3 * w.sum())
-        sharp = sum((b["v"][..., :y.shape[-2], :y.shape[-1]] * robust(y - z)).mean() for y, z in zip(gradients(o), gradients(b["x"])))
-        return o, loss, sharp, cm
+        return self.noised(base, lam), p, lam, b["e"], (u[:, 2:3] > t["drop_identity"]).float(), b["a"] * (u[:, 3:4] > t["drop_attributes"]).float()
 
-    def targets(self, b):
-        """Identity asked for in the edit stage: mostly the composite's own person, also strangers, -e and directions across e."""
-        n = len(b["e"])
-        u = torch.rand(n, 1, device=self.dev)
-        stranger = b["e"].roll(1, 0)
-        r = F.normalize(stranger + 0.5 * F.normalize(torch.randn_like(stranger), dim=1), dim=1)
-        across = F.normalize(r - (r * b["e"]).sum(1, keepdim=True) * b["e"], dim=1)
-        c = torch.where(u < 0.55, b["et"], torch.where(u < 0.7, stranger, torch.where(u < 0.85, across, -b["e"])))
-        return c, (u < 0.7).float(), (u < 0.55).float()
+    def supervised(self, o, b, cm):
+        """Robust distance to the crop: most of it at half resolution, since fine detail cannot be known and a mean of guesses is soft."""
+        w = b["v"] * (self.t["outside_weight"] + b["m"])
+        w2 = F.avg_pool2d(w, 2)
+        half = (w2 * robust(F.avg_pool2d(o - b["x"], 2))).sum() / (3 * w2.sum())
+        full = (w * robust(o - b["x"])).sum() / (3 * w.sum())
+        k = max(1, int(len(o) * self.t["identity_share"]))
+        out = b["x"][:k] * (1 - b["m"][:k]) + o[:k] * b["m"][:k]
+        ident = ((1 - (self.look(out) * b["e"][:k]).sum(1, keepdim=True)) * cm[:k]).mean()
+        return half, full, ident
 
-    def critic_loss(self, real, fake):
-        return F.relu(1 - self.critic(real)).mean() + F.relu(1 + self.critic(fake)).mean()
+    def fine(self, out, like, m):
+        """Difference in the amount of fine contrast under the mask."""
+        w = F.avg_pool2d(m, 17, 4)
+        return (w * (grain(out) - grain(like)).abs()).sum() / (w.sum() + 1e-3)
 
-    def step_denoiser(self):
-        t = self.t
-        b = self.put(self.batches.draw(self.a.batch or t["batch"]))
-        o, rec, sharp, cm = self.reconstruct(b)
-        k = max(1, int(len(o) * t["identity_share"]))
-        ident = ((1 - (self.rec(o[:k].clamp(-1, 1)) * b["e"][:k]).sum(1, keepdim=True)) * cm[:k]).mean()
-        return rec + 0.5 * sharp + 0.04 * ident, dict(rec=rec, sharp=sharp, ident=ident)
-
-    def step_edit(self):
-        t = self.t
-        n = self.a.batch or t["batch"]
-        b = self.put(self.batches.draw(n, pairs_of_people=self.steps["edit"] % 4 == 0))
-        h = n // 2
-        cut = lambda lo, hi: {k: v[lo:hi] for k, v in b.items()}
-        r, d = cut(0, h), cut(h, n)
-        o1, rec, sharp, _ = self.reconstruct(r)
-        # the operator as it is run: base = composite (or now and then the frame), frozen noise, target asked for
-        frame = (torch.rand(len(d["x"]), 1, 1, 1, device=self.dev) < 0.2).float()
-        base = frame * d["x"] + (1 - frame) * d["p"]
-        lam = self.lam(len(base), 0.0, 0.7)
-        c, reachable, own = self.targets(d)
-        o = self.f(self.noised(base, lam), base, lam, c, torch.ones(len(c), 1, device=self.dev), d["at"] * own)
-        out = base * (1 - d["m"]) + o * d["m"]
-        e = self.rec(out.clamp(-1, 1))
-        to = 1 - (e * c).sum(1, keepdim=True)
-        back = F.relu((e * d["e"]).sum(1, keepdim=True) - 0.05)
-        ident = (to * (0.35 + 0.65 * reachable) + 2.0 * back).mean()
-        light = robust(low(out) - low(d["x"])).mean()
-        # without the coarse part the identity term paints pale patches that only the recogniser likes
-        coarse = F.avg_pool2d(o - base, 4)
-        keep = (robust(o - base) * (1 - d["m"])).mean() + 0.15 * (robust(o - base) * d["m"]).mean() + 1.5 * (robust(coarse) * F.avg_pool2d(d["m"], 4)).mean()
-        q = max(1, h // 4)
-        pad = lambda z: F.pad(z, (8, 8, 8, 8), mode="reflect")
-        with torch.no_grad():
-            want = self.mesh(pad(d["x"][:q]))
-        land = (self.mesh(pad(out[:q].clamp(-1, 1))) - want).abs().mean() / 56.0
-        mm = F.avg_pool2d(d["m"], 17, 4)
-        fine = (mm * (grain(out) - grain(d["x"])).abs()).sum() / (mm.sum() + 1e-3)
-        # the critic learns before it judges: its weights must not change between judging and the backward pass
-        closs = self.critic_loss(d["x"], out.detach())
+    def judge(self, real, mask, fake, fake_mask):
+        """Teaches the critic, then asks it: (critic's loss, generator's loss, critic's features of fake and real)."""
+        with self.half():
+            sr, _ = self.critic(real, mask)
+            sf, _ = self.critic(fake.detach(), fake_mask)
+        closs = sum(F.relu(1 - a.float()).mean() + F.relu(1 + b.float()).mean() for a, b in zip(sr, sf))
         self.copt.zero_grad(set_to_none=True)
         closs.backward()
         self.copt.step()
-        fool = -self.critic(out).mean()
-        same = torch.zeros((), device=self.dev)
-        loss = rec + 0.5 * sharp + 0.06 * ident + 0.5 * light + 0.5 * keep + 0.5 * land + 0.08 * fine + 0.005 * fool
-        # frames of one person asked for one target must give one face
-        if self.steps["edit"] % 4 == 0 and len(d["x"]) % 2 == 0:
-            one = c[0::2].repeat_interleave(2, 0)
-            o2 = self.f(self.noised(d["p"], lam), d["p"], lam, one, torch.ones(len(one), 1, device=self.dev), torch.zeros_like(d["at"]))
-            e2 = self.rec((d["p"] * (1 - d["m"]) + o2 * d["m"]).clamp(-1, 1))
-            same = (1 - (e2[0::2] * e2[1::2]).sum(1)).mean()
-            loss = loss + 0.05 * same
-        return loss, dict(rec=rec, ident=to.mean(), back=back.mean(), light=light, land=land, fine=fine, critic=closs, same=same)
+        for q in self.critic.parameters():
+            q.requires_grad_(False)
+        with self.half():
+            sf, ff = self.critic(fake, fake_mask)
+            with torch.no_grad():
+                _, fr = self.critic(real, mask)
+        for q in self.critic.parameters():
+            q.requires_grad_(True)
+        return closs.detach(), -sum(s.float().mean() for s in sf), ff, fr
+
+    def match(self, ff, fr, k):
+        """Critic's features of the first k fakes against those of the crops they stand for."""
+        return sum((a[:k].float() - b[:k].float()).abs().mean() for a, b in zip(ff, fr)) / len(ff)
+
+    def step_denoiser(self):
+        b = self.put(self.batches.draw(self.a.batch or self.t["batch"]))
+        i = self.pick(b)
+        o = self.f(*i)
+        half, full, ident = self.supervised(o, b, i[4])
+        out = b["x"] * (1 - b["m"]) + o * b["m"]
+        fine = self.fine(out, b["x"], b["m"])
+        closs, fool, ff, fr = self.judge(b["x"], b["m"], out, b["m"])
+        fm = self.match(ff, fr, len(out))
+        t = self.t
+        loss = half + t["w_full"] * full + t["w_identity"] * ident + t["w_fine"] * fine + t["w_match"] * fm + t["w_fool"] * fool
+        return loss, dict(half=half, full=full, ident=ident, fine=fine, match=fm, critic=closs, fool=fool)
+
+    def targets(self, e, et):
+        """Identity asked for: mostly the composite's own person, also strangers, -e and directions across e."""
+        n = len(e)
+        u = torch.rand(n, 1, device=self.dev)
+        stranger = e.roll(1, 0)
+        r = F.normalize(stranger + 0.5 * F.normalize(torch.randn_like(stranger), dim=1), dim=1)
+        across = F.normalize(r - (r * e).sum(1, keepdim=True) * e, dim=1)
+        c = torch.where(u < 0.4, et, torch.where(u < 0.65, stranger, torch.where(u < 0.82, across, -e)))
+        return c, (u < 0.65).float(), (u < 0.4).float()            # c, a face that exists, the composite's own
+
+    def step_edit(self):
+        """Half of the batch supervised, half the operator as it is run: composite on the moved mesh in, target asked for."""
+        t, n = self.t, self.a.batch or self.t["batch"]
+        together = self.steps["edit"] % 4 == 0
+        b = self.put(self.batches.draw(n, pairs_of_people=together))
+        h = n // 2
+        r, d = ({k: v[lo:hi] for k, v in b.items()} for lo, hi in ((0, h), (h, n)))
+        i = self.pick(r)
+        frame = (torch.rand(n - h, 1, 1, 1, device=self.dev) < 0.15).float()
+        base, m = frame * d["x"] + (1 - frame) * d["pm"], frame * d["m"] + (1 - frame) * d["mm"]
+        c, reachable, own = self.targets(d["e"], d["etm"])
+        if together:                                            # frames of one person asked for one target must give one face
+            c, reachable, own = (v[0::2].repeat_interleave(2, 0) for v in (c, reachable, own))
+        lam = self.lam(n - h, 0.5, 0.5)
+        j = (self.noised(base, lam), base, lam, c, torch.ones(n - h, 1, device=self.dev), d["atm"] * own * (torch.rand(n - h, 1, device=self.dev) < 0.5).float())
+        o = self.f(*(torch.cat([p, q]) for p, q in zip(i, j)))
+        half, full, rident = self.supervised(o[:h], r, i[4])
+        o = o.clamp(-1.1, 1.1)
+        outr, out = r["x"] * (1 - r["m"]) + o[:h] * r["m"], base * (1 - m) + o[h:] * m
+        e = self.look(out)
+        to = 1 - (e * c).sum(1, keepdim=True)
+        back = F.relu((e * d["e"]).sum(1, keepdim=True))
+        with torch.no_grad():
+            had = 1 - (self.look(base) * c).sum(1, keepdim=True)
+        # a stranger is to be approached; the composite's own person only kept, or every face gets the marks that the recogniser
+        # likes best; -e and directions across e are nobody's: there the source is to be left, no more
+        ident = ((reachable - own) * to + own * F.relu(to - had) + (1 - reachable) * t["back"] * back).mean()
+        light = robust(low(out) - low(base)).mean()
+        edit = o[h:] - base
+        hold = m * (1 + 3 * own[..., None, None])                # the composite's own person needs no new features
+        coarse = sum(k / 4 * (robust(F.avg_pool2d(edit, k)) * F.avg_pool2d(hold, k)).mean() for k in (4, 8))
+        keep = (robust(edit) * (1 - m)).mean() + t["w_coarse"] * coarse
+        fine = self.fine(torch.cat([outr, out]), b["x"], torch.cat([r["m"], m]))
+        closs, fool, ff, fr = self.judge(b["x"], b["m"], torch.cat([outr, out]), torch.cat([r["m"], m]))
+        fm = self.match(ff, fr, h)
+        loss = half + t["w_full"] * full + t["w_identity"] * rident + t["w_steer"] * ident + t["w_fine"] * fine + t["w_match"] * fm + t["w_fool"] * fool + light + 0.5 * keep
+        parts = dict(half=half, full=full, rident=rident, to=(to * reachable).sum() / (reachable.sum() + 1e-6), back=back.mean(), light=light, fine=fine, match=fm, critic=closs, fool=fool, edit=edit.abs().mul(m).sum() / (3 * m.sum()))
+        if self.steps["edit"] % 2 == 0:
+            q = max(1, h // 4)
+            pad = lambda z: F.pad(z, (8, 8, 8, 8), mode="reflect")
+            with self.half():
+                with torch.no_grad():
+                    want = self.mesh(pad(base[:q])).float()
+                land = (self.mesh(pad(out[:q].clamp(-1, 1))).float() - want).abs().mean() / 56.0
+            loss, parts["land"] = loss + 2.0 * land, land
+        if together:
+            parts["same"] = (1 - (e[0::2] * e[1::2]).sum(1)).mean()
+            loss = loss + 0.1 * parts["same"]
+        return loss, parts
 
     def step_id2face(self):
         n = self.a.batch or self.t["batch"]
@@ -241,7 +340,11 @@ class Trainer:
 
     def write(self, keep_optimiser=True):
         save(self.path, nets=self.nets.state_dict(), ema=self.ema.state_dict(), critic=self.critic.state_dict(), steps=self.steps, channels=self.ch, stage=self.a.stage,
-             config=self.cfg, **(dict(opt=self.opt.state_dict(), copt=self.copt.state_dict()) if keep_optimiser else {}))
+             config=self.cfg, **(dict(opt=halved(self.opt.state_dict()), copt=halved(self.copt.state_dict())) if keep_optimiser else {}))
+
+    def travel(self, path):
+        """The averaged weights alone, in bf16: what goes to another machine beside the crops."""
+        save(path, ema=halved(self.ema.state_dict()), critic=halved(self.critic.state_dict()), steps=self.steps, channels=self.ch, stage=None, config=self.cfg)
 
     def meet(self):
         """Local SGD: two runs on one machine, one thread each, pull their weights together now and then. Two threads in one
@@ -306,6 +409,8 @@ class Trainer:
                 self.meet()
                 self.write()
         self.write()
+        if a.parts:
+            cut(self.path)
         plot(log_path)
         print("done", self.steps, flush=True)
         return mean
@@ -351,12 +456,15 @@ def arguments(argv=None):
     ap.add_argument("--lr", type=float)
     ap.add_argument("--max-steps", type=int)
     ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--parts", action="store_true", help="also leave the state in parts below 16 MB (state.pt.part00 ...), which --resume reads")
+    ap.add_argument("--travel", metavar="FILE", help="write the averaged weights alone to FILE (as a state.pt of a new --run folder) and end")
     return ap.parse_args(argv)
 
 
 if __name__ == "__main__":
     args = arguments()
     try:
-        Trainer(args, tomllib.load(open(args.config, "rb"))).run()
+        trainer = Trainer(args, tomllib.load(open(args.config, "rb")))
+        trainer.travel(args.travel) if args.travel else trainer.run()
     except (MemoryError, torch.OutOfMemoryError) as e:
         sys.exit(f"train {args.stage}: out of memory at batch {args.batch}: {e}; give a smaller --batch")

@@ -33,7 +33,7 @@ fn properties_begin_with_the_defaults_they_show() {
         assert!(spec.blurb().is_some_and(|b| b.len() > 15), "{} says what it does", spec.name());
         seen += 1;
     }
-    assert_eq!(seen, 39);
+    assert_eq!(seen, 40);
 }
 
 #[test]
@@ -69,12 +69,16 @@ fn properties_keep_what_they_are_given() {
         ("adapt", "always"),
         ("cover-tracks", "17"),
         ("write-regions", "true"),
+        ("who", "except:a.jpg"),
+        ("cut-list", "cuts.toml"),
     ] {
         let before = element.property_value(name);
         element.set_property_from_str(name, word);
         let after = element.property_value(name);
         assert_ne!(before.compare(&after), Some(std::cmp::Ordering::Equal), "{name}");
         let shown = after.serialize().expect("a word");
+        // GStreamer writes a comma in a text with a backslash.
+        let shown = shown.replace('\\', "");
         assert_eq!(shown.trim_start_matches("(string)").trim_matches('"'), word, "{name}");
     }
     assert_eq!(element.property::<FilterMode>("mode"), FilterMode::Pixelate);

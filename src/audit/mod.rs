@@ -3,7 +3,7 @@
 //! | `record` | when | fields |
 //! |---|---|---|
 //! | `header` | first | versions, device, models and pack with hashes, settings; of a film also its hash |
-//! | `interval` | one for each track and stretch of time in which its treatment stays | `track`, `from_s`, `to_s`, `frames`, `box` (x, y, width, height; hull, px), `outcome`, `rung`, `reason`, `cos` (largest measured), `verdict` |
+//! | `interval` | one for each track and stretch of time in which its treatment stays | `track`, `from_s`, `to_s`, `frames`, `box` (x, y, width, height; hull, px), `outcome`, `rung`, `reason`, `kept` (why it stays), `choice` (by photo, cut list, or undecided), `cos` (largest measured), `verdict` |
 //! | `withheld` | one for each stretch of frames that were covered whole or dropped | `from_s`, `to_s`, `frames`, `reason`, `fault` |
 //! | `footer` | last | frames, faces, tracks, faces by outcome, `uncovered` |
 //! | `signature` | after the footer, where a key was given | algorithm, public key, signature |

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::chain::Chain;
 use crate::backend::{Backend, BackendConfig, BackendError, find_pack_dir};
 use crate::frame::BoxPx;
-use crate::pipeline::{CoverReason, EngineConfig, FaceReport, FrameReport, Outcome, Rung, Settings};
+use crate::pipeline::{Choice, CoverReason, EngineConfig, FaceReport, FrameReport, KeepReason, Outcome, Rung, Settings, Who};
 
 /// Version of the records.
 pub const LAYOUT: u32 = 2;
@@ -119,6 +119,10 @@ fn settings_of(config: &EngineConfig, s: &Settings) -> Map<String, Value> {
         "identity": s.identity.to_string(),
         "attributes": s.attributes,
         "keep-regions": s.keep_regions.iter().map(|r| r.word()).collect::<Vec<_>>(),
+        // Photos are named after people: their number is told, not their names.
+        "who": match s.who { Who::All => "all", Who::Only(_) => "only", Who::Except(_) => "except" },
+        "photos": match &s.who { Who::All => 0, Who::Only(photos) | Who::Except(photos) => photos.len() },
+        "cut-list": config.cut_list.is_some(),
         "on-failure": s.on_failure.to_string(),
         "lookahead": config.lookahead,
         "detector": config.detector.to_string(),
@@ -129,12 +133,16 @@ fn settings_of(config: &EngineConfig, s: &Settings) -> Map<String, Value> {
 /// How one face was treated: what an interval is cut by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Treatment {
-    /// `replaced`, `covered`, `frame-withheld`.
+    /// `replaced`, `covered`, `kept`, `frame-withheld`.
     pub outcome: &'static str,
     /// Why it was covered.
     pub reason: Option<CoverReason>,
-    /// How.
-    pub rung: Rung,
+    /// How; `None` where it was kept.
+    pub rung: Option<Rung>,
+    /// Why it was kept.
+    pub kept: Option<KeepReason>,
+    /// How it was decided whether it is anonymised; `None` where everybody is.
+    pub choice: Option<Choice>,
 }
 
 impl From<Outcome> for Treatment {
@@ -143,17 +151,30 @@ impl From<Outcome> for Treatment {
             Outcome::Replaced { rung, .. } => Self {
                 outcome: "replaced",
                 reason: None,
-                rung,
+                rung: Some(rung),
+                kept: None,
+                choice: None,
             },
             Outcome::Covered { reason, rung } => Self {
                 outcome: "covered",
                 reason: Some(reason),
-                rung,
+                rung: Some(rung),
+                kept: None,
+                choice: None,
+            },
+            Outcome::Kept { why, .. } => Self {
+                outcome: "kept",
+                reason: None,
+                rung: None,
+                kept: Some(why),
+                choice: None,
             },
             Outcome::FrameWithheld { reason } => Self {
                 outcome: "frame-withheld",
                 reason: Some(reason),
-                rung: Rung::Frame,
+                rung: Some(Rung::Frame),
+                kept: None,
+                choice: None,
             },
         }
     }
@@ -163,6 +184,7 @@ impl Treatment {
     /// One word on what the treatment rests on.
     const fn verdict(self) -> &'static str {
         match self.reason {
+            None if self.kept.is_some() => "kept",
             None => "verified",
             Some(CoverReason::TooNear) => "refused",
             Some(reason) if reason.is_expected() => "covered",
@@ -293,11 +315,14 @@ impl<W: Write> Trail<W> {
     }
 
     fn face(&mut self, at_s: f64, to_s: f64, face: &FaceReport, withheld: Option<CoverReason>) -> std::io::Result<()> {
-        let treatment = withheld.map_or(Treatment::from(face.outcome), |reason| {
-            Treatment::from(Outcome::FrameWithheld { reason })
-        });
+        let outcome = withheld.map_or(face.outcome, |reason| Outcome::FrameWithheld { reason });
+        let treatment = Treatment {
+            choice: face.choice,
+            ..Treatment::from(outcome)
+        };
         self.totals.faces += 1;
-        let key = format!("{}/{}", treatment.outcome, word(&treatment.rung));
+        let how = treatment.rung.map_or_else(|| word(&treatment.kept), |rung| word(&rung));
+        let key = format!("{}/{how}", treatment.outcome);
         *self.totals.treated.entry(key).or_insert(0) += 1;
         self.totals.tracks += u64::from(self.seen.insert(face.track));
         self.totals.worst_cos = larger(self.totals.worst_cos, face.cos);
@@ -337,6 +362,8 @@ impl<W: Write> Trail<W> {
             "outcome": i.treatment.outcome,
             "rung": i.treatment.rung,
             "reason": i.treatment.reason,
+            "kept": i.treatment.kept,
+            "choice": i.treatment.choice,
             "cos": i.cos.map(|c| (f64::from(c) * 1e4).round() / 1e4),
             "verdict": i.treatment.verdict(),
         }))
@@ -434,6 +461,7 @@ mod tests {
                     },
                     outcome: *outcome,
                     cos: *cos,
+                    choice: None,
                 })
                 .collect(),
             withheld: None,

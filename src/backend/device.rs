@@ -119,7 +119,7 @@ impl GpuParts {
         Self {
             device_file: device_file.exists().then_some(device_file),
             driver: anywhere(&["libcuda.so.1"]),
-            nvrtc: anywhere(&["libnvrtc.so.13", "libnvrtc.so.12"]),
+            nvrtc: nullface_kernels::cuda::find_nvrtc(&search::Places::here().nvrtc_folders()),
             cuda_provider: anywhere(&["libonnxruntime_providers_cuda.so"]),
             tensorrt_provider: anywhere(&["libonnxruntime_providers_tensorrt.so"]),
             tensorrt: anywhere(&["libnvinfer.so.10"]),

@@ -9,8 +9,8 @@ use crate::stages::align::{self, FaceHint, MeshFitter};
 use crate::stages::detect::{Detection, Detector, Effort, SURE_ALONE};
 use crate::stages::identify::{Embedding, Recogniser};
 use crate::stages::track::{
-    BackfillConfig, CUT_THUMB_HEIGHT, CUT_THUMB_WIDTH, FirstSeen, Observation, ObservationSource, SceneCut, Track, TrackId, TrackState,
-    Tracker, TrackerConfig, backfill,
+    BackfillConfig, CUT_THUMB_HEIGHT, CUT_THUMB_WIDTH, FirstSeen, Identified, Observation, ObservationSource, SceneCut, Track, TrackId,
+    TrackState, Tracker, TrackerConfig, backfill,
 };
 
 use super::engine::EngineError;
@@ -18,6 +18,7 @@ use super::outcome::CoverReason;
 use super::plan::{Plan, Region, Replaceable};
 use super::schedule::{Schedule, Situation};
 use super::settings::{EngineConfig, Settings};
+use super::who::{self, Choice, Chooser, CutList, Verdict, Who};
 
 /// Meshes fitted in one frame; the largest faces first, the others are covered by their boxes.
 const MAX_MESHES: usize = 8;
@@ -32,6 +33,8 @@ const CHECK_EVERY_S: f64 = 1.0;
 const DISMISSED_S: f64 = 1.0;
 /// Overlap from which two boxes of glances are about the same thing.
 const SAME_GLANCE_IOU: f32 = 0.5;
+/// Overlap of two faces from which the tracker may change them.
+const CROSSING_IOU: f32 = 0.05;
 
 /// Runs the reading stages and remembers what they need from frame to frame.
 pub(super) struct Analyst {
@@ -47,6 +50,8 @@ pub(super) struct Analyst {
     checked: HashMap<u64, Pts>,
     /// Boxes of glances that a regular look did not confirm, and when.
     dismissed: Vec<(BoxPx, Pts)>,
+    chooser: Chooser,
+    cuts: Option<CutList>,
 }
 
 impl Analyst {
@@ -68,6 +73,8 @@ impl Analyst {
             thumb: vec![0; CUT_THUMB_WIDTH * CUT_THUMB_HEIGHT],
             checked: HashMap::new(),
             dismissed: Vec::new(),
+            chooser: Chooser::default(),
+            cuts: config.cut_list.as_deref().map(CutList::read).transpose()?,
         })
     }
 
@@ -79,6 +86,12 @@ impl Analyst {
     pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), EngineError> {
         self.detector.set_min_face_px(settings.min_face_px);
         self.tracker.configure(tracker_config(settings)).map_err(stage("track"))
+    }
+
+    /// Takes over whom to anonymise; nothing known of anybody is carried over.
+    pub(super) fn choose(&mut self, who: &Who, recogniser: &mut dyn Recogniser) -> Result<(), EngineError> {
+        self.chooser = Chooser::open(who, self.detector.as_mut(), self.mesh.as_mut(), recogniser)?;
+        Ok(())
     }
 
     /// Forgets tracks: another film, another place, another size.
@@ -157,11 +170,17 @@ impl Analyst {
             }
             self.schedule
                 .told(!(updates.started.is_empty() && updates.lost.is_empty() && updates.suspects.is_empty()));
+            for (gone, stays) in &updates.merged {
+                self.chooser.doubt(gone.0);
+                self.chooser.doubt(stays.0);
+            }
             started = updates.started;
             let new = self.hints(|t| started.contains(&t.id));
             self.refine(frame, &new, &mut meshes, plan);
         }
+        self.doubt_crossings();
         self.identify(frame, effort, at.pts, settings.mode.replaces(), recogniser, plan, &meshes);
+        self.decide(at, settings, plan, pending);
         for track in self.tracker.tracks().iter().filter(|t| started.contains(&t.id)) {
             extend_backwards(track, pending, frame);
         }
@@ -285,6 +304,7 @@ impl Analyst {
         {
             // A face of which nothing is known yet cannot be replaced: it is embedded at once.
             let due = |t: &Track| match self.tracker.source(t.id) {
+                _ if self.chooser.is_due(t.id.0, at) => true,
                 Some(source) => effort != Effort::Glance && !source.locked,
                 None => effort != Effort::Glance || replaces,
             };
@@ -302,9 +322,20 @@ impl Analyst {
                     Ok(embeddings) if embeddings.len() == wanted.len() => {
                         for ((id, _), embedding) in wanted.iter().zip(&embeddings) {
                             let quality = meshes.get(id).map_or(0.0, |m| m.face_prob);
-                            if let Err(error) = self.tracker.embedding(*id, &embedding.0, quality) {
-                                plan.note(error.to_string());
-                                failed = true;
+                            match self.tracker.embedding(*id, &embedding.0, quality) {
+                                Ok(Identified::Swapped { with }) => {
+                                    self.chooser.doubt(id.0);
+                                    self.chooser.doubt(with.0);
+                                    continue;
+                                }
+                                Ok(_) => {}
+                                Err(error) => {
+                                    plan.note(error.to_string());
+                                    failed = true;
+                                }
+                            }
+                            if let Some(landmarks) = meshes.get(id).and_then(Mesh::landmarks5) {
+                                self.chooser.sample(id.0, at, embedding, &landmarks);
                             }
                         }
                     }
@@ -343,6 +374,7 @@ impl Analyst {
                     TrackState::Tentative | TrackState::Confirmed => CoverReason::Asked,
                 },
                 check_against: source,
+                verdict: Verdict::ANONYMISE,
                 replaceable: mesh
                     .filter(|_| replaces && track.state != TrackState::Held)
                     .zip(self.tracker.source(track.id))
@@ -354,6 +386,46 @@ impl Analyst {
                         })
                     }),
             });
+        }
+    }
+}
+
+/// Who stays as they are.
+impl Analyst {
+    /// Two faces that meet may have changed tracks: what is known of either is not believed any more.
+    fn doubt_crossings(&mut self) {
+        let tracks = self.tracker.tracks();
+        for (i, a) in tracks.iter().enumerate() {
+            for b in tracks.iter().skip(i + 1).filter(|b| a.box_px.iou(&b.box_px) > CROSSING_IOU) {
+                self.chooser.doubt(a.id.0);
+                self.chooser.doubt(b.id.0);
+            }
+        }
+        self.chooser.retain(|id| tracks.iter().any(|t| t.id.0 == id));
+    }
+
+    /// Gives each region its verdict. A face that is recognised now is kept in the frames before it
+    /// too, as far back as the samples reach that speak for it.
+    fn decide(&mut self, at: FrameTime, settings: &Settings, plan: &mut Plan, pending: &mut VecDeque<Plan>) {
+        if self.chooser.is_active() {
+            for region in &mut plan.regions {
+                region.verdict = self.chooser.verdict(region.track, at.pts);
+            }
+            for earlier in pending.iter_mut() {
+                for region in &mut earlier.regions {
+                    let reaches = self.chooser.since(region.track).is_some_and(|since| earlier.at.pts >= since);
+                    let undecided = region.verdict.keep.is_none() && region.verdict.choice == Some(Choice::Undecided);
+                    if reaches && undecided {
+                        region.verdict = self.chooser.verdict(region.track, at.pts);
+                    }
+                }
+            }
+        }
+        let Some(cuts) = &self.cuts else { return };
+        for earlier in pending.iter_mut().chain([plan]) {
+            for region in &mut earlier.regions {
+                region.verdict = who::by_hand(cuts, &region.box_px, earlier.size_px, earlier.at, settings.origin, region.verdict);
+            }
         }
     }
 }
@@ -373,6 +445,7 @@ fn extend_backwards(track: &Track, pending: &mut VecDeque<Plan>, frame: &FrameVi
                 roll_rad: track.roll_rad,
                 reason: CoverReason::Lookahead,
                 check_against: None,
+                verdict: Verdict::ANONYMISE,
                 replaceable: None,
             });
         }

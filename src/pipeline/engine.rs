@@ -40,6 +40,12 @@ pub enum EngineError {
     /// A pack's basis that cannot be used.
     #[error(transparent)]
     Basis(#[from] crate::stages::prior::BasisError),
+    /// A photo of somebody to be anonymised or kept that cannot serve.
+    #[error(transparent)]
+    Photo(#[from] super::who::PhotoError),
+    /// A cut list that cannot be used.
+    #[error(transparent)]
+    Cuts(#[from] super::who::CutError),
     /// A setting outside its range.
     #[error("setting {name}: expected {expected}, got {got}")]
     Setting {
@@ -141,8 +147,11 @@ impl Engine {
             recogniser,
             device,
         } = parts;
+        let mut recogniser = recogniser;
+        let mut analyst = Analyst::new(detector, mesh, config, &settings)?;
+        analyst.choose(&settings.who, recogniser.as_mut())?;
         Ok(Self {
-            analyst: Analyst::new(detector, mesh, config, &settings)?,
+            analyst,
             settings,
             recogniser,
             device,
@@ -171,6 +180,9 @@ impl Engine {
         }
         self.treater.configure(&settings)?;
         self.analyst.configure(&settings)?;
+        if settings.who != self.settings.who {
+            self.analyst.choose(&settings.who, self.recogniser.as_mut())?;
+        }
         self.settings = settings;
         Ok(())
     }

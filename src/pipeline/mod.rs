@@ -13,6 +13,7 @@ mod schedule;
 mod settings;
 mod stats;
 mod treat;
+mod who;
 
 pub use budget::Budget;
 pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
@@ -24,3 +25,4 @@ pub use settings::{
     SolverChoice, UnknownWord,
 };
 pub use stats::Stats;
+pub use who::{Choice, Cut, CutAction, CutError, CutList, KeepReason, PhotoError, UnknownWho, Who};

@@ -2,6 +2,8 @@
 
 use crate::frame::{BoxPx, Pts};
 
+use super::who::{Choice, KeepReason};
+
 /// Why a face or a frame was covered instead of treated as asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -66,6 +68,13 @@ pub enum Outcome {
         /// How.
         rung: Rung,
     },
+    /// Left as it is, because the user asked for that and it is certain who it is. See [`super::Who`].
+    Kept {
+        /// Why.
+        why: KeepReason,
+        /// Mean of the largest cosines to the photos; 0 where the cut list decided.
+        cos: f32,
+    },
     /// The whole frame was covered or not released.
     FrameWithheld {
         /// Why.
@@ -104,6 +113,8 @@ pub struct FaceReport {
     pub outcome: Outcome,
     /// Cosine of the output to the source track, where it was measured.
     pub cos: Option<f32>,
+    /// How it was decided whether this face is anonymised; `None` where everybody is.
+    pub choice: Option<Choice>,
 }
 
 /// One frame.

@@ -8,6 +8,7 @@ use crate::stages::identify::Embedding;
 
 use super::engine::FrameId;
 use super::outcome::CoverReason;
+use super::who::{KeepReason, Verdict};
 
 /// What replacing a face takes.
 #[derive(Debug, Clone)]
@@ -37,8 +38,20 @@ pub(super) struct Region {
     pub(super) reason: CoverReason,
     /// The source track's embedding, where the output of this frame is to be checked against it.
     pub(super) check_against: Option<Embedding>,
+    /// Whether it is anonymised at all.
+    pub(super) verdict: Verdict,
     /// Set where the mode replaces and the face can be replaced.
     pub(super) replaceable: Option<Box<Replaceable>>,
+}
+
+impl Region {
+    /// Why it stays as it is, where it does: only a face that was seen in this very frame, in which
+    /// nothing failed.
+    pub(super) fn kept(&self) -> Option<(KeepReason, f32)> {
+        self.verdict
+            .keep
+            .filter(|_| self.reason == CoverReason::Asked && self.landmarks.is_some())
+    }
 }
 
 /// One frame between analysis and rendering.
@@ -70,7 +83,9 @@ impl Plan {
 
     /// Adds a region that a later frame revealed, unless what is there covers it already.
     pub(super) fn extend_backwards(&mut self, region: Region) {
-        let covered = self.regions.iter().any(|r| region.box_px.share_inside(&r.box_px) > 0.98);
+        // A region that is kept covers nothing, and one that is not may be kept later.
+        let covered = |r: &Region| r.verdict == Verdict::ANONYMISE && region.box_px.share_inside(&r.box_px) > 0.98;
+        let covered = self.regions.iter().any(covered);
         if !covered {
             self.regions.push(region);
         }

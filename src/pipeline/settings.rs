@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::frame::Pts;
+
 use super::engine::EngineError;
+use super::who::Who;
 
 /// A word that is none of an enum's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -249,6 +252,8 @@ pub struct EngineConfig {
     pub threads: usize,
     /// Precision of the denoiser.
     pub precision: PrecisionChoice,
+    /// Cut list: zones and times in which faces are kept or covered by hand. See [`super::CutList`].
+    pub cut_list: Option<PathBuf>,
     /// Frames held back so that a new track can be covered backwards.
     pub lookahead: usize,
     /// Secret of the session; random where `None`.
@@ -307,6 +312,10 @@ pub struct Settings {
     pub keep_regions: Vec<FaceRegion>,
     /// Tracks that are filled with one colour whatever the mode.
     pub cover_tracks: Vec<u64>,
+    /// Who is anonymised.
+    pub who: Who,
+    /// Presentation time at which the cut list's time is zero.
+    pub origin: Pts,
     /// Policy for frames that could not be handled.
     pub on_failure: OnFailure,
     /// Longest time that analysing and rendering one frame may take before the ladder steps down; none where
@@ -341,6 +350,8 @@ impl Default for Settings {
             attributes: String::new(),
             keep_regions: Vec::new(),
             cover_tracks: Vec::new(),
+            who: Who::All,
+            origin: Pts(0),
             on_failure: OnFailure::default(),
             deadline: None,
         }

@@ -32,6 +32,8 @@ pub struct Stats {
     pub pixelated: u64,
     /// Regions filled with one colour.
     pub solid: u64,
+    /// Regions left as they are, as asked.
+    pub kept: u64,
     /// Frames covered whole.
     pub withheld: u64,
     /// Regions and frames covered although that was not what was asked for.
@@ -85,6 +87,7 @@ impl Meter {
                     }
                     s.fallbacks += u64::from(!reason.is_expected());
                 }
+                Outcome::Kept { .. } => s.kept += 1,
                 Outcome::FrameWithheld { .. } => {}
             }
             if let Some(cos) = face.cos {
@@ -130,6 +133,7 @@ mod tests {
             box_px: BoxPx::default(),
             outcome: Outcome::Covered { reason, rung },
             cos: Some(0.1),
+            choice: None,
         };
         let mut meter = Meter::default();
         let report = FrameReport {

@@ -110,6 +110,13 @@ impl Treater {
     fn regions(&mut self, plan: &Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>, report: &mut FrameReport) {
         let replaced = self.replace(plan, &frame.as_image(), bench);
         for (region, (verdict, _)) in plan.regions.iter().zip(&replaced) {
+            if let Some((why, cos)) = region.kept() {
+                report.faces.push(FaceReport {
+                    outcome: Outcome::Kept { why, cos },
+                    ..unchecked(region)
+                });
+                continue;
+            }
             let treated = match verdict {
                 Ok(done) => Ok(face(region, *done)),
                 Err(refusal) => {
@@ -154,7 +161,7 @@ impl Treater {
         if !bench.settings.mode.replaces() {
             return plan.regions.iter().map(|r| refused(r.reason)).collect();
         }
-        let asked = plan.regions.iter().filter(|r| r.reason == CoverReason::Asked);
+        let asked = plan.regions.iter().filter(|r| r.reason == CoverReason::Asked && r.kept().is_none());
         let requests: Vec<Request<'_>> = asked
             .filter_map(|r| {
                 r.replaceable.as_ref().map(|face| Request {
@@ -180,6 +187,8 @@ impl Treater {
             .regions
             .iter()
             .map(|r| match (r.reason, &r.replaceable, generator.as_mut()) {
+                // Never looked at: such a region is passed over before its verdict.
+                _ if r.kept().is_some() => refused(r.reason),
                 (CoverReason::Asked, Some(_), _) if !may_replace => refused(CoverReason::Deadline),
                 (CoverReason::Asked, Some(_), Some(generator)) => match seats.next() {
                     Some(seat) => (generator.verdict(seat), Some(seat)),
@@ -216,10 +225,8 @@ impl Treater {
         };
         self.cover(region, frame, settings, how)?;
         let mut face = FaceReport {
-            track: region.track,
-            box_px: region.box_px,
             outcome: Outcome::Covered { reason, rung },
-            cos: None,
+            ..unchecked(region)
         };
         if let (Some(source), Some(landmarks), false) = (&region.check_against, region.landmarks, rung == Rung::Solid) {
             let limit = settings.verify_threshold.unwrap_or_else(|| bench.recogniser.same_person_cos());
@@ -258,10 +265,22 @@ impl Treater {
 
 fn face(region: &Region, Replaced { cos, rung }: Replaced) -> FaceReport {
     FaceReport {
-        track: region.track,
-        box_px: region.box_px,
         outcome: Outcome::Replaced { cos, rung },
         cos: Some(cos),
+        ..unchecked(region)
+    }
+}
+
+/// A region's report before anything was done.
+fn unchecked(region: &Region) -> FaceReport {
+    FaceReport {
+        track: region.track,
+        box_px: region.box_px,
+        outcome: Outcome::FrameWithheld {
+            reason: CoverReason::NotAnalysed,
+        },
+        cos: None,
+        choice: region.verdict.choice,
     }
 }
 

@@ -7,9 +7,17 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use nullface::Settings;
 use nullface::pipeline::{
-    DetectorChoice, DeviceChoice, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, SolverChoice,
+    CutList, DetectorChoice, DeviceChoice, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, SolverChoice,
 };
+use sha2::{Digest, Sha256};
 
+use crate::exit::refuse;
+use crate::hash::{hex, sha256};
+
+use super::encoders::{EncoderChoice, Wanted};
+
+/// How far a cut may reach beyond the film's end: people round up, and containers round.
+const BEYOND_END_S: f64 = 1.0;
 /// Frames held back by default, so that a face is covered before it is first found.
 const LOOKAHEAD_FRAMES: u32 = 8;
 
@@ -19,8 +27,9 @@ const NS_PER_MS: u64 = 1_000_000;
 /// Anonymise the faces of a film.
 ///
 /// Writes .mp4, .mov, .mkv or .webm by the output's name. Sound is passed on without re-encoding
-/// where the container takes it. Timestamps, frame count, aspect and colour tags are kept, a rotated
-/// film is turned upright; titles, dates, places, devices and pictures in the metadata are left out.
+/// where the container takes it; so are subtitles, chapters and timecode. Timestamps, frame count,
+/// aspect, depth and colour tags are kept, a rotated film is turned upright; titles, dates, places,
+/// devices and pictures in the metadata are left out.
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::exit::TABLE)]
 pub(crate) struct Args {
@@ -117,14 +126,25 @@ pub(crate) struct Args {
     /// Parts of the source's face that stay.
     #[arg(long, value_name = "PARTS", value_delimiter = ',', value_parser = words(FaceRegion::ALL, FaceRegion::word))]
     pub(crate) keep_regions: Vec<FaceRegion>,
+    /// Anonymise only the people on these photos. Everybody else stays, once it is certain that they
+    /// are somebody else. PNG or JPEG files of one face each, or folders of them; several of a person help.
+    #[arg(long, value_name = "PHOTO", num_args = 1.., conflicts_with = "except")]
+    pub(crate) only: Vec<PathBuf>,
+    /// Anonymise everybody but the people on these photos, who stay once they are recognised.
+    #[arg(long, value_name = "PHOTO", num_args = 1..)]
+    pub(crate) except: Vec<PathBuf>,
+    /// Zones and times in which faces are kept or covered by hand.
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) cut_list: Option<PathBuf>,
     /// What becomes of a frame whose faces could not be handled as asked.
     #[arg(long, value_parser = words(OnFailure::ALL, OnFailure::word), default_value_t = OnFailure::default())]
     pub(crate) on_failure: OnFailure,
     /// Frames held back, so that a face is covered before it is first found.
     #[arg(long, value_name = "FRAMES", default_value_t = LOOKAHEAD_FRAMES)]
     pub(crate) lookahead: u32,
-    /// Secret of this run; random when left out, and then nobody can repeat it.
-    #[arg(long, value_name = "NUMBER")]
+    /// Secret of this run; random when left out, and then nobody can repeat it. Command lines can be
+    /// read by others on the machine: the environment is the better place.
+    #[arg(long, value_name = "NUMBER", env = "NULLFACE_SEED", hide_env_values = true)]
     pub(crate) seed: Option<u64>,
     /// Folder of the models; searched for when left out.
     #[arg(long, value_name = "DIR")]
@@ -135,6 +155,24 @@ pub(crate) struct Args {
     /// Keep titles, dates, places and devices of the input's metadata. Pictures are left out even so.
     #[arg(long)]
     pub(crate) keep_metadata: bool,
+    /// Which encoder makes the new picture; auto follows film and container.
+    #[arg(long, value_enum, default_value_t = EncoderChoice::Auto)]
+    pub(crate) encoder: EncoderChoice,
+    /// Constant quality of the new picture (CRF and its like, 0 is best); the encoder's own when left out.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(0..=63))]
+    pub(crate) quality: Option<u32>,
+    /// Largest size of the new picture as a multiple of the source's; 0 sets no bound.
+    #[arg(long, value_name = "FACTOR", value_parser = range::<0, 100>, default_value_t = 1.5)]
+    pub(crate) size_limit: f32,
+    /// What becomes of an interlaced film.
+    #[arg(long, value_enum, default_value_t = Interlaced::Deinterlace)]
+    pub(crate) interlaced: Interlaced,
+    /// What becomes of a film's transparency.
+    #[arg(long, value_enum, default_value_t = Alpha::Keep)]
+    pub(crate) alpha: Alpha,
+    /// What becomes of subtitles. They may name people.
+    #[arg(long, value_enum, default_value_t = Subtitles::Keep)]
+    pub(crate) subtitles: Subtitles,
     /// Replace an output that exists.
     #[arg(short, long)]
     pub(crate) force: bool,
@@ -146,10 +184,121 @@ pub(crate) struct Args {
     pub(crate) max_fallback_share: f64,
 }
 
+/// What becomes of an interlaced film.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Interlaced {
+    /// Each frame is made whole: no frame more or less.
+    Deinterlace,
+    /// It is an error.
+    Refuse,
+}
+
+/// What becomes of transparency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Alpha {
+    /// Kept, or an error where the container has none.
+    Keep,
+    /// The picture as it is stored, opaque.
+    Drop,
+}
+
+/// What becomes of subtitles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Subtitles {
+    /// Kept with their times and languages.
+    Keep,
+    /// Left out.
+    Drop,
+}
+
 impl Args {
+    /// How the new picture is made.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted {
+            encoder: self.encoder,
+            quality: self.quality,
+            size_limit: self.size_limit,
+            drop_alpha: self.alpha == Alpha::Drop,
+        }
+    }
+
     /// Whether frames may be missing from the output.
     pub(crate) fn may_drop(&self) -> bool {
         self.on_failure == OnFailure::Drop
+    }
+
+    /// The element's word for who is anonymised, where it is not everybody.
+    fn who(&self) -> Option<String> {
+        let (word, photos) = if self.only.is_empty() {
+            ("except", &self.except)
+        } else {
+            ("only", &self.only)
+        };
+        let list: Vec<String> = photos.iter().map(|p| p.to_string_lossy().into_owned()).collect();
+        (!list.is_empty()).then(|| format!("{word}:{}", list.join(",")))
+    }
+
+    /// Checks what would otherwise be found out while the film runs.
+    ///
+    /// # Errors
+    /// One sentence that names file, cause and remedy.
+    pub(super) fn check(&self, length: Option<gst::ClockTime>) -> anyhow::Result<()> {
+        for photo in self.only.iter().chain(&self.except) {
+            if photo.to_string_lossy().contains(',') {
+                return Err(refuse(
+                    photo,
+                    "its name holds a comma",
+                    "rename it, or give the folder that it is in",
+                ));
+            }
+            if !photo.exists() {
+                return Err(refuse(photo, "there is no such photo", "check the path"));
+            }
+        }
+        let Some(path) = &self.cut_list else { return Ok(()) };
+        let remedy = "correct the cut list, or leave --cut-list out";
+        let cuts = CutList::read(path).map_err(|e| refuse(path, e.to_string(), remedy))?;
+        match length {
+            Some(length) if cuts.end_s() > length.seconds_f64() + BEYOND_END_S => Err(refuse(
+                path,
+                format!(
+                    "it reaches to {} s, and the film ends at {:.1} s",
+                    cuts.end_s(),
+                    length.seconds_f64()
+                ),
+                remedy,
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the result depends on beside the film, hashed: options, photos, cut list, version. That a
+    /// seed was given is in it, the seed is not.
+    pub(crate) fn fingerprint(&self) -> anyhow::Result<String> {
+        let mut words = vec![
+            env!("CARGO_PKG_VERSION").to_owned(),
+            format!("{:?} {:?} {:?}", self.wanted(), self.interlaced, self.subtitles),
+            format!("{} {:?} {}", self.keep_metadata, self.label, self.no_marking),
+            self.seed.is_some().to_string(),
+        ];
+        words.extend(
+            self.properties()
+                .into_iter()
+                .filter(|(name, _)| *name != "seed")
+                .map(|(n, v)| format!("{n}={v}")),
+        );
+        let mut files: Vec<PathBuf> = self.cut_list.clone().into_iter().collect();
+        for path in self.only.iter().chain(&self.except) {
+            match std::fs::read_dir(path) {
+                Ok(entries) => files.extend(entries.flatten().map(|e| e.path())),
+                Err(_) => files.push(path.clone()),
+            }
+        }
+        files.sort();
+        for path in files.iter().filter(|p| p.is_file()) {
+            words.push(sha256(path)?);
+        }
+        Ok(hex(&Sha256::digest(words.join("\n"))))
     }
 
     /// The element's properties, as words. The seed is among them and must not be printed.
@@ -188,6 +337,8 @@ impl Args {
             let words: Vec<&str> = self.keep_regions.iter().map(|r| r.word()).collect();
             list.push(("keep-regions", words.join(",")));
         }
+        list.extend(self.who().map(|who| ("who", who)));
+        list.extend(self.cut_list.as_ref().map(|c| ("cut-list", c.to_string_lossy().into_owned())));
         list.extend(self.models_dir.as_ref().map(|d| ("models-dir", d.to_string_lossy().into_owned())));
         list.extend(self.model_pack.as_ref().map(|d| ("model-pack", d.to_string_lossy().into_owned())));
         list.extend(self.seed.map(|s| ("seed", s.to_string())));

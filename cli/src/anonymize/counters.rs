@@ -16,6 +16,8 @@ pub(super) struct Counters {
     pub(super) corrupted: AtomicU64,
     /// Packets that the decoder got, where one is one frame.
     pub(super) fed: AtomicU64,
+    /// Subtitle tracks that the container does not take, or that were not wanted.
+    pub(super) left_out: AtomicU64,
     /// Where the last picture or sound ends.
     pub(super) end_ns: AtomicU64,
 }

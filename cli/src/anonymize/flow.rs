@@ -6,7 +6,8 @@
 //! ```
 //!
 //! `decodebin` stops before decoding sound that the container takes; its multiqueue evens out badly
-//! interleaved films. Streams that are neither go nowhere. The second `videoconvert` is idle unless
+//! interleaved films. Subtitles go as text, or as they are where the container takes them; other streams
+//! go nowhere. The second `videoconvert` is idle unless
 //! the encoder lacks the film's format. Colour tags, aspect and rate travel in the caps.
 
 use std::path::Path;
@@ -18,12 +19,13 @@ use anyhow::{Context, Result, anyhow};
 use gst::prelude::*;
 use serde_json::{Map, Value};
 
-use super::args::Args;
+use super::args::{Args, Subtitles};
 use super::counters::{Counters, count_frames_fed, count_frames_in};
-use super::faults;
+use super::encoders::coding;
 use super::links::{Links, make, passes_as_it_is, picture_chain};
 use super::marking;
 use super::progress::Progress;
+use super::{faults, tags};
 use crate::container::Container;
 use crate::film::Film;
 use crate::json;
@@ -53,6 +55,8 @@ pub(super) struct Tally {
     pub(super) frames_out: u64,
     /// Frames that the decoder says are damaged.
     pub(super) damaged: u64,
+    /// Subtitle tracks that were left out.
+    pub(super) left_out: u64,
     /// Where the last picture or sound ends.
     pub(super) end: gst::ClockTime,
     /// Counts of the element.
@@ -102,6 +106,9 @@ impl Flow {
         decode.set_property("max-size-time", 0u64);
 
         let mux = make(container.muxer(), "mux")?;
+        if let Some(setter) = mux.dynamic_cast_ref::<gst::TocSetter>() {
+            setter.set_toc(tags::toc(&film.chapters, args.keep_metadata).as_ref());
+        }
         let sink = make("filesink", "sink")?;
         sink.set_property("location", temp.as_os_str().to_string_lossy().as_ref());
 
@@ -111,7 +118,7 @@ impl Flow {
         }
         faces.set_property("audit-location", audit.as_os_str().to_string_lossy().as_ref());
         let counters = Arc::<Counters>::default();
-        let mut picture = picture_chain(&faces, film, container)?;
+        let mut picture = picture_chain(&faces, film, coding(film, &args.output, container, args.wanted())?)?;
         if let Some(words) = &args.label {
             marking::label(&mut picture, &faces, words)?;
         }
@@ -137,6 +144,7 @@ impl Flow {
             container,
             rate: film.rate,
             keep_metadata: args.keep_metadata,
+            drop_subtitles: args.subtitles == Subtitles::Drop,
             counters: Arc::clone(&counters),
         };
         if !film.interlaced {
@@ -259,6 +267,7 @@ impl Flow {
             frames_in: self.counters.frames_in.load(Ordering::Relaxed),
             frames_out: self.counters.frames_out.load(Ordering::Relaxed),
             damaged: self.damaged(),
+            left_out: self.counters.left_out.load(Ordering::Relaxed),
             end: gst::ClockTime::from_nseconds(self.counters.end_ns.load(Ordering::Relaxed)),
             stats,
             wall,

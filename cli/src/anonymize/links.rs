@@ -10,24 +10,14 @@ use gst::prelude::*;
 use gst_video::VideoOrientationMethod;
 
 use super::counters::{Counters, count_frames_out, note_end};
-use super::{clock, tags};
+use super::encoders::Coding;
+use super::{clock, subtitles, tags};
 use crate::container::Container;
 use crate::exit::refuse;
 use crate::film::Film;
 
 /// Decoded frames that may wait before each slow step: enough for both cores to be busy.
 const FRAMES_WAITING: u32 = 3;
-/// x264's constant quality (CRF): differences to the source are not seen at 18 and below.
-const X264_QUALITY: u32 = 18;
-/// Frames that x264 looks ahead.
-const X264_LOOKAHEAD: i32 = 5;
-/// VP9's quality level, about as good.
-const VP9_QUALITY: i32 = 16;
-/// Upper bound of VP9's rate, bits per pixel: far above what the quality level asks for.
-const VP9_BITS_PER_PIXEL: f64 = 0.4;
-/// Rate taken for that bound where the film states none.
-const ASSUMED_FPS: f64 = 30.0;
-
 /// What the links need that are made once the streams are known.
 #[derive(Debug, Clone)]
 pub(super) struct Links {
@@ -43,6 +33,8 @@ pub(super) struct Links {
     pub(super) rate: gst::Fraction,
     /// Whether tags may pass.
     pub(super) keep_metadata: bool,
+    /// Whether subtitles are left out.
+    pub(super) drop_subtitles: bool,
     /// What counts.
     pub(super) counters: Arc<Counters>,
 }
@@ -63,7 +55,22 @@ impl Links {
             count_frames_out(&track, &self.counters);
         } else if kind.starts_with("audio/") {
             self.lead(pad, &self.sound_chain(&caps)?, "audio_%u")?;
+        } else if let Some(text) = self.subtitle(&caps) {
+            let mut chain = vec![make("queue", &format!("words-{}", pad.name()))?];
+            if text {
+                let plain = gst::ElementFactory::make("capssetter").build().map_err(|_| missing("capssetter"))?;
+                plain.set_property("caps", gst::Caps::builder("text/x-raw").field("format", "utf8").build());
+                chain.push(plain);
+            }
+            let track = self.lead(pad, &chain, "subtitle_%u")?;
+            if text {
+                let markup = caps.structure(0).is_some_and(|s| s.get::<&str>("format") == Ok("pango-markup"));
+                subtitles::adapt(&track, self.container, markup);
+            }
         } else {
+            if kind.starts_with("text/") || kind.starts_with("subpicture/") || kind.starts_with("application/x-s") {
+                self.counters.left_out.fetch_add(1, Ordering::Relaxed);
+            }
             let nowhere = gst::ElementFactory::make("fakesink")
                 .property("sync", false)
                 .property("async", false)
@@ -108,6 +115,19 @@ impl Links {
         Ok(())
     }
 
+    /// Whether a stream is subtitles that may and can be written, and if so, whether they are text.
+    fn subtitle(&self, caps: &gst::CapsRef) -> Option<bool> {
+        let is = caps.structure(0).filter(|_| !self.drop_subtitles)?;
+        let text = is.name() == "text/x-raw";
+        let bare = gst::Caps::new_empty_simple(is.name());
+        let taken = self
+            .mux
+            .pad_template_list()
+            .iter()
+            .any(|t| t.name_template().starts_with("subtitle") && t.caps().can_intersect(&bare));
+        taken.then_some(text)
+    }
+
     fn sound_chain(&self, caps: &gst::CapsRef) -> Result<Vec<gst::Element>> {
         let raw = caps.structure(0).is_some_and(|s| s.name() == "audio/x-raw");
         let mut names: Vec<&str> = Vec::new();
@@ -127,7 +147,7 @@ impl Links {
 }
 
 /// The elements between decoder and muxer.
-pub(super) fn picture_chain(faces: &gst::Element, film: &Film, container: Container) -> Result<Vec<gst::Element>> {
+pub(super) fn picture_chain(faces: &gst::Element, film: &Film, coding: Coding) -> Result<Vec<gst::Element>> {
     let queue = |name| -> Result<gst::Element> {
         let queue = make("queue", name)?;
         queue.set_property("max-size-buffers", FRAMES_WAITING);
@@ -136,6 +156,21 @@ pub(super) fn picture_chain(faces: &gst::Element, film: &Film, container: Contai
         Ok(queue)
     };
     let mut chain = vec![queue("decoded")?];
+    chain.extend(upright(film)?);
+    if let Some(caps) = coding.working {
+        let filter = make("capsfilter", "working")?;
+        filter.set_property("caps", caps);
+        chain.push(filter);
+    }
+    chain.push(faces.clone());
+    chain.push(queue("anonymous")?);
+    chain.extend(coding.chain);
+    Ok(chain)
+}
+
+/// Whole frames that stand upright, in a format that can be worked on.
+pub(super) fn upright(film: &Film) -> Result<Vec<gst::Element>> {
+    let mut chain = Vec::new();
     if film.interlaced {
         // One frame for each frame, not for each field, so that the rate stays.
         let deinterlace = make("deinterlace", "progressive")?;
@@ -148,46 +183,7 @@ pub(super) fn picture_chain(faces: &gst::Element, film: &Film, container: Contai
         chain.push(flip);
     }
     chain.push(make("videoconvert", "convert")?);
-    chain.push(faces.clone());
-    chain.push(queue("anonymous")?);
-    chain.push(make("videoconvert", "format")?);
-    chain.push(if container == Container::Webm { vp9(film)? } else { x264()? });
     Ok(chain)
-}
-
-fn x264() -> Result<gst::Element> {
-    let encoder = make("x264enc", "encoder")?;
-    encoder.set_property_from_str("pass", "qual");
-    encoder.set_property("quantizer", X264_QUALITY);
-    encoder.set_property_from_str("speed-preset", "veryfast");
-    // Frames in the order in which they are shown: no edit list, and times that every player reads alike.
-    encoder.set_property("bframes", 0u32);
-    // Frames that it holds to plan ahead are memory: half of its default and no thread of their own save a
-    // seventh of the encoder's peak, and the file is no larger (2.53 against 2.56 MB for one of 297 frames).
-    encoder.set_property("rc-lookahead", X264_LOOKAHEAD);
-    encoder.set_property("sync-lookahead", 0i32);
-    Ok(encoder)
-}
-
-fn vp9(film: &Film) -> Result<gst::Element> {
-    let encoder = make("vp9enc", "encoder")?;
-    encoder.set_property("deadline", 1i64);
-    encoder.set_property("cpu-used", 8i32);
-    encoder.set_property("row-mt", true);
-    encoder.set_property(
-        "threads",
-        i32::try_from(std::thread::available_parallelism().map_or(1, usize::from)).unwrap_or(1),
-    );
-    encoder.set_property_from_str("end-usage", "cq");
-    encoder.set_property("cq-level", VP9_QUALITY);
-    let fps = if film.rate.numer() > 0 {
-        f64::from(film.rate.numer()) / f64::from(film.rate.denom())
-    } else {
-        ASSUMED_FPS
-    };
-    let bound = f64::from(film.width_px) * f64::from(film.height_px) * fps * VP9_BITS_PER_PIXEL;
-    encoder.set_property("target-bitrate", bound.clamp(100_000.0, f64::from(i32::MAX)) as i32);
-    Ok(encoder)
 }
 
 /// Makes an element; the error says who can tell what to install.
@@ -218,12 +214,19 @@ fn takes(mux: &gst::Element, caps: &gst::CapsRef) -> bool {
         .any(|t| t.name_template().starts_with("audio") && t.caps().can_intersect(&bare))
 }
 
-/// Whether decoding stops here: sound, cut into packets, of a kind that the muxer takes.
+/// Whether decoding stops here: sound, cut into packets, or styled subtitles, of a kind that the muxer takes.
 pub(super) fn passes_as_it_is(mux: &gst::Element, caps: &gst::CapsRef) -> bool {
     let Some(is) = caps.structure(0) else { return false };
     let packets = is.get::<bool>("framed") == Ok(true)
         || is.get::<bool>("parsed") == Ok(true)
         || matches!(is.name().as_str(), "audio/x-vorbis" | "audio/x-opus" | "audio/x-alac");
+    if matches!(is.name().as_str(), "application/x-ass" | "application/x-ssa") {
+        // Only Matroska keeps the styles; elsewhere they are parsed to text.
+        return mux
+            .pad_template_list()
+            .iter()
+            .any(|t| t.name_template().starts_with("subtitle") && t.caps().can_intersect(&gst::Caps::new_empty_simple(is.name())));
+    }
     is.name().starts_with("audio/") && is.name() != "audio/x-raw" && packets && takes(mux, caps)
 }
 

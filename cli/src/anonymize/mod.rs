@@ -7,13 +7,15 @@
 mod args;
 mod clock;
 mod counters;
+mod encoders;
 mod faults;
 mod flow;
 mod links;
 mod marking;
-mod mp4_dates;
+pub(crate) mod mp4;
 mod progress;
 mod report;
+mod subtitles;
 mod tags;
 
 use std::sync::Arc;
@@ -41,11 +43,40 @@ const DAMAGED_SHARE: f64 = 0.01;
 /// refer to what was cut off.
 const DAMAGED_ALWAYS: f64 = 8.0;
 
+/// What came of a film.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Done {
+    /// How it ended.
+    pub(crate) exit: Exit,
+    /// Frames written.
+    pub(crate) frames: u64,
+    /// Faces followed.
+    pub(crate) tracks: u64,
+    /// Share of regions covered otherwise than asked.
+    pub(crate) fallback_share: f64,
+}
+
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args) -> Result<Exit> {
-    let stop = stop_signals()?;
+    film(args, &*stop_signals()?).map(|done| done.exit)
+}
+
+/// Makes one film, until `stop` is set.
+///
+/// # Errors
+/// One sentence that names the file, what is the matter and the remedy; then nothing stands under the
+/// final name.
+pub(crate) fn film(args: &Args, stop: &AtomicBool) -> Result<Done> {
     let container = Container::of(&args.output)?;
     let film = Film::open(&args.input)?;
+    if film.interlaced && args.interlaced == args::Interlaced::Refuse {
+        return Err(refuse(
+            &args.input,
+            "it is interlaced",
+            "leave --interlaced refuse out to have each frame made whole, or deinterlace it as you like beforehand",
+        ));
+    }
+    args.check(film.duration)?;
     let mut sources = vec![args.input.as_path()];
     let output = Target::create(&args.output, args.force, &sources)?;
     sources.push(&args.output);
@@ -60,20 +91,48 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 
     let running = Running::new()?;
     let flow = Flow::build(args, &film, container, output.temp_path(), running.path())?;
-    let ended = flow.run(&stop, &progress);
+    let ended = flow.run(stop, &progress);
     let tally = flow.tally();
+    let done = |exit| Done {
+        exit,
+        frames: tally.frames_out,
+        tracks: tally.count("tracks"),
+        fallback_share: tally.fallback_share(),
+    };
     drop(flow);
     progress.clear();
     match ended? {
         flow::Ended::Stopped => {
             progress.say("stopped; no output was written");
-            return Ok(Exit::Interrupted);
+            return Ok(done(Exit::Interrupted));
         }
         flow::Ended::Whole => {}
     }
     whole(args, &film, &tally)?;
+    if container.has_track_timescale() {
+        let chapters = tags::chapters(&film.chapters, args.keep_metadata);
+        mp4::add(output.temp_path(), &chapters, film.timecode.as_ref())
+            .with_context(|| format!("{}: chapters and timecode cannot be written", args.output.display()))?;
+    } else if film.timecode.is_some() {
+        progress.say(&format!(
+            "{}: the timecode is left out: only .mp4 and .mov have a track for it",
+            args.output.display()
+        ));
+    }
+    if tally.left_out > 0 {
+        progress.say(&format!(
+            "{}: {} of the subtitle tracks are left out{}",
+            args.output.display(),
+            tally.left_out,
+            if args.subtitles == args::Subtitles::Drop {
+                ""
+            } else {
+                ": the container does not take them; .mkv takes most kinds"
+            }
+        ));
+    }
     if container.has_track_timescale() && !args.keep_metadata {
-        mp4_dates::clear(output.temp_path()).with_context(|| format!("{}: the dates cannot be cleared", args.output.display()))?;
+        mp4::clear_dates(output.temp_path()).with_context(|| format!("{}: the dates cannot be cleared", args.output.display()))?;
     }
     let recorded = running.read()?;
     let covered = recorded.covers(&tally);
@@ -93,7 +152,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
             args.output.display()
         ));
     }
-    Ok(exit)
+    Ok(done(exit))
 }
 
 /// What of the input will not be in the output.
@@ -107,10 +166,7 @@ fn notices(args: &Args, film: &Film) -> Vec<String> {
         ));
     }
     if film.other_streams > 0 {
-        lines.push(format!(
-            "{name}: subtitles, pictures and data tracks ({}) are left out",
-            film.other_streams
-        ));
+        lines.push(format!("{name}: pictures and data tracks ({}) are left out", film.other_streams));
     }
     lines
 }

@@ -4,6 +4,8 @@
 
 use gst::prelude::*;
 
+use crate::film::Chapter;
+
 /// Tags that are needed to use the film and say nothing about anybody in it.
 const ALWAYS: [&str; 2] = ["language-code", "language-name"];
 /// Tags that never pass: pictures, files and raw atoms that may hold pictures, and the turn that has
@@ -45,7 +47,8 @@ pub(super) fn guard(pad: &gst::Pad, keep_metadata: bool) {
                 }
                 None => gst::PadProbeReturn::Handled,
             },
-            gst::EventView::Toc(_) if !keep_metadata => gst::PadProbeReturn::Handled,
+            // Chapters are given to the muxer beforehand, with the titles that may pass.
+            gst::EventView::Toc(_) => gst::PadProbeReturn::Handled,
             _ => gst::PadProbeReturn::Ok,
         }
     });
@@ -66,6 +69,48 @@ fn allowed(list: &gst::TagListRef, keep_metadata: bool) -> Option<gst::TagList> 
         }
     }
     (kept.n_tags() > 0).then_some(kept)
+}
+
+/// Titles of chapters may name people as titles of films do: by default they are numbered instead.
+pub(super) fn chapters(film: &[Chapter], keep_metadata: bool) -> Vec<Chapter> {
+    let numbered = |(i, chapter): (usize, &Chapter)| Chapter {
+        start_ns: chapter.start_ns,
+        title: if keep_metadata {
+            chapter.title.clone()
+        } else {
+            format!("Chapter {}", i + 1)
+        },
+    };
+    film.iter().enumerate().map(numbered).collect()
+}
+
+/// Chapters as muxers of Matroska take them.
+pub(super) fn toc(film: &[Chapter], keep_metadata: bool) -> Option<gst::Toc> {
+    if film.is_empty() {
+        return None;
+    }
+    let mut edition = gst::TocEntry::new(gst::TocEntryType::Edition, "edition");
+    let list = chapters(film, keep_metadata);
+    for (i, chapter) in list.iter().enumerate() {
+        let mut entry = gst::TocEntry::new(gst::TocEntryType::Chapter, &format!("chapter-{i}"));
+        let start = i64::try_from(chapter.start_ns).unwrap_or(i64::MAX);
+        let stop = list.get(i + 1).map_or(-1, |next| i64::try_from(next.start_ns).unwrap_or(i64::MAX));
+        let mut tags = gst::TagList::new();
+        tags.make_mut()
+            .add::<gst::tags::Title>(&chapter.title.as_str(), gst::TagMergeMode::Append);
+        if let Some(inner) = entry.get_mut() {
+            inner.set_start_stop_times(start, stop);
+            inner.set_tags(tags);
+        }
+        if let Some(inner) = edition.get_mut() {
+            inner.append_sub_entry(entry);
+        }
+    }
+    let mut toc = gst::Toc::new(gst::TocScope::Global);
+    if let Some(inner) = toc.get_mut() {
+        inner.append_entry(edition);
+    }
+    Some(toc)
 }
 
 #[cfg(test)]

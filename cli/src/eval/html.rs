@@ -132,7 +132,7 @@ fn stability(html: &mut String, report: &Report) -> Result<()> {
         html,
         "faces exposed",
         e.faces
-            .map_or("–".to_owned(), |f| format!("{} of {} ({})", e.exposed, f.n, words::percent(&f))),
+            .map_or("–".to_owned(), |f| format!("{} of {}: {}", e.exposed, f.n, words::percent(&f))),
     )?;
     line(html, "frames with an exposed face", e.exposed_frames.to_string())?;
     line(html, "samples that show the source's own pixels", e.untouched.to_string())?;

@@ -18,7 +18,7 @@ pub(super) fn verdict(report: &Report) -> String {
         )
     } else {
         format!(
-            "{} of {} faces ({}) in {} frames were taken for their source",
+            "{} of {} faces, {}, in {} frames were taken for their source",
             report.exposure.exposed,
             faces.n,
             percent(&faces),
@@ -63,7 +63,7 @@ pub(super) fn likeness(variant: &Variant) -> Option<(f64, Option<[f64; 2]>)> {
 pub(super) fn percent(e: &Estimate) -> String {
     let value = 100.0 * e.value;
     match e.interval_95 {
-        Some([low, high]) => format!("{value:.1} %, 95 % interval {:.1} to {:.1}", 100.0 * low, 100.0 * high),
+        Some([low, high]) => format!("{value:.1} % [95 % interval {:.1} to {:.1}]", 100.0 * low, 100.0 * high),
         None => format!("{value:.1} %"),
     }
 }

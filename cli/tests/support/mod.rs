@@ -5,6 +5,8 @@
 
 pub mod live;
 
+pub mod schema;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

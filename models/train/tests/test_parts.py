@@ -71,9 +71,36 @@ def test_targets_follow_the_labels_asked_for_and_weights_sum_to_one(basis):
     rng = np.random.default_rng(3)
     for sex in (0, 1):
         for _ in range(20):
-            w = pairs.draw_target(basis, rng, sex, 30, -1, matched=1.0)
-            assert abs(w.sum() - 1) < 1e-5 and (w > 0).sum() <= 3
+            w = pairs.draw_target(basis, rng, sex, 30, -1)
+            assert abs(w.sum() - 1) < 1e-5 and (w > 0).sum() <= pairs.MIX
             assert sum(float(v) for v, t in zip(w, basis.labels) if t["sex"] == sex) > 0.99
+
+
+def test_labels_asked_for_bind_more_than_those_estimated(basis):
+    rng = np.random.default_rng(6)
+    age = np.array([t["age"] for t in basis.labels])
+    far = {a: np.mean([abs(pairs.draw_target(basis, rng, 0, 60, -1, a) @ age - 60) for _ in range(200)]) for a in ((), ("age",))}
+    assert far[("age",)] < 0.8 * far[()] and far[()] < 20
+
+
+def test_the_probe_reads_sex_and_age_from_the_textures_portraits(basis):
+    v = basis.embeddings @ basis.probe[:, :-1].T + basis.probe[:, -1]
+    grown = np.array([t["age"] >= 16 for t in basis.labels])
+    sex, age = np.array([t["sex"] for t in basis.labels]), np.array([t["age"] for t in basis.labels])
+    assert grown.sum() > 30 and ((v[:, 0] > 0) == sex)[grown].mean() > 0.85
+    assert np.abs(v[:, 1] - age)[grown].mean() < 12
+
+
+def test_synthetic_skin_brings_contrast_to_that_of_people_and_leaves_colour(cfg):
+    import basis as stage0
+    rng = np.random.default_rng(7)
+    people = np.stack([np.clip(150 + 8 * rng.normal(size=(64, 64, 1)) + np.zeros((64, 64, 3)), 0, 255) for _ in range(12)]).astype(np.float32)
+    flat = people.mean(0)
+    out = stage0.skin(flat, people, cfg["basis"] | dict(skin_share=1.0), np.ones((64, 64), np.float32), np.ones((64, 64), bool), rng)
+    fine = lambda z: float((z @ g.LUMA - g.blur(z @ g.LUMA, 1.4)).std())
+    one = np.mean([fine(p) for p in people])
+    assert fine(flat) < 0.4 * one and 0.8 * one < fine(out) < 1.2 * one
+    assert abs(out.mean() - flat.mean()) < 1.0
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +125,25 @@ def test_the_mask_pins_what_it_does_not_cover(pack):
     mask[..., 8:20, 8:20] = 1
     out = pack.edit(base, mask, 1, lambda x, lam: (modes.unit(np.ones(192)), None), rng.standard_normal((4, 1, 48, 32, 32)).astype(np.float32), 1.0)
     assert np.array_equal(out[mask == 0], base[mask == 0]) and np.abs(out - base)[mask == 1].max() > 0
+
+
+def test_a_target_is_far_but_not_opposite_and_comes_from_the_seed_alone(pack):
+    e = pack.basis.embeddings[7]
+    own = pack.basis.shapes[7]
+    seen = []
+
+    def look(w):
+        seen.append(w)
+        return modes.unit(pairs.target_embedding(pack.basis, w) + 0.05 * len(seen))
+    draw = lambda seed, f=None: pack.target(e, 0, 30, -1, np.random.default_rng(seed), own, (), f)
+    assert np.array_equal(draw(1), draw(1)) and not np.array_equal(draw(1), draw(2))
+    w = draw(3, look)
+    assert modes.RENDERS <= len(seen) <= modes.RENDERS_MOST
+    gap = [abs(float(modes.unit(pairs.target_embedding(pack.basis, s) + 0.05 * (n + 1)) @ e) - modes.AIM) for n, s in enumerate(seen)]
+    assert np.array_equal(w, seen[int(np.argmin(gap))])
+    near = [float(pairs.target_embedding(pack.basis, draw(s)) @ e) for s in range(20)]
+    plain = [float(pairs.target_embedding(pack.basis, pairs.draw_target(pack.basis, np.random.default_rng(s), 0, 30)) @ e) for s in range(20)]
+    assert np.mean(near) < np.mean(plain) - 0.1
 
 
 def shard(folder, pictures, rows):

@@ -22,7 +22,8 @@ def trainer(work, small_folder, cfg, run, steps, stage="denoiser", *more):
 def loss_on(t, batch, n=4):
     torch.manual_seed(9)
     with torch.no_grad():
-        return float(np.mean([float(t.reconstruct(t.put(batch))[1]) for _ in range(n)]))
+        b = t.put(batch)
+        return float(np.mean([float(t.supervised(t.f(*i), b, i[4])[1]) for i in (t.pick(b) for _ in range(n))]))
 
 
 def test_twenty_steps_lower_the_loss_and_resume_goes_on(work, small_folder, cfg, tmp_path):
@@ -64,6 +65,29 @@ def test_a_checkpoint_of_another_network_is_refused(work, small_folder, cfg, tmp
         trainer(work, small_folder, cfg, tmp_path / "r", 1, "denoiser", "--resume", "--width", "2")
 
 
+def test_a_damaged_checkpoint_is_named(work, small_folder, cfg, tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "state.pt").write_bytes(b"no state")
+    with pytest.raises(SystemExit, match="cannot be read"):
+        trainer(work, small_folder, cfg, tmp_path / "r", 1, "denoiser", "--resume")
+
+
+def test_a_state_in_parts_and_one_that_travels_are_resumed(work, small_folder, cfg, tmp_path, monkeypatch):
+    monkeypatch.setattr(tr, "PART_BYTES", 1 << 20)
+    t = trainer(work, small_folder, cfg, tmp_path / "r", 2, "denoiser", "--parts")
+    t.run()
+    assert os.path.getsize(t.path) < 60 << 20 and len(tr.parts_of(t.path)) > 3
+    os.remove(t.path)
+    again = trainer(work, small_folder, cfg, tmp_path / "r", 1, "denoiser", "--resume")
+    assert again.steps["denoiser"] == 2 and all(torch.equal(a, b) for a, b in zip(again.nets.parameters(), t.nets.parameters()))
+    (tmp_path / "far").mkdir()
+    t.travel(str(tmp_path / "far" / "state.pt"))
+    assert os.path.getsize(tmp_path / "far" / "state.pt") < 14 << 20
+    far = trainer(work, small_folder, cfg, tmp_path / "far", 1, "denoiser", "--resume")
+    for a, b in zip(far.nets.parameters(), t.ema.parameters()):
+        assert torch.allclose(a, b, rtol=1e-2, atol=1e-3)
+
+
 def test_state_is_not_overwritten_without_resume_nor_by_a_broken_run(work, small_folder, cfg, tmp_path):
     t = trainer(work, small_folder, cfg, tmp_path / "r", 1)
     t.write()
@@ -80,6 +104,19 @@ def test_state_is_not_overwritten_without_resume_nor_by_a_broken_run(work, small
 def test_differentiable_recogniser_and_mesh_equal_their_onnx(small_folder):
     for make in (small.torch_recogniser, small.torch_mesh):
         assert make(small_folder)[1] <= small.TOLERANCE
+
+
+def test_the_recognisers_gradient_is_that_of_finite_differences(small_folder):
+    look, _ = small.torch_recogniser(small_folder)
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 128, 128) - 0.5
+    to = torch.nn.functional.normalize(torch.randn(1, 192), dim=1)
+    x.requires_grad_(True)
+    (look(x) * to).sum().backward()
+    way = x.grad / x.grad.norm()
+    with torch.no_grad():
+        slope = float(((look(x + 0.05 * way) - look(x - 0.05 * way)) * to).sum()) / 0.1
+    assert float(x.grad.norm()) > 1e-3 and abs(float(x.grad.norm()) - slope) < 0.05 * slope
 
 
 def test_exports_equal_pytorch_in_every_precision(work, small_folder, cfg, tmp_path):

@@ -115,7 +115,7 @@ fn withheld(report: &FrameReport) -> Option<CoverReason> {
     report.withheld.or_else(|| {
         report.faces.iter().find_map(|face| match face.outcome {
             Outcome::FrameWithheld { reason } => Some(reason),
-            Outcome::Replaced { .. } | Outcome::Covered { .. } => None,
+            Outcome::Replaced { .. } | Outcome::Covered { .. } | Outcome::Kept { .. } => None,
         })
     })
 }
@@ -124,7 +124,7 @@ fn withheld(report: &FrameReport) -> Option<CoverReason> {
 fn fell_back(report: &FrameReport) -> Option<CoverReason> {
     report.faces.iter().find_map(|face| match face.outcome {
         Outcome::Covered { reason, .. } | Outcome::FrameWithheld { reason } => (!asked_for(reason)).then_some(reason),
-        Outcome::Replaced { .. } => None,
+        Outcome::Replaced { .. } | Outcome::Kept { .. } => None,
     })
 }
 
@@ -197,6 +197,7 @@ pub(super) fn start_error(error: &EngineError) -> gst::ErrorMessage {
             gst::error_msg!(gst::ResourceError::NotFound, ("{error}"))
         }
         EngineError::Backend(_) => gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")),
+        EngineError::Photo(_) | EngineError::Cuts(_) => gst::error_msg!(gst::ResourceError::Read, ("{error}")),
         EngineError::Pack(_) | EngineError::Basis(_) => gst::error_msg!(gst::ResourceError::Read, ("{error}")),
         EngineError::Setting { .. } => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
         EngineError::Stage { .. } => gst::error_msg!(gst::LibraryError::Init, ("{error}")),

@@ -18,7 +18,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::BaseTransformMode;
 use gst_base::subclass::base_transform::GenerateOutputSuccess;
 use gst_base::subclass::prelude::*;
-use nullface::frame::FrameTime;
+use nullface::frame::{FrameTime, Pts};
 use nullface::pipeline::{Discontinuity, FrameReport, Settings, Stats};
 
 use super::audit::Audit;
@@ -107,7 +107,19 @@ impl NullfaceFilter {
             .settings
             .deadline
             .and_then(|deadline| Instant::now().checked_add(deadline));
-        (properties.engine_settings(), until)
+        let mut settings = properties.engine_settings();
+        drop(properties);
+        settings.origin = self.origin();
+        (settings, until)
+    }
+
+    /// The timestamp at which the film's time is zero.
+    fn origin(&self) -> Pts {
+        let segment = self.obj().segment();
+        let zero = segment
+            .downcast_ref::<gst::ClockTime>()
+            .and_then(|s| Some(s.start()?.saturating_sub(s.time()?)));
+        Pts(zero.map_or(0, gst::ClockTime::nseconds))
     }
 
     /// The time that one frame has in this stream, where quality is given up for it.

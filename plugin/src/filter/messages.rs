@@ -9,21 +9,17 @@
 //! | `detected` | gboolean | whether the detector looked at this frame |
 //! | `withheld` | gchararray | why the whole frame was covered; absent where it was not |
 //! | `fault` | gchararray | what went wrong, in words; absent where nothing did |
-//! | `faces` | GstValueArray | of structures `face`: `track`, `x`, `y`, `width`, `height`, `outcome`, `reason`, `rung`, `cos` |
+//! | `faces` | GstValueArray | of structures `face`: `track`, `x`, `y`, `width`, `height`, `outcome`, `reason`, `rung`, `cos`, `choice`, `likeness` |
 
 use gst::glib::value::ToSendValue;
 use nullface::backend::ResolvedDevice;
 use nullface::frame::FrameTime;
-use nullface::pipeline::{CoverReason, FaceReport, Outcome, Rung, Stats};
+use nullface::pipeline::{Choice, CoverReason, FaceReport, KeepReason, Outcome, Rung, Stats};
 
 use super::fail_closed::Settled;
 
 /// What a message is posted about: tracks with their outcomes, and whether the frame was withheld.
-pub(super) type Key = (
-    Vec<(u64, &'static str, &'static str, &'static str)>,
-    Option<CoverReason>,
-    Option<String>,
-);
+pub(super) type Key = (Vec<(u64, [&'static str; 3], Option<Choice>)>, Option<CoverReason>, Option<String>);
 
 /// Counters of the element itself.
 #[derive(Debug, Clone, Default)]
@@ -90,11 +86,28 @@ pub(super) const fn rung_word(rung: Rung) -> &'static str {
     }
 }
 
+const fn keep_word(why: KeepReason) -> &'static str {
+    match why {
+        KeepReason::Recognised => "recognised",
+        KeepReason::SomebodyElse => "somebody-else",
+        KeepReason::CutList => "cut-list",
+    }
+}
+
+const fn choice_word(choice: Choice) -> &'static str {
+    match choice {
+        Choice::Undecided => "undecided",
+        Choice::Photo => "photo",
+        Choice::CutList => "cut-list",
+    }
+}
+
 /// Outcome, reason, rung.
 pub(super) const fn outcome_words(outcome: Outcome) -> (&'static str, &'static str, &'static str) {
     match outcome {
         Outcome::Replaced { rung, .. } => ("replaced", "", rung_word(rung)),
         Outcome::Covered { reason, rung } => ("covered", reason_word(reason), rung_word(rung)),
+        Outcome::Kept { why, .. } => ("kept", keep_word(why), ""),
         Outcome::FrameWithheld { reason } => ("frame-withheld", reason_word(reason), "frame"),
     }
 }
@@ -105,7 +118,7 @@ pub(super) fn key(settled: &Settled) -> Key {
     let faces = faces
         .map(|face| {
             let (outcome, reason, rung) = outcome_words(face.outcome);
-            (face.track, outcome, reason, rung)
+            (face.track, [outcome, reason, rung], face.choice)
         })
         .collect();
     (faces, settled.withheld, settled.fault.clone())
@@ -124,7 +137,17 @@ fn face_structure(face: &FaceReport) -> gst::Structure {
         .field_if("reason", reason, !reason.is_empty())
         .field_if("rung", rung, !rung.is_empty())
         .field_if_some("cos", face.cos)
+        .field_if_some("choice", face.choice.map(choice_word))
+        .field_if_some("likeness", likeness(face.outcome))
         .build()
+}
+
+/// How near a kept face is to a photo.
+fn likeness(outcome: Outcome) -> Option<f32> {
+    match outcome {
+        Outcome::Kept { why, cos } => (why != KeepReason::CutList).then_some(cos),
+        Outcome::Replaced { .. } | Outcome::Covered { .. } | Outcome::FrameWithheld { .. } => None,
+    }
 }
 
 /// The message's structure.
@@ -163,6 +186,7 @@ pub(super) fn stats_structure(engine: &Stats, element: &Counters) -> gst::Struct
         .field("blurred", engine.blurred)
         .field("pixelated", engine.pixelated)
         .field("solid", engine.solid)
+        .field("kept", engine.kept)
         .field("fallbacks", engine.fallbacks)
         .field_if_some("worst-cos", engine.worst_cos)
         .field("latency-p50-ms", engine.latency_p50_ms)

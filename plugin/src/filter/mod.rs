@@ -22,7 +22,7 @@
 //!
 //! # Messages
 //! - `nullface` on each change: `timestamp`, `detected`, `withheld`, `fault`, `faces` (array of `face`
-//!   with `track`, `x`, `y`, `width`, `height`, `outcome`, `reason`, `rung`, `cos`).
+//!   with `track`, `x`, `y`, `width`, `height`, `outcome`, `reason`, `rung`, `cos`, `choice`, `likeness`).
 //! - `nullface-rung` when the best rung allowed changes: `timestamp`, `rung`.
 //! - `nullface-device` at start: `device`, `reason`.
 //! - progress messages with code `engine` while models are opened.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
-use nullface::pipeline::{EngineConfig, FaceRegion, OnFailure, Settings};
+use nullface::pipeline::{EngineConfig, FaceRegion, OnFailure, Settings, Who};
 
 use super::{
     FilterAdapt, FilterDetector, FilterDevice, FilterIdentity, FilterMode, FilterOnFailure, FilterPrecision, FilterPreset, FilterProfile,
@@ -156,6 +156,14 @@ impl Properties {
                     "cover-tracks: expected numbers separated by commas; what was chosen before stays"
                 ),
             },
+            "who" => match text(value).parse() {
+                Ok(who) => s.who = who,
+                Err(error) => {
+                    s.who = Who::All;
+                    glib::g_warning!("nullface", "{error}; everybody is anonymised");
+                }
+            },
+            "cut-list" => c.cut_list = path(value),
             "adapt" => self.adapt = take(value)?,
             "write-regions" => self.write_regions = take(value)?,
             "on-failure" => s.on_failure = take::<FilterOnFailure>(value)?.into(),
@@ -213,6 +221,8 @@ impl Properties {
             "cache" => s.cache.to_value(),
             "max-fps-per-face" => s.max_fps_per_face.to_value(),
             "cover-tracks" => s.cover_tracks.iter().map(u64::to_string).collect::<Vec<_>>().join(",").to_value(),
+            "who" => s.who.to_string().to_value(),
+            "cut-list" => path(&c.cut_list),
             "profile" => self.profile.to_value(),
             "adapt" => self.adapt.to_value(),
             "write-regions" => self.write_regions.to_value(),

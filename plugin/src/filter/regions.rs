@@ -177,6 +177,7 @@ mod tests {
                 rung: Rung::Solid,
             },
             cos: None,
+            choice: None,
         };
         let report = FrameReport {
             pts: Pts(0),

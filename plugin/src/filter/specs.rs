@@ -238,6 +238,17 @@ fn safety() -> Vec<glib::ParamSpec> {
             .blurb("When to give up quality, never safety, to keep up with the stream: diffusion, cached edit, composite, opaque faces, opaque frames; quality comes back when the load falls")
             .mutable_playing()
             .build(),
+        glib::ParamSpecString::builder("who")
+            .nick("Who")
+            .blurb("Who is anonymised: all; only:PHOTO,... (everybody else stays once that is certain); except:PHOTO,... (they stay once recognised). PNG or JPEG files of one face, or folders of them")
+            .default_value("all")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecString::builder("cut-list")
+            .nick("Cut list")
+            .blurb("TOML file with zones and times in which faces are kept or covered by hand")
+            .mutable_ready()
+            .build(),
         glib::ParamSpecString::builder("cover-tracks")
             .nick("Covered tracks")
             .blurb("Numbers of tracks, separated by commas, that are filled with fill-color whatever the mode; tracks are numbered in the message nullface")

@@ -15,7 +15,7 @@ const DATED: [&[u8; 4]; 3] = [b"mvhd", b"tkhd", b"mdhd"];
 ///
 /// # Errors
 /// The file cannot be read or written, or its boxes do not fit into each other.
-pub(super) fn clear(path: &Path) -> Result<()> {
+pub(crate) fn clear(path: &Path) -> Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let end = file.seek(SeekFrom::End(0))?;
     if walk(&mut file, 0, end)? == 0 {

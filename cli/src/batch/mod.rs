@@ -1,0 +1,174 @@
+//! `nullface batch`: every film of a folder or list. What is done is known by hashes and not done
+//! again; what was under way when the process ended is begun anew; nothing stands under a final name
+//! that is not whole.
+//!
+//! | file | what |
+//! |---|---|
+//! | `films` | which films, and what becomes of their names |
+//! | `ledger` | `batch.jsonl` in the output folder: what was begun and what is done |
+//! | `summary` | `batch-report.json`: what became of each film |
+
+mod films;
+mod ledger;
+mod summary;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::anonymize;
+use crate::exit::{Exit, refuse};
+use crate::hash::sha256;
+use films::Job;
+use ledger::{Entry, Ledger};
+use summary::{Fate, Line, Summary};
+
+/// Anonymise every film of a folder, or of a list.
+///
+/// A film whose content, options and result are as a former run left them is skipped. A run that was
+/// ended, however hard, is continued by giving the same command again: finished films stay, a film
+/// that was under way begins anew. Options of `nullface anonymize` follow after `--`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = crate::exit::TABLE)]
+pub(crate) struct Args {
+    /// Folder of films, searched with all its folders; or a text file (.txt) with one path a line; or films.
+    #[arg(value_name = "DIR|LIST|FILM", required = true)]
+    inputs: Vec<PathBuf>,
+    /// Folder for the results; made where it is missing.
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// Films at once; as many as there are cores when left out.
+    #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// Replace results that no former run of this command made.
+    #[arg(short, long)]
+    force: bool,
+    /// Say nothing but errors.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Options of `nullface anonymize`, for every film.
+    #[arg(last = true, value_name = "OPTION", allow_hyphen_values = true)]
+    options: Vec<String>,
+}
+
+/// A film's command line, parsed as `nullface anonymize` parses it.
+#[derive(Debug, Parser)]
+#[command(name = "nullface batch … --", no_binary_name = true)]
+struct OneFilm {
+    #[command(flatten)]
+    args: anonymize::Args,
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(args: &Args) -> Result<Exit> {
+    let stop = anonymize::stop_signals()?;
+    std::fs::create_dir_all(&args.output)
+        .map_err(|e| refuse(&args.output, format!("the folder cannot be made: {e}"), crate::target::WRITABLE))?;
+    let jobs = films::jobs(&args.inputs, &args.output)?;
+    // Wrong options are said once, before anything runs.
+    let options = match jobs.first() {
+        Some(job) => one(args, job)?.fingerprint()?,
+        None => return Err(refuse(&args.output, "there is no film to make", "give a folder, a list or films")),
+    };
+    let ledger = Ledger::open(&args.output)?;
+    let run = Run {
+        args,
+        options,
+        ledger: Mutex::new(ledger),
+        stop,
+        summary: Mutex::new(Summary::new(jobs.len())),
+        next: AtomicUsize::new(0),
+    };
+    let workers = args
+        .jobs
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+        .min(jobs.len());
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| run.work(&jobs));
+        }
+    });
+    let stopped = run.stop.load(Ordering::Relaxed);
+    let summary = run.summary.into_inner().unwrap_or_else(PoisonError::into_inner);
+    summary.write(&args.output)?;
+    if !args.quiet {
+        eprintln!("{summary}");
+    }
+    Ok(if stopped { Exit::Interrupted } else { summary.exit() })
+}
+
+fn one(args: &Args, job: &Job) -> Result<anonymize::Args> {
+    let mut words: Vec<std::ffi::OsString> = vec![job.input.clone().into(), "-o".into(), job.output.clone().into()];
+    words.extend(["--report".into(), job.report().into(), "--quiet".into()]);
+    words.extend(args.options.iter().map(Into::into));
+    Ok(OneFilm::try_parse_from(words).unwrap_or_else(|e| e.exit()).args)
+}
+
+/// What the workers share.
+struct Run<'a> {
+    args: &'a Args,
+    options: String,
+    ledger: Mutex<Ledger>,
+    stop: Arc<AtomicBool>,
+    summary: Mutex<Summary>,
+    next: AtomicUsize,
+}
+
+impl Run<'_> {
+    fn work(&self, jobs: &[Job]) {
+        while let Some(job) = jobs.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.film(job)));
+            let fate = match tried {
+                Ok(Ok(fate)) => fate,
+                Ok(Err(error)) => Fate::Failed(format!("{error:#}")),
+                Err(_) => Fate::Failed(format!("{}: a fault of the program; report it", job.input.display())),
+            };
+            if let Fate::Failed(why) = &fate {
+                eprintln!("nullface: {why}");
+            } else if !self.args.quiet {
+                eprintln!("{}: {fate}", job.output.display());
+            }
+            let line = Line {
+                input: job.input.clone(),
+                output: job.output.clone(),
+                fate,
+            };
+            self.summary.lock().unwrap_or_else(PoisonError::into_inner).add(line);
+        }
+    }
+
+    fn film(&self, job: &Job) -> Result<Fate> {
+        let lock = || self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = Entry {
+            output: job.name.clone(),
+            input_sha256: sha256(&job.input)?,
+            options: self.options.clone(),
+        };
+        let known = lock().finished(&key);
+        if let Some(hash) = known
+            && job.output.is_file()
+            && sha256(&job.output)? == hash
+        {
+            return Ok(Fate::Skipped);
+        }
+        let mut film = one(self.args, job)?;
+        // What a former run began or made may be replaced; what somebody else put there may not.
+        film.force = self.args.force || lock().began(&job.name);
+        if let Some(folder) = job.output.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("{}: the folder cannot be made", folder.display()))?;
+        }
+        lock().begin(&key, &job.output)?;
+        let done = anonymize::film(&film, &self.stop)?;
+        if done.exit == Exit::Interrupted {
+            return Ok(Fate::Stopped);
+        }
+        lock().finish(&key, &sha256(&job.output)?)?;
+        Ok(Fate::Done(done))
+    }
+}
