@@ -36,6 +36,7 @@ fn a_machine_that_cannot_keep_up_covers_and_never_lets_a_source_block_go() {
     let (script, caps) = hurried();
     let element = element(&script);
     element.set_property("lookahead", 0_u32);
+    element.set_property_from_str("mode", "solid");
     element.set_property_from_str("adapt", "always");
     let (mut h, bus) = harness(&element, &caps);
     for n in 0..40 {
