@@ -20,7 +20,7 @@ from ray.cluster_utils import Cluster
 import nullface_ray
 
 FILMS = 6
-OPTIONS = ["--max-fallback-share", "1"]
+OPTIONS = ["--mode", "blur", "--max-fallback-share", "1"]
 SEED = "918273645546372819"
 
 

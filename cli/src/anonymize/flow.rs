@@ -107,7 +107,7 @@ impl Flow {
 
         let mux = make(container.muxer(), "mux")?;
         if let Some(setter) = mux.dynamic_cast_ref::<gst::TocSetter>() {
-            setter.set_toc(tags::toc(&film.chapters, args.keep_metadata).as_ref());
+            setter.set_toc(tags::toc(&film.chapters, args.keep_metadata, film.duration).as_ref());
         }
         let sink = make("filesink", "sink")?;
         sink.set_property("location", temp.as_os_str().to_string_lossy().as_ref());

@@ -85,7 +85,7 @@ pub(super) fn chapters(film: &[Chapter], keep_metadata: bool) -> Vec<Chapter> {
 }
 
 /// Chapters as muxers of Matroska take them.
-pub(super) fn toc(film: &[Chapter], keep_metadata: bool) -> Option<gst::Toc> {
+pub(super) fn toc(film: &[Chapter], keep_metadata: bool, length: Option<gst::ClockTime>) -> Option<gst::Toc> {
     if film.is_empty() {
         return None;
     }
@@ -94,7 +94,12 @@ pub(super) fn toc(film: &[Chapter], keep_metadata: bool) -> Option<gst::Toc> {
     for (i, chapter) in list.iter().enumerate() {
         let mut entry = gst::TocEntry::new(gst::TocEntryType::Chapter, &format!("chapter-{i}"));
         let start = i64::try_from(chapter.start_ns).unwrap_or(i64::MAX);
-        let stop = list.get(i + 1).map_or(-1, |next| i64::try_from(next.start_ns).unwrap_or(i64::MAX));
+        // The muxer leaves out a chapter without an end.
+        let end = length
+            .map_or(0, gst::ClockTime::nseconds)
+            .max(chapter.start_ns.saturating_add(1_000_000));
+        let stop = list.get(i + 1).map_or(end, |next| next.start_ns);
+        let stop = i64::try_from(stop).unwrap_or(i64::MAX);
         let mut tags = gst::TagList::new();
         tags.make_mut()
             .add::<gst::tags::Title>(&chapter.title.as_str(), gst::TagMergeMode::Append);
