@@ -164,11 +164,12 @@ fn the_output_says_that_faces_were_altered_unless_told_not_to() {
     ] {
         let out = bench.anonymized(&film, name, more);
         let tags = support::probe(&out, &["-show_format"])["format"]["tags"].to_string();
-        assert_eq!(
-            tags.contains("Faces in this film were covered by nullface"),
-            marked,
-            "{name}: {tags}"
-        );
+        let words = if name.ends_with(".mkv") {
+            ":faces-covered:mode-blur:"
+        } else {
+            "Faces in this film were covered by nullface"
+        };
+        assert_eq!(tags.contains(words), marked, "{name}: {tags}");
         assert_eq!(tags.contains("digitalsourcetype/humanEdits"), marked, "{name}: {tags}");
     }
     // A label changes the lower left corner and nothing above.

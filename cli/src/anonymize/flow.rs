@@ -123,7 +123,7 @@ impl Flow {
             marking::label(&mut picture, &faces, words)?;
         }
         if !args.no_marking {
-            marking::mark(&mux, args.mode);
+            marking::mark(&mux, args.mode, container);
         }
         count_frames_in(&faces, &counters);
 

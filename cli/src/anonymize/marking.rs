@@ -14,6 +14,7 @@ use gst::prelude::*;
 use nullface::pipeline::Mode;
 
 use super::links::make;
+use crate::container::Container;
 
 /// IPTC's word for pictures of a camera into which a trained model has painted.
 const PAINTED: &str = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia";
@@ -33,10 +34,25 @@ pub(super) fn sentence(mode: Mode) -> String {
     )
 }
 
+/// The same in one word: GStreamer's Matroska muxer puts a backslash before every space of a tag.
+fn word(mode: Mode) -> String {
+    let (what, kind) = if mode.replaces() {
+        ("replaced", PAINTED)
+    } else {
+        ("covered", COVERED)
+    };
+    format!("nullface-{}:faces-{what}:mode-{mode}:{kind}", env!("CARGO_PKG_VERSION"))
+}
+
 /// Writes it into the container.
-pub(super) fn mark(mux: &gst::Element, mode: Mode) {
+pub(super) fn mark(mux: &gst::Element, mode: Mode, container: Container) {
+    let text = if container.has_track_timescale() {
+        sentence(mode)
+    } else {
+        word(mode)
+    };
     if let Some(setter) = mux.dynamic_cast_ref::<gst::TagSetter>() {
-        setter.add_tag::<gst::tags::Comment>(&sentence(mode).as_str(), gst::TagMergeMode::ReplaceAll);
+        setter.add_tag::<gst::tags::Comment>(&text.as_str(), gst::TagMergeMode::ReplaceAll);
     }
 }
 
@@ -65,13 +81,14 @@ pub(super) fn label(picture: &mut Vec<gst::Element>, faces: &gst::Element, words
 
 #[cfg(test)]
 mod tests {
-    use super::sentence;
+    use super::{sentence, word};
     use nullface::pipeline::Mode;
 
     #[test]
     fn painted_and_covered_faces_are_called_by_different_names() {
         assert!(sentence(Mode::Nullface).contains("compositeWithTrainedAlgorithmicMedia"));
         let covered = sentence(Mode::Blur);
+        assert!(!word(Mode::Reverse).contains(' ') && word(Mode::Reverse).contains("faces-replaced:mode-reverse"));
         assert!(covered.contains("humanEdits") && covered.contains("mode blur"), "{covered}");
     }
 }
