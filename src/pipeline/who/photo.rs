@@ -159,7 +159,6 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, String> {
     let mut decoder = zune_jpeg::JpegDecoder::new_with_options(bytes, options);
     let rgb = decoder.decode().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions().ok_or("it has no size")?;
-    let (width, height) = (usize::from(width), usize::from(height));
     checked(width, height)?;
     if rgb.len() != 3 * width * height {
         return Err(format!("{} bytes of pixels, expected {}", rgb.len(), 3 * width * height));
