@@ -74,20 +74,24 @@ pub(super) fn trade_off(report: &Report) -> Result<String> {
     )
 }
 
-/// A scatter plot of named points. `beyond` have no y: they stand above a line of their own, which `note` names.
+/// A scatter plot of named points; the axes hold zero only where `note` is given, since settings of one film lie
+/// close together. `beyond` have no y: they stand above a line of their own, which `note` names.
 pub(super) fn scatter(dots: &[Dot], beyond: &[(String, Span)], x_name: &str, y_name: &str, note: &str) -> Result<String> {
     let ends = |values: &mut dyn Iterator<Item = Span>| {
         let all: Vec<f64> = values
             .flat_map(|(v, i)| std::iter::once(v).chain(i.into_iter().flatten()))
             .collect();
-        (
-            all.iter().copied().fold(0.0_f64, f64::min),
-            all.iter().copied().fold(0.0_f64, f64::max),
-        )
+        let first = if note.is_empty() {
+            all.first().copied().unwrap_or(0.0)
+        } else {
+            0.0
+        };
+        (all.iter().copied().fold(first, f64::min), all.iter().copied().fold(first, f64::max))
     };
     let (x0, x1) = ends(&mut dots.iter().map(|d| d.x).chain(beyond.iter().map(|b| b.1)));
     let (y0, y1) = ends(&mut dots.iter().map(|d| d.y));
-    let (x_room, y_room) = (((x1 - x0) * 0.15).max(0.1), ((y1 - y0) * 0.2).max(0.5));
+    let least = if note.is_empty() { 0.01 } else { 0.1 };
+    let (x_room, y_room) = (((x1 - x0) * 0.15).max(least), ((y1 - y0) * 0.2).max(5.0 * least));
     drawn((760, 420), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(12)

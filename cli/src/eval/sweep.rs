@@ -321,13 +321,14 @@ fn results(args: &Args, runs: &[Run]) -> Result<()> {
     sorted.sort_by(|a, b| order(a).total_cmp(&order(b)));
     let cell = |e: Option<Estimate>, factor: f64, digits: usize| e.map_or("–".to_owned(), |e| format!("{:.digits$}", factor * e.value));
     let mut text = String::from(
-        "| settings | frontier | likeness | TAR 1e-3, % | exposed, % | expression error, % | warp, × | sharpness, × | painted, % |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+        "| # | settings | frontier | likeness | TAR 1e-3, % | exposed, % | expression error, % | warp, × | sharpness, × | painted, % |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
     );
-    for r in &sorted {
+    for (i, r) in sorted.iter().enumerate() {
         writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {:.0} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.0} |",
+            i + 1,
             words_of(&r.settings),
             if best.contains(&r.key) { "yes" } else { "" },
             r.likeness.map_or("–".to_owned(), |l| format!("{l:.3}")),
@@ -341,10 +342,11 @@ fn results(args: &Args, runs: &[Run]) -> Result<()> {
     }
     let dots: Vec<Dot> = sorted
         .iter()
-        .filter_map(|r| {
+        .enumerate()
+        .filter_map(|(i, r)| {
             let y = r.expression?;
             Some(Dot {
-                name: words_of(&r.settings),
+                name: format!("#{}", i + 1),
                 x: (r.likeness?, r.likeness_95),
                 y: (y.value, y.interval_95),
                 strong: best.contains(&r.key),
