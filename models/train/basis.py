@@ -177,7 +177,8 @@ def average(textures, cell, cfg, quiet, cheeks, rng):
     own = g.blur(((mean - low) ** 2).mean(-1), 5)
     gain = np.clip(np.sqrt(single / (own + 0.5)), 1, cfg["detail_gain_max"])
     out = low + (mean - low) * g.blur(gain, 4)[..., None]
-    return np.clip(skin(out, textures, cfg, quiet, cheeks, rng), 0, 255)
+    out = np.clip(skin(out, textures, cfg, quiet, cheeks, rng), 0, 255)
+    return np.clip(out + cfg["sharpen"] * (out - g.blur(out, 1.0)), 0, 255)      # what drawing by bilinear samples takes away
 
 
 def bands(y, sigmas):

@@ -58,12 +58,12 @@ class Half(nn.Module):
 
     def forward(self, x, prior, lam, identity, identity_mask, attributes):
         n = self.net
-        from model import lambda_features
+        from model import bounded, lambda_features
         import torch.nn.functional as F
         h = lambda t: t.half()
         x, p, idm = h(x), h(prior), h(identity_mask)
         e = n.t(h(lambda_features(lam))) + n.id(torch.cat([h(identity) * idm * n.scale, idm], 1)) + n.at(h(attributes))
-        return prior + n.residual(x, p, F.silu(e)).float()
+        return prior + bounded(n.residual(x, p, F.silu(e)).float())
 
 
 def onnx_export(net, args, path, inputs, outputs):

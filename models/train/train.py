@@ -131,12 +131,15 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
         parts = dict(denoiser=["denoiser"], edit=["denoiser"], id2face=["vae", "non", "gate"])[a.stage]
         self.params = [p for k in parts for p in self.nets[k].parameters()]
+        # reads the non-identity features in training alone: without it they became a constant
+        self.thumb = nn.Linear(64, 192).to(self.dev)
         for p in self.nets.parameters():
             p.requires_grad_(False)
         for p in self.params:
             p.requires_grad_(True)
         self.lr = a.lr or self.t["lr"] * (0.5 if a.stage == "edit" else 1)
-        self.opt = torch.optim.AdamW(self.params, lr=self.lr, weight_decay=self.t["weight_decay"], betas=(0.9, 0.99))
+        learnt = self.params + (list(self.thumb.parameters()) if a.stage == "id2face" else [])
+        self.opt = torch.optim.AdamW(learnt, lr=self.lr, weight_decay=self.t["weight_decay"], betas=(0.9, 0.99))
         self.copt = torch.optim.AdamW(self.critic.parameters(), lr=self.t["critic_lr"], betas=(0.5, 0.99))
         if state and state.get("stage") == a.stage and "opt" in state:
             self.opt.load_state_dict(state["opt"])
@@ -329,10 +332,14 @@ class Trainer:
         w = b["v"] * (self.t["outside_weight"] + b["m"])
         rec = (w * robust(o - b["x"])).sum() / (3 * w.sum())
         align = ((m1 - m1[swap].detach()) ** 2).mean() + ((m1.detach() - m1[swap]) ** 2).mean()
-        cn = nn_ - nn_.mean(0)
-        ce = b["e"] - b["e"].mean(0)
-        leak = ((cn.T @ ce / n) ** 2).mean() * 192                            # what one half says about the other
-        return vloss + rec + 0.02 * align + leak, dict(vae=vloss, kl=kl, rec=rec, align=align, leak=leak)
+        # what one half says about the other, as correlations: a half that says nothing at all is no way out
+        unit = lambda z: (z - z.mean(0)) / (z.std(0) + 1e-3)
+        leak = ((unit(nn_).T @ unit(b["e"]) / n) ** 2).mean()
+        thumb = robust(self.thumb(nn_).view(n, 3, 8, 8) - F.avg_pool2d(b["x"], 16)).mean()      # light, pose, where the mouth is
+        k = max(1, n // 2)
+        kept = (1 - (self.look(b["x"][:k] * (1 - b["m"][:k]) + o[:k] * b["m"][:k]) * b["e"][:k]).sum(1)).mean()
+        near = (c - ident).pow(2).sum(1).mean()                               # identity passes; the gate adds what it must
+        return vloss + rec + 0.02 * align + 0.1 * leak + 0.3 * thumb + 0.05 * kept + 0.02 * near, dict(vae=vloss, kl=kl, rec=rec, align=align, leak=leak, thumb=thumb, kept=kept, near=near)
 
     # ---- loop --------------------------------------------------------------------------------------------------------
     def put(self, b):

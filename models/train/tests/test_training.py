@@ -54,6 +54,9 @@ def test_edit_and_id2face_run_and_touch_only_their_parts(work, small_folder, cfg
     den = [p.clone() for p in t2.nets["denoiser"].parameters()]
     t2.run()
     assert all(torch.equal(a, b) for a, b in zip(den, t2.nets["denoiser"].parameters()))
+    with torch.no_grad():
+        said = t2.nets["non"](tr.to_depth(t2.put(t2.batches.draw(8))["x"]))
+    assert float(said.std(0).mean()) > 0.005                        # the other half of a face is not a constant
     e = torch.from_numpy(t2.batches.z["e"])
     z, _ = t2.nets["vae"].encode(e)
     assert float((t2.nets["vae"].decode(z) * e).sum(1).mean()) > 0.5
