@@ -89,6 +89,7 @@ ffmpeg -v error -y -i "$1" -frames:v 150 -an -vf format=yuv420p -c:v ffv1 "$work
 ffmpeg -v error -y -i "$1" -frames:v 150 -an -filter_complex '[0:v]split=4[a][b][c][d];[a][b]hstack[e];[c][d]hstack[f];[e][f]vstack,format=yuv420p' -c:v ffv1 "$work/four.mkv"
 costs() {
   local part s base
+  # shellcheck disable=SC2054 # caps hold a comma
   part=(filesrc "location=$1" ! matroskademux ! decodebin ! videoconvert ! video/x-raw,format=I420)
   read -r base _ _ < <(measure gst-launch-1.0 -q "${part[@]}" ! fakesink sync=false)
   read -r s _ _ < <(measure gst-launch-1.0 -q "${part[@]}" ! nullfacefilter mode=nullface ! fakesink sync=false)
