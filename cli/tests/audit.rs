@@ -187,5 +187,5 @@ fn the_output_says_that_faces_were_altered_unless_told_not_to() {
         a.iter().zip(&b).map(|(x, y)| f64::from(x.abs_diff(*y))).sum::<f64>() / a.len() as f64
     };
     let (foot, top) = (difference("80:40:0:80"), difference("160:50:0:0"));
-    assert!(foot > 10.0 && top < 3.0, "foot {foot:.1}, top {top:.1}");
+    assert!(foot > 5.0 && top < 2.0, "foot {foot:.1}, top {top:.1}");
 }

@@ -121,8 +121,9 @@ fn a_test_picture_comes_to_a_window() {
     let display = format!(":{}", display.trim());
     let mut command = recipe(&bench, "test_to_window.sh");
     command.env("DISPLAY", &display).env_remove("WAYLAND_DISPLAY");
-    let window = Running::start(command);
+    let mut window = Running::start(command);
     until("the window shows the colour bars", || {
+        window.goes_on();
         let shot = bench.path("screen.ppm");
         let taken = Command::new("ffmpeg")
             .args([

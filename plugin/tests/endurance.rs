@@ -108,8 +108,13 @@ fn twenty_thousand_frames_grow_nothing_and_lose_nothing() {
     );
     assert!(count("faces") > FRAMES / 2, "faces were there to be treated");
     assert_eq!(count("frames-withheld"), 0);
-    assert_eq!(end.threads, warm.threads);
-    assert_eq!(end.descriptors, warm.descriptors);
+    assert!(end.threads <= warm.threads, "threads: {} → {}", warm.threads, end.threads);
+    assert!(
+        end.descriptors <= warm.descriptors,
+        "descriptors: {} → {}",
+        warm.descriptors,
+        end.descriptors
+    );
     let growth = end.memory_kib as f64 / warm.memory_kib as f64 - 1.0;
     assert!(growth < GROWTH, "memory grew by {:.1} %", growth * 100.0);
 }

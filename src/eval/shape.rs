@@ -207,8 +207,12 @@ pub(super) mod tests {
         });
         let (sin, cos) = 10.0_f32.to_radians().sin_cos();
         let mut output = source.clone();
+        // Seen by the far camera that the measure assumes.
+        let focal = eye_distance(&source).expect("eyes") * 12.0;
         for (p, z) in output.points_px.iter_mut().zip(&source.depth_px) {
-            p[0] = middle[0] + (p[0] - middle[0]) * cos + (z - middle[2]) * sin;
+            let (x, y, depth) = (p[0] - middle[0], p[1] - middle[1], z - middle[2]);
+            let scale = focal / (focal - x * sin + depth * cos);
+            *p = [middle[0] + (x * cos + depth * sin) * scale, middle[1] + y * scale];
         }
         let got = compare(&source, &output)
             .expect("compares")

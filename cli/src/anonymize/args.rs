@@ -219,6 +219,7 @@ impl Args {
             quality: self.quality,
             size_limit: self.size_limit,
             drop_alpha: self.alpha == Alpha::Drop,
+            repeatable: self.seed.is_some(),
         }
     }
 

@@ -76,6 +76,8 @@ pub(super) struct Wanted {
     pub(super) size_limit: f32,
     /// Whether transparency may be dropped.
     pub(super) drop_alpha: bool,
+    /// Whether two runs must give the same bytes.
+    pub(super) repeatable: bool,
 }
 
 /// The end of the picture's way: what is fed to the filter, and encoded after it.
@@ -262,9 +264,9 @@ fn tuned(choice: EncoderChoice, factory: &str, film: &Film, wanted: Wanted) -> R
             // seventh of the encoder's peak, and the file is no larger (2.53 against 2.56 MB for one of 297 frames).
             encoder.set_property("rc-lookahead", X264_LOOKAHEAD);
             encoder.set_property("sync-lookahead", 0i32);
-            // With a bound, frames encoded side by side depend on which is done first; slices do not, and two
-            // runs shall give the same film.
             encoder.set_property("sliced-threads", true);
+            // Under a bound, slices share out what is left by which of them is done first. One thread asks nobody.
+            encoder.set_property("threads", if wanted.repeatable { 1u32 } else { 0 });
             // In this mode the element's `bitrate` is the bound; its own default would starve anything large.
             encoder.set_property("bitrate", bounded.map_or(2_000_000, |(kbit, _)| kbit));
             encoder.set_property("vbv-buf-capacity", bounded.map_or(10_000, |(_, ms)| ms));

@@ -75,6 +75,14 @@ impl Running {
         }
     }
 
+    /// Fails with what it said where it has ended by itself.
+    pub fn goes_on(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("wait") {
+            self.heard.extend(self.lines.try_iter());
+            panic!("ended by itself ({status}):\n{}", self.heard.join("\n"));
+        }
+    }
+
     /// Asks it to end as Ctrl-C does.
     pub fn interrupt(&self) {
         let pid = self.child.id().to_string();

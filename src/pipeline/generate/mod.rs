@@ -253,7 +253,7 @@ impl Generator {
                 self.diffuse(n, at, tools);
             }
             self.prior(n, at, tools);
-            self.settle(n, left == 0);
+            self.settle(n, left == 0, tools.allowed.is_over());
         }
         let reason = if tools.allowed.is_over() {
             CoverReason::Deadline
@@ -424,7 +424,7 @@ impl Generator {
     }
 
     /// Takes what was found; else covers what stood in front of the face as well, or draws somebody else.
-    fn settle(&mut self, n: usize, last: bool) {
+    fn settle(&mut self, n: usize, last: bool, over: bool) {
         for slot in self.slots.iter_mut().take(n).filter(|s| s.verdict.is_none()) {
             let keeps_front = slot.keeps_front();
             let Some(person) = self.persons.get_mut(&slot.person) else {
@@ -435,6 +435,8 @@ impl Generator {
                     (person.shown, person.strikes) = (true, 0);
                     slot.verdict = Some(Ok(found));
                 }
+                // Nothing was proven against the target: time passed.
+                _ if over => {}
                 _ if keeps_front => slot.give_up_front(),
                 _ if person.shown && person.strikes < STRIKES => {
                     // A blink or a turn: a covered frame shows less of a change than a new person.
