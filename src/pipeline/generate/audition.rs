@@ -2,10 +2,10 @@
 //! judged by the recogniser, because what a mixture looks like depends on whom it is laid upon.
 //!
 //! Runs once a person (and once more after each redraw): some composites of the crop's own size and as
-//! many embeddings, about two frames' time. What has been decided stays decided.
+//! many embeddings, a few frames' time. What has been decided stays decided.
 
 use crate::frame::FrameView;
-use crate::stages::prior::Target;
+use crate::stages::prior::{AUDITIONS, FITS, Target};
 
 use super::slot::Slot;
 use super::{Generator, Refusal, Tools, failed};
@@ -36,8 +36,9 @@ impl Generator {
         self.stage.stand_in(slot, frame)?;
         let candidates = person.candidates(&self.basis, &self.secret, id, &slot.source.0, self.asked);
         let mut best: Option<(f32, Target)> = None;
-        for weights in candidates {
-            if best.is_some() && tools.allowed.is_over() {
+        for (n, weights) in candidates.into_iter().enumerate() {
+            let found = best.as_ref().is_some_and(|b| n >= *AUDITIONS.start() && b.0 <= FITS);
+            if found || best.is_some() && tools.allowed.is_over() {
                 break;
             }
             let target = Target::mix(&self.basis, weights);

@@ -25,4 +25,4 @@ pub use basis::{Basis, BasisError, Texture};
 pub use composite::{Composite, Compositor, Face};
 pub use config::CompositeConfig;
 pub use lowpass::{Border, LowPass, blurred};
-pub use target::{Target, Wanted};
+pub use target::{AUDITIONS, FITS, Target, Wanted};

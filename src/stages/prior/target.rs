@@ -14,9 +14,11 @@ const MIX: usize = 2;
 /// Dirichlet parameter of their shares.
 const CONCENTRATION: f64 = 1.2;
 /// Mixtures drawn for a person.
-const CANDIDATES: usize = 48;
-/// Of these, how many are rendered to be judged by what they really look like.
-const AUDITIONS: usize = 8;
+const CANDIDATES: usize = 96;
+/// Of these, how many are rendered at least and at most to be judged by what they really look like.
+pub const AUDITIONS: std::ops::RangeInclusive<usize> = 12..=36;
+/// A [`Target::misfit`] with which looking on ends after the fewest auditions.
+pub const FITS: f32 = 0.25;
 /// How much the likeness of shapes counts beside that of embeddings.
 const SHAPE_SHARE: f32 = 0.2;
 /// Cosine to the source that a target should have. Not as low as can be: what is far on the other side
@@ -59,15 +61,15 @@ pub struct Target {
 /// How far a texture is from what is wanted; smaller is nearer. What was asked for weighs more than
 /// what is only estimated from the source.
 fn distance(label: &Label, wanted: &Wanted) -> f32 {
-    let sex = wanted.sex.map_or(0.0, |s| if s == label.sex { 0.0 } else { 4.0 });
-    let unlike = if wanted.group_asked { 1.5 } else { 0.4 };
+    let sex = wanted.sex.map_or(0.0, |s| if s == label.sex { 0.0 } else { 14.0 });
+    let unlike = if wanted.group_asked { 1.5 } else { 0.2 };
     let group = wanted
         .group
         .map_or(0.0, |g| if g == label.group || label.group < 0 { 0.0 } else { unlike });
-    let years = if wanted.age_asked { 12.0 } else { 18.0 };
+    let years = if wanted.age_asked { 8.0 } else { 16.0 };
     let age = wanted.age.map_or(0.0, |a| {
         let child = (label.age < CHILD_BELOW) != (a < CHILD_BELOW);
-        (a - label.age).abs() / years + if child { 2.0 } else { 0.0 }
+        0.5 * ((a - label.age) / years).powi(2) + if child { 3.0 } else { 0.0 }
     });
     sex + group + age
 }
@@ -159,10 +161,10 @@ fn gamma(shape: f64, stream: &mut Stream) -> f64 {
 }
 
 impl Target {
-    /// Draws [`CANDIDATES`] mixtures from the stream and returns the [`AUDITIONS`] that are expected to be
-    /// least like the source, the best first: by their textures' embeddings, and by their shapes against
-    /// the person's own coefficients (empty where not known). Without the session's secret nothing can be
-    /// searched for. Which of them it becomes is decided by rendering them: [`Self::misfit`].
+    /// Draws [`CANDIDATES`] mixtures from the stream and returns those that are expected to be least like the
+    /// source, no more than [`AUDITIONS`] allows, the best first: by their textures' embeddings, and by their
+    /// shapes against the person's own coefficients (empty where not known). Without the session's secret
+    /// nothing can be searched for. Which of them it becomes is decided by rendering them: [`Self::misfit`].
     #[must_use]
     pub fn candidates(basis: &Basis, wanted: &Wanted, source: &[f32], own_shape: &[f32], stream: &mut Stream) -> Vec<Vec<(usize, f32)>> {
         let in_sd = |shape: &[f32]| -> Vec<f32> { shape.iter().zip(&basis.mode_sd).map(|(q, sd)| q / sd.max(1e-6)).collect() };
@@ -178,7 +180,7 @@ impl Target {
             })
             .collect();
         scored.sort_by(|a, b| a.0.total_cmp(&b.0));
-        scored.truncate(AUDITIONS);
+        scored.truncate(*AUDITIONS.end());
         scored.into_iter().map(|c| c.1).collect()
     }
 
@@ -199,12 +201,15 @@ impl Target {
     }
 
     fn candidate(basis: &Basis, wanted: &Wanted, stream: &mut Stream) -> Vec<(usize, f32)> {
-        // A random part beside the distance: any suitable texture may come first.
+        // Less a Gumbel deviate: a texture comes first with odds of exp(−distance).
         let mut ranked: Vec<(f32, usize)> = basis
             .labels
             .iter()
             .enumerate()
-            .map(|(i, l)| (distance(l, wanted) + stream.uniform() as f32 * 1.5, i))
+            .map(|(i, l)| {
+                let u = stream.uniform().clamp(1e-12, 1.0 - 1e-12);
+                (distance(l, wanted) + (-u.ln()).ln() as f32, i)
+            })
             .collect();
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut weights: Vec<(usize, f32)> = ranked
@@ -334,7 +339,7 @@ mod tests {
         };
         let candidates = draw(1);
         assert!(candidates == draw(1) && candidates != draw(2));
-        assert_eq!(candidates.len(), super::AUDITIONS);
+        assert_eq!(candidates.len(), *super::AUDITIONS.end());
         for weights in &candidates {
             assert!((weights.iter().map(|w| w.1).sum::<f32>() - 1.0).abs() < 1e-4);
             assert!(!weights.iter().any(|w| w.0 == 0 && w.1 > 0.9), "the source's own texture");
