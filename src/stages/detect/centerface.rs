@@ -33,12 +33,15 @@
 //! So crowds of the smallest faces need a thorough look now and then; below 960 px a regular look
 //! with a smallest face of 16 px or less is the full pass.
 //!
+//! Tiles whose picture has not changed since they were looked at keep their answer (`memory.rs`).
+//!
 //! Limits: memory grows with the largest pass, about 0.5 GB for one at 1920×1080, which is why larger
 //! looks are tiled ([`PASS_PX2`]), with coarser levels for faces that tiles cut.
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 
 use super::boxes::suppress;
+use super::memory::Memory;
 use super::view::{View, whole};
 use super::{DetectError, Detection, Detector, Effort, all_finite, of_backend};
 use crate::backend::{Backend, BackendError, Session};
@@ -79,6 +82,7 @@ const PIECE_SHARE: f32 = 0.6;
 pub struct CenterFace {
     session: Session,
     min_face_px: f32,
+    memory: Memory,
 }
 
 impl CenterFace {
@@ -90,6 +94,7 @@ impl CenterFace {
         Ok(Self {
             session: backend.session(NAME)?,
             min_face_px: 20.0,
+            memory: Memory::default(),
         })
     }
 
@@ -99,18 +104,31 @@ impl CenterFace {
     /// [`DetectError`].
     pub fn look(&mut self, frame: &FrameView<'_>, region_px: &BoxPx, scale: f32, threshold: f32) -> Result<Vec<Detection>, DetectError> {
         let view = View::of_region(region_px, scale, MULTIPLE_PX);
-        let spec = CropSpec {
-            width: 0,
-            height: 0,
-            layout: Layout::Nchw,
-            order: ChannelOrder::Rgb,
-            scale: 1.0,
-            bias: 0.0,
-        };
+        picture(&mut self.session, frame, &view)?;
+        self.pass(&view, threshold)
+    }
+
+    /// [`CenterFace::look`], or what it answered last where the picture is still the same.
+    fn look_or_recall(
+        &mut self,
+        frame: &FrameView<'_>,
+        region_px: &BoxPx,
+        scale: f32,
+        threshold: f32,
+    ) -> Result<Vec<Detection>, DetectError> {
+        let view = View::of_region(region_px, scale, MULTIPLE_PX);
+        let picture = picture(&mut self.session, frame, &view)?;
+        if let Some(known) = self.memory.recall(&view, threshold, picture) {
+            return Ok(known.to_vec());
+        }
+        let found = self.pass(&view, threshold)?;
+        self.memory.keep(&view, threshold, &found);
+        Ok(found)
+    }
+
+    /// Runs the network over the picture it was given.
+    fn pass(&mut self, view: &View, threshold: f32) -> Result<Vec<Detection>, DetectError> {
         let backend = of_backend(NAME);
-        let input = self.session.input(&[1, 3, view.height, view.width]).map_err(&backend)?;
-        view.fill(frame, &spec, input)
-            .map_err(|source| DetectError::Frame { detector: NAME, source })?;
         self.session.run().map_err(&backend)?;
         let (rows, columns) = (view.height / STRIDE_PX, view.width / STRIDE_PX);
         let output = |index, channels| self.session.output(index, &[1, channels, rows, columns]).map_err(&backend);
@@ -135,7 +153,7 @@ impl CenterFace {
         loop {
             let tiles = tiles(&all, scale);
             for tile in &tiles {
-                for d in self.look(frame, tile, scale, threshold)? {
+                for d in self.look_or_recall(frame, tile, scale, threshold)? {
                     if is_cut(&d.box_px, tile, &all, AT_CUT_PX / scale) {
                         pieces.push(d);
                     } else {
@@ -182,6 +200,22 @@ impl Detector for CenterFace {
     fn set_min_face_px(&mut self, min_face_px: u32) {
         self.min_face_px = min_face_px.max(1) as f32;
     }
+}
+
+/// Gives the network its picture of a view: RGB planes, 0–255.
+fn picture<'s>(session: &'s mut Session, frame: &FrameView<'_>, view: &View) -> Result<&'s [f32], DetectError> {
+    let spec = CropSpec {
+        width: 0,
+        height: 0,
+        layout: Layout::Nchw,
+        order: ChannelOrder::Rgb,
+        scale: 1.0,
+        bias: 0.0,
+    };
+    let input = session.input(&[1, 3, view.height, view.width]).map_err(of_backend(NAME))?;
+    view.fill(frame, &spec, input)
+        .map_err(|source| DetectError::Frame { detector: NAME, source })?;
+    Ok(input)
 }
 
 /// Scale of a regular look.

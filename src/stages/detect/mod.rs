@@ -15,6 +15,7 @@ mod auto;
 mod blazeface;
 mod boxes;
 mod centerface;
+mod memory;
 mod scrfd;
 mod view;
 mod yunet;
