@@ -1,7 +1,7 @@
 //! What tests of several stages share: the real networks, and pictures drawn here.
 
 use super::{Backend, BackendConfig, DeviceRequest};
-use crate::frame::{FrameInfo, FrameView, Matrix, PixelFormat, Plane, Range};
+use crate::frame::{BoxPx, FrameInfo, FrameView, Matrix, PixelFormat, Plane, Range};
 
 /// The vendored networks on the processor.
 pub(crate) fn backend() -> Backend {
@@ -31,6 +31,19 @@ impl Picture {
             .flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |c| byte(x, y, c))))
             .collect();
         Self { bytes, width, height }
+    }
+
+    /// Paints the part of a box that lies in the picture in one grey level.
+    pub(crate) fn fill(&mut self, area: BoxPx, level: u8) {
+        let area = area.clipped(self.width, self.height);
+        for row in self
+            .bytes
+            .chunks_exact_mut(self.width as usize * 3)
+            .take(area.y1 as usize)
+            .skip(area.y0 as usize)
+        {
+            row[area.x0 as usize * 3..area.x1 as usize * 3].fill(level);
+        }
     }
 
     pub(crate) fn view(&self) -> FrameView<'_> {

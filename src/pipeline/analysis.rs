@@ -6,7 +6,7 @@ use nullface_kernels::luma;
 
 use crate::frame::{BoxPx, FrameTime, FrameView, Mesh, Pts};
 use crate::stages::align::{self, FaceHint, MeshFitter};
-use crate::stages::detect::{Detection, Detector, Effort, SURE_ALONE};
+use crate::stages::detect::{Detection, Detector, Effort, SURE_ALONE, same_face};
 use crate::stages::identify::{Embedding, Recogniser};
 use crate::stages::track::{
     BackfillConfig, CUT_THUMB_HEIGHT, CUT_THUMB_WIDTH, FirstSeen, Identified, Observation, ObservationSource, SceneCut, Track, TrackId,
@@ -224,7 +224,7 @@ impl Analyst {
         mut glanced: Vec<Detection>,
     ) -> Result<Vec<Detection>, EngineError> {
         let regular = self.detect(frame, settings, Effort::Regular)?;
-        glanced.retain(|s| !regular.iter().any(|r| r.box_px.iou(&s.box_px) > 0.3));
+        glanced.retain(|s| !regular.iter().any(|r| same_face(&r.box_px, &s.box_px)));
         let denied = glanced.iter().filter(|s| s.score < SURE_ALONE).map(|s| (s.box_px, at));
         self.dismissed.extend(denied);
         glanced.retain(|s| s.score >= SURE_ALONE);

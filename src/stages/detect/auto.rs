@@ -15,12 +15,10 @@
 //! Where both see a face, CenterFace's box stands: it reaches from hair line to chin and its mouth
 //! corners are found, not reckoned.
 
-use super::{BlazeFace, CenterFace, DetectError, Detection, Detector, Effort};
+use super::{BlazeFace, CenterFace, DetectError, Detection, Detector, Effort, same_face};
 use crate::backend::{Backend, BackendError};
 use crate::frame::{BoxPx, FrameView};
 
-/// A box of BlazeFace is a face of its own unless it overlaps one of CenterFace by this much.
-const SAME_FACE_IOU: f32 = 0.3;
 /// Score from which a box of BlazeFace alone is a face whatever CenterFace says.
 pub const SURE_ALONE: f32 = 0.75;
 /// How much of the surroundings CenterFace sees when it is asked about a box, as a multiple of the box.
@@ -56,7 +54,7 @@ impl Auto {
                 continue;
             }
             let seen = self.center.detect_in(frame, candidate.box_px.scaled(ASKED_MARGIN), threshold)?;
-            if seen.iter().any(|d| d.box_px.iou(&candidate.box_px) > SAME_FACE_IOU) {
+            if seen.iter().any(|d| same_face(&d.box_px, &candidate.box_px)) {
                 sure.push(candidate);
             }
         }
@@ -93,7 +91,7 @@ impl Detector for Auto {
 
 /// Of `second` what `first` does not have.
 fn unknown(first: &[Detection], mut second: Vec<Detection>) -> Vec<Detection> {
-    second.retain(|s| first.iter().all(|f| f.box_px.iou(&s.box_px) <= SAME_FACE_IOU));
+    second.retain(|s| !first.iter().any(|f| same_face(&f.box_px, &s.box_px)));
     second
 }
 

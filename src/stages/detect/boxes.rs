@@ -1,6 +1,7 @@
 //! Non-maximum suppression, common to all detectors.
 
 use super::Detection;
+use crate::frame::BoxPx;
 
 /// Most candidates that suppression looks at: the best ones. Bounds the quadratic part where a
 /// network sees faces everywhere.
@@ -23,9 +24,29 @@ pub fn suppress(mut candidates: Vec<Detection>, iou: f32) -> Vec<Detection> {
     kept
 }
 
+/// Overlap from which boxes of two detectors are one face.
+const SAME_FACE_IOU: f32 = 0.3;
+
+/// Ratio of sides up to which boxes around one centre are one face; a small box in the middle of a large
+/// one may be anything.
+const SAME_FACE_SIDES: f32 = 2.0;
+
+/// Whether boxes of two detectors are about one face: they overlap enough, or are of like size and each
+/// holds the other's centre. Detectors disagree on what belongs to a face (hair, neck), but no two faces
+/// are that near.
+#[must_use]
+pub fn same_face(a: &BoxPx, b: &BoxPx) -> bool {
+    let holds = |outer: &BoxPx, inner: &BoxPx| {
+        let [x, y] = inner.center();
+        (outer.x0..outer.x1).contains(&x) && (outer.y0..outer.y1).contains(&y)
+    };
+    let sides = a.side().max(b.side()) / a.side().min(b.side());
+    a.iou(b) > SAME_FACE_IOU || (sides <= SAME_FACE_SIDES && holds(a, b) && holds(b, a))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Detection, suppress};
+    use super::{Detection, same_face, suppress};
     use crate::frame::BoxPx;
     use proptest::prelude::*;
 
@@ -40,6 +61,18 @@ mod tests {
             score,
             landmarks: None,
         })
+    }
+
+    #[test]
+    fn boxes_round_one_centre_are_one_face_unless_their_sizes_tell_them_apart() {
+        let around = |x: f32, width: f32, height: f32| BoxPx::around([x, 100.0], width, height);
+        let face = around(100.0, 100.0, 130.0);
+        assert!(
+            same_face(&face, &around(110.0, 190.0, 240.0)),
+            "hair and neck counted in, overlap 0.29"
+        );
+        assert!(!same_face(&face, &around(100.0, 30.0, 40.0)), "a spot on the nose");
+        assert!(!same_face(&face, &around(180.0, 100.0, 130.0)), "the neighbour");
     }
 
     proptest! {

@@ -33,15 +33,16 @@
 //! So crowds of the smallest faces need a thorough look now and then; below 960 px a regular look
 //! with a smallest face of 16 px or less is the full pass.
 //!
-//! Tiles whose picture has not changed since they were looked at keep their answer (`memory.rs`).
+//! Regular and thorough looks go over what has changed since the last one of their kind (`still.rs`).
 //!
 //! Limits: memory grows with the largest pass, about 0.5 GB for one at 1920×1080, which is why larger
 //! looks are tiled ([`PASS_PX2`]), with coarser levels for faces that tiles cut.
 
+use nullface_kernels::KernelError;
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 
 use super::boxes::suppress;
-use super::memory::Memory;
+use super::still::{Extent, Still};
 use super::view::{View, whole};
 use super::{DetectError, Detection, Detector, Effort, all_finite, of_backend};
 use crate::backend::{Backend, BackendError, Session};
@@ -82,7 +83,7 @@ const PIECE_SHARE: f32 = 0.6;
 pub struct CenterFace {
     session: Session,
     min_face_px: f32,
-    memory: Memory,
+    still: Still,
 }
 
 impl CenterFace {
@@ -94,7 +95,7 @@ impl CenterFace {
         Ok(Self {
             session: backend.session(NAME)?,
             min_face_px: 20.0,
-            memory: Memory::default(),
+            still: Still::default(),
         })
     }
 
@@ -104,31 +105,17 @@ impl CenterFace {
     /// [`DetectError`].
     pub fn look(&mut self, frame: &FrameView<'_>, region_px: &BoxPx, scale: f32, threshold: f32) -> Result<Vec<Detection>, DetectError> {
         let view = View::of_region(region_px, scale, MULTIPLE_PX);
-        picture(&mut self.session, frame, &view)?;
-        self.pass(&view, threshold)
-    }
-
-    /// [`CenterFace::look`], or what it answered last where the picture is still the same.
-    fn look_or_recall(
-        &mut self,
-        frame: &FrameView<'_>,
-        region_px: &BoxPx,
-        scale: f32,
-        threshold: f32,
-    ) -> Result<Vec<Detection>, DetectError> {
-        let view = View::of_region(region_px, scale, MULTIPLE_PX);
-        let picture = picture(&mut self.session, frame, &view)?;
-        if let Some(known) = self.memory.recall(&view, threshold, picture) {
-            return Ok(known.to_vec());
-        }
-        let found = self.pass(&view, threshold)?;
-        self.memory.keep(&view, threshold, &found);
-        Ok(found)
-    }
-
-    /// Runs the network over the picture it was given.
-    fn pass(&mut self, view: &View, threshold: f32) -> Result<Vec<Detection>, DetectError> {
+        let spec = CropSpec {
+            width: 0,
+            height: 0,
+            layout: Layout::Nchw,
+            order: ChannelOrder::Rgb,
+            scale: 1.0,
+            bias: 0.0,
+        };
         let backend = of_backend(NAME);
+        let input = self.session.input(&[1, 3, view.height, view.width]).map_err(&backend)?;
+        view.fill(frame, &spec, input).map_err(of_frame)?;
         self.session.run().map_err(&backend)?;
         let (rows, columns) = (view.height / STRIDE_PX, view.width / STRIDE_PX);
         let output = |index, channels| self.session.output(index, &[1, channels, rows, columns]).map_err(&backend);
@@ -144,17 +131,29 @@ impl CenterFace {
         Ok(suppress(found, NMS_IOU).into_iter().map(|d| view.to_frame(d)).collect())
     }
 
-    /// Looks at the whole frame at a scale, in tiles where it is larger than a pass may be, and then at
+    /// Looks at what has changed since the last look at this scale; the rest is as it was.
+    fn look_at_changes(&mut self, frame: &FrameView<'_>, scale: f32, threshold: f32) -> Result<Vec<Detection>, DetectError> {
+        let extent = self.still.extent(frame, scale, threshold).map_err(of_frame)?;
+        let mut found = match extent {
+            Extent::Everything => self.levels(frame, &whole(frame), scale, threshold)?,
+            Extent::Part(part) => self.levels(frame, &part, scale, threshold)?,
+            Extent::Nothing => Vec::new(),
+        };
+        self.still.keep(frame, scale, threshold, extent, &mut found);
+        found.sort_by(|a, b| b.score.total_cmp(&a.score));
+        Ok(found)
+    }
+
+    /// Looks at a part of the frame at a scale, in tiles where it is larger than a pass may be, and then at
     /// coarser levels for the faces that are larger than tiles overlap.
-    fn levels(&mut self, frame: &FrameView<'_>, scale: f32, threshold: f32) -> Result<Vec<Detection>, DetectError> {
-        let all = whole(frame);
+    fn levels(&mut self, frame: &FrameView<'_>, part: &BoxPx, scale: f32, threshold: f32) -> Result<Vec<Detection>, DetectError> {
         let mut scale = scale;
         let (mut whole_faces, mut pieces) = (Vec::new(), Vec::new());
         loop {
-            let tiles = tiles(&all, scale);
+            let tiles = tiles(part, scale);
             for tile in &tiles {
-                for d in self.look_or_recall(frame, tile, scale, threshold)? {
-                    if is_cut(&d.box_px, tile, &all, AT_CUT_PX / scale) {
+                for d in self.look(frame, tile, scale, threshold)? {
+                    if is_cut(&d.box_px, tile, part, AT_CUT_PX / scale) {
                         pieces.push(d);
                     } else {
                         whole_faces.push(d);
@@ -178,10 +177,10 @@ impl Detector for CenterFace {
         let all = whole(frame);
         match effort {
             Effort::Glance => self.look(frame, &all, (GLANCE_SIDE_PX / all.side()).min(1.0), threshold),
-            Effort::Regular => self.levels(frame, regular_scale(all.side(), self.min_face_px), threshold),
+            Effort::Regular => self.look_at_changes(frame, regular_scale(all.side(), self.min_face_px), threshold),
             Effort::Thorough => {
                 let scale = (THOROUGH_FACE_PX / self.min_face_px).clamp(1.0, MAX_ENLARGEMENT);
-                self.levels(frame, scale, threshold)
+                self.look_at_changes(frame, scale, threshold)
             }
         }
     }
@@ -202,20 +201,8 @@ impl Detector for CenterFace {
     }
 }
 
-/// Gives the network its picture of a view: RGB planes, 0–255.
-fn picture<'s>(session: &'s mut Session, frame: &FrameView<'_>, view: &View) -> Result<&'s [f32], DetectError> {
-    let spec = CropSpec {
-        width: 0,
-        height: 0,
-        layout: Layout::Nchw,
-        order: ChannelOrder::Rgb,
-        scale: 1.0,
-        bias: 0.0,
-    };
-    let input = session.input(&[1, 3, view.height, view.width]).map_err(of_backend(NAME))?;
-    view.fill(frame, &spec, input)
-        .map_err(|source| DetectError::Frame { detector: NAME, source })?;
-    Ok(input)
+fn of_frame(source: KernelError) -> DetectError {
+    DetectError::Frame { detector: NAME, source }
 }
 
 /// Scale of a regular look.
@@ -223,12 +210,15 @@ fn regular_scale(side_px: f32, min_face_px: f32) -> f32 {
     (REGULAR_FACE_PX / min_face_px).min(REGULAR_SIDE_PX / side_px).min(1.0)
 }
 
-/// Tiles of a frame, frame px, each at most [`PASS_PX2`] at that scale; one where the whole frame is.
-fn tiles(all: &BoxPx, scale: f32) -> Vec<BoxPx> {
+/// Tiles of a part, frame px, each at most [`PASS_PX2`] at that scale; one where the whole part is.
+fn tiles(part: &BoxPx, scale: f32) -> Vec<BoxPx> {
     let overlap = OVERLAP_PX / scale;
     let (mut columns, mut rows) = (1, 1);
     loop {
-        let (xs, ys) = (spans(all.x1, columns, overlap), spans(all.y1, rows, overlap));
+        let (xs, ys) = (
+            spans(part.x0, part.width(), columns, overlap),
+            spans(part.y0, part.height(), rows, overlap),
+        );
         let side = |spans: &[(f32, f32)]| spans.first().map_or(0.0, |s| s.1 - s.0);
         let (width, height) = (side(&xs), side(&ys));
         let region = BoxPx::around([0.0, 0.0], width, height);
@@ -246,18 +236,18 @@ fn tiles(all: &BoxPx, scale: f32) -> Vec<BoxPx> {
 }
 
 /// Cuts a length into spans of equal length that overlap.
-fn spans(length: f32, count: usize, overlap: f32) -> Vec<(f32, f32)> {
+fn spans(start: f32, length: f32, count: usize, overlap: f32) -> Vec<(f32, f32)> {
     let n = count.max(1) as f32;
     let span = ((length + (n - 1.0) * overlap) / n).min(length);
     (0..count.max(1))
         .map(|i| {
-            let start = i as f32 * (span - overlap);
-            (start, start + span)
+            let from = start + i as f32 * (span - overlap);
+            (from, from + span)
         })
         .collect()
 }
 
-/// Whether a box ends where its tile does and the frame does not.
+/// Whether a box ends where its tile does and the looked-at part does not.
 fn is_cut(face: &BoxPx, tile: &BoxPx, all: &BoxPx, near_px: f32) -> bool {
     (tile.x0 > all.x0 + 0.5 && face.x0 < tile.x0 + near_px)
         || (tile.y0 > all.y0 + 0.5 && face.y0 < tile.y0 + near_px)

@@ -15,8 +15,8 @@ mod auto;
 mod blazeface;
 mod boxes;
 mod centerface;
-mod memory;
 mod scrfd;
+mod still;
 mod view;
 mod yunet;
 
@@ -24,7 +24,7 @@ use std::path::Path;
 
 pub use auto::{Auto, SURE_ALONE};
 pub use blazeface::BlazeFace;
-pub use boxes::suppress;
+pub use boxes::{same_face, suppress};
 pub use centerface::CenterFace;
 pub use scrfd::Scrfd;
 pub use yunet::YuNet;
