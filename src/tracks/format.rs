@@ -14,6 +14,9 @@ const MOST_BYTES: u64 = 1 << 30;
 const MAX_SIDE_PX: u32 = 16_384;
 /// How far corners may lie outside, in sides of the picture.
 const REACH: f32 = 16.0;
+/// Tenths of a pixel within which a number counts as a whole one: what was read is written as it was, however
+/// often; single precision is this fine for the largest picture.
+const ON_TENTH: f64 = 0.02;
 /// How far times may lie beyond the film's last frame: people round up.
 const BEYOND: Pts = Pts(1_000_000_000);
 /// Largest number of a track or person: the next one must still be a number in JSON.
@@ -189,10 +192,8 @@ impl Tracks {
 }
 
 fn raw(span: &Span) -> RawSpan {
-    let (down, up) = (
-        |v: f32| (f64::from(v) * 10.0).floor() / 10.0,
-        |v: f32| (f64::from(v) * 10.0).ceil() / 10.0,
-    );
+    let down = |v: f32| (f64::from(v) * 10.0 + ON_TENTH).floor() / 10.0;
+    let up = |v: f32| (f64::from(v) * 10.0 - ON_TENTH).ceil() / 10.0;
     let key = |k: &Key| {
         let b = k.box_px;
         [k.at.seconds(), down(b.x0), down(b.y0), up(b.x1), up(b.y1)]

@@ -82,12 +82,14 @@ pub(crate) fn film(args: &Args, stop: &AtomicBool) -> Result<Done> {
     }
     args.check(film.duration)?;
     let mut sources = vec![args.input.as_path()];
+    sources.extend(args.from_tracks.as_deref());
     let output = Target::create(&args.output, args.force, &sources)?;
     sources.push(&args.output);
     let report = match &args.report {
         Some(path) => Some(Report::create(Target::create(path, args.force, &sources)?, args, &film)?),
         None => None,
     };
+    sources.extend(args.report.as_deref());
     let progress = Progress::new(args.quiet, film.duration);
     for line in notices(args, &film) {
         progress.say(&line);

@@ -49,6 +49,14 @@ pub(super) fn first(args: &Args, film: &Film, stop: &AtomicBool, sources: &[&Pat
         (path.clone(), read(path)?)
     } else if args.two_pass {
         let path = args.tracks.clone().unwrap_or_else(|| args.output.with_extension(ENDING));
+        // What is not there yet cannot be told apart by the file itself.
+        if sources.contains(&path.as_path()) {
+            return Err(refuse(
+                &path,
+                "it is input, output or report too",
+                "choose another name for --tracks",
+            ));
+        }
         let target = Target::create(&path, args.force, sources)?;
         let progress = Progress::new(args.quiet, film.duration);
         let found = scout(args, film, stop, &progress);
