@@ -335,7 +335,8 @@ impl Engine {
         while self.pending.front().is_some_and(|p| p.id < id) {
             self.pending.pop_front();
         }
-        self.pending.pop_front_if(|p| p.id == id)
+        let known = self.pending.front().is_some_and(|p| p.id == id);
+        if known { self.pending.pop_front() } else { None }
     }
 
     /// Tracks of the frame analysed last.
