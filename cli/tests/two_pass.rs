@@ -69,7 +69,16 @@ fn a_box_drawn_by_hand_is_in_the_film_for_its_time_until_it_is_dropped() {
     let run = edited(&["add", text(&tracks), "--from", "0.4", "--to", "0.8", "--box", BOX]);
     assert!(run.said.contains("track 0 added"), "{}", run.said);
     let report = bench.path("r.jsonl");
-    let options = ["--from-tracks", text(&tracks), "--mode", "solid", "--report", text(&report)];
+    let options = [
+        "--from-tracks",
+        text(&tracks),
+        "--mode",
+        "solid",
+        "--size-limit",
+        "0",
+        "--report",
+        text(&report),
+    ];
     let out = bench.anonymized(&film, "out.mkv", &options);
     let dark: Vec<usize> = luma(&out).iter().enumerate().filter(|(_, v)| **v < 60).map(|(i, _)| i).collect();
     assert_eq!(dark, (10..=20).collect::<Vec<_>>());
@@ -81,11 +90,24 @@ fn a_box_drawn_by_hand_is_in_the_film_for_its_time_until_it_is_dropped() {
     let out = bench.anonymized(
         &film,
         "kept.mkv",
-        &["--from-tracks", text(&tracks), "--mode", "solid", "--except", "track:0"],
+        &[
+            "--from-tracks",
+            text(&tracks),
+            "--mode",
+            "solid",
+            "--size-limit",
+            "0",
+            "--except",
+            "track:0",
+        ],
     );
     assert!(luma(&out).iter().all(|v| *v > 200), "a kept track was covered");
     edited(&["drop", text(&tracks), "0"]);
-    let out = bench.anonymized(&film, "dropped.mkv", &["--from-tracks", text(&tracks), "--mode", "solid"]);
+    let out = bench.anonymized(
+        &film,
+        "dropped.mkv",
+        &["--from-tracks", text(&tracks), "--mode", "solid", "--size-limit", "0"],
+    );
     assert!(luma(&out).iter().all(|v| *v > 200) && luma(&out).len() == 50);
 }
 
