@@ -4,7 +4,9 @@
 //! same frame in `solid`, with the lookahead given; a box counts as covered where at least 95 % of its
 //! pixels inside the frame have the fill's colour. Prints a row a film and ends with 1 if a frame fails.
 //!
-//! `cargo run --release --example 02_recall -- [--lookahead N] FILM…`
+//! With `--two-pass` a first pass writes a track file, and the engine renders from it.
+//!
+//! `cargo run --release --example 02_recall -- [--lookahead N] [--two-pass] FILM…`
 #![allow(clippy::print_stdout)] // an example talks
 
 use std::collections::VecDeque;
@@ -13,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use gst::prelude::*;
 use nullface::backend::{Backend, BackendConfig};
 use nullface::frame::{BoxPx, FrameInfo, FrameTime, FrameView, FrameViewMut, Matrix, PixelFormat, Plane, PlaneMut, Pts, Range};
-use nullface::pipeline::{FrameId, Mode};
+use nullface::pipeline::{FilmFile, FrameId, Mode, Scout};
 use nullface::stages::detect::CenterFace;
 use nullface::{Engine, EngineConfig, Settings};
 
@@ -39,16 +41,18 @@ struct Row {
 fn main() -> Result<()> {
     gst::init()?;
     let mut lookahead = 8;
+    let mut two_pass = false;
     let mut films = Vec::new();
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--lookahead" => lookahead = args.next().context("--lookahead wants a number")?.parse()?,
+            "--two-pass" => two_pass = true,
             film => films.push(film.to_owned()),
         }
     }
     if films.is_empty() {
-        bail!("usage: 02_recall [--lookahead N] FILM…");
+        bail!("usage: 02_recall [--lookahead N] [--two-pass] FILM…");
     }
     println!(
         "{:<24} {:>7} {:>7} {:>7} {:>8} {:>8}",
@@ -56,7 +60,7 @@ fn main() -> Result<()> {
     );
     let mut failed = false;
     for film in films {
-        let row = measure(&film, lookahead)?;
+        let row = measure(&film, lookahead, two_pass)?;
         let name = std::path::Path::new(&film)
             .file_name()
             .unwrap_or_default()
@@ -81,20 +85,16 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn measure(film: &str, lookahead: usize) -> Result<Row> {
-    let backend = Backend::open(&BackendConfig::default())?;
-    let mut judge = CenterFace::open(&backend)?;
-    let config = EngineConfig {
-        lookahead,
-        ..EngineConfig::default()
-    };
-    let settings = Settings {
-        mode: Mode::Solid,
-        fill_rgb: FILL,
-        feather: 0.0,
-        ..Settings::default()
-    };
-    let mut engine = Engine::open(&config, settings)?;
+/// One decoded frame.
+struct Frame {
+    info: FrameInfo,
+    stride: usize,
+    pixels: Vec<u8>,
+    time: FrameTime,
+}
+
+/// Shows every frame of a film, as RGB, to `each`.
+fn decode(film: &str, mut each: impl FnMut(Frame) -> Result<()>) -> Result<()> {
     let description = format!(
         "filesrc location=\"{film}\" ! decodebin ! videoconvert ! video/x-raw,format=RGB ! appsink name=out sync=false max-buffers=4"
     );
@@ -102,9 +102,6 @@ fn measure(film: &str, lookahead: usize) -> Result<Row> {
     let bin = pipeline.downcast_ref::<gst::Bin>().context("a pipeline")?;
     let sink = bin.by_name("out").and_downcast::<gst_app::AppSink>().context("an appsink")?;
     pipeline.set_state(gst::State::Playing)?;
-    let mut row = Row::default();
-    let mut waiting = VecDeque::new();
-    let mut last = None;
     while let Ok(sample) = sink.pull_sample() {
         let caps = sample.caps().context("caps")?;
         let video = gst_video::VideoInfo::from_caps(caps)?;
@@ -122,6 +119,68 @@ fn measure(film: &str, lookahead: usize) -> Result<Row> {
             pts: Pts(buffer.pts().map_or(0, gst::ClockTime::nseconds)),
             duration_ns: 0,
         };
+        each(Frame {
+            info,
+            stride,
+            pixels,
+            time,
+        })?;
+    }
+    pipeline.set_state(gst::State::Null)?;
+    Ok(())
+}
+
+/// Writes the film's track file into a folder.
+fn scout(film: &str, config: &EngineConfig, settings: &Settings, folder: &std::path::Path) -> Result<std::path::PathBuf> {
+    let mut scout = Scout::open(config, settings.clone())?;
+    decode(film, |frame| {
+        let plane = Plane {
+            data: &frame.pixels,
+            stride: frame.stride,
+        };
+        match scout.look(&FrameView::new(frame.info, &[plane])?, frame.time)? {
+            Some(fault) => bail!("{film}: {fault}"),
+            None => Ok(()),
+        }
+    })?;
+    let tracks = scout.finish(FilmFile {
+        name: film.to_owned(),
+        sha256: "0".repeat(64),
+        rate: "0/1".to_owned(),
+    })?;
+    let path = folder.join("film.tracks.jsonl");
+    std::fs::write(&path, tracks.to_text())?;
+    Ok(path)
+}
+
+fn measure(film: &str, lookahead: usize, two_pass: bool) -> Result<Row> {
+    let backend = Backend::open(&BackendConfig::default())?;
+    let mut judge = CenterFace::open(&backend)?;
+    let mut config = EngineConfig {
+        lookahead,
+        ..EngineConfig::default()
+    };
+    let settings = Settings {
+        mode: Mode::Solid,
+        fill_rgb: FILL,
+        feather: 0.0,
+        ..Settings::default()
+    };
+    let folder = tempfile::tempdir()?;
+    if two_pass {
+        config.tracks = Some(scout(film, &config, &settings, folder.path())?);
+    }
+    let mut engine = Engine::open(&config, settings)?;
+    let mut row = Row::default();
+    let mut waiting = VecDeque::new();
+    let mut last = None;
+    decode(film, |frame| {
+        let Frame {
+            info,
+            stride,
+            pixels,
+            time,
+        } = frame;
         let view = FrameView::new(info, &[Plane { data: &pixels, stride }])?;
         let whole = BoxPx {
             x0: 0.0,
@@ -151,12 +210,12 @@ fn measure(film: &str, lookahead: usize) -> Result<Row> {
             judge_oldest(&mut waiting, &mut engine, info, stride, &mut row)?;
         }
         last = Some((info, stride));
-    }
+        Ok(())
+    })?;
     let (info, stride) = last.context("the film has no frame")?;
     while !waiting.is_empty() {
         judge_oldest(&mut waiting, &mut engine, info, stride, &mut row)?;
     }
-    pipeline.set_state(gst::State::Null)?;
     Ok(row)
 }
 

@@ -29,7 +29,7 @@ ARGS = {
     "audit": "cli/src/audit/mod.rs",
     "models": "cli/src/models.rs",
     "doctor": "cli/src/doctor/mod.rs",
-}
+} | {f"tracks {edit}": "cli/src/tracks/args.rs" for edit in ("find", "show", "add", "drop", "merge", "split", "decide")}
 PROPERTIES = "plugin/src/filter/specs.rs"
 
 
@@ -44,8 +44,9 @@ def headings(text: str) -> set[str]:
 def options_of(subcommand: str) -> set[str]:
     """Options that a subcommand has: the fields of its Args that carry `long`."""
     source = (ROOT / ARGS[subcommand]).read_text()
-    fields = re.findall(r"#\[arg\(([^\]]*\blong\b[^\]]*)\)\]\s*(?:pub\(crate\) )?(\w+):", source)
-    return {name.replace("_", "-") for _, name in fields} | {"help"}
+    fields = re.findall(r"#\[arg\(([^\]]*\blong\b[^\]]*)\)\]\s*(?:pub\((?:crate|super)\) )?(\w+):", source)
+    named = [re.search(r'\blong = "([\w-]+)"', how) for how, _ in fields]
+    return {word[1] if word else name.replace("_", "-") for word, (_, name) in zip(named, fields)} | {"help"}
 
 
 def check_links(path: pathlib.Path, text: str) -> list[str]:

@@ -11,7 +11,7 @@
 //! 7. [`stages::blend`] – crop or cover → frame
 //!
 //! [`pipeline::Engine`] runs them and keeps the promise: a frame is released only when every face
-//! region in it has been replaced or covered. [`eval`] measures what is left of a person. [`backend`] alone speaks to ONNX Runtime and OpenCV.
+//! region in it has been replaced or covered. [`tracks`] is what a first pass over a film leaves for the second. [`eval`] measures what is left of a person. [`backend`] alone speaks to ONNX Runtime and OpenCV.
 
 pub mod audit;
 pub mod backend;
@@ -21,5 +21,6 @@ pub mod pack;
 pub mod pipeline;
 pub mod secret;
 pub mod stages;
+pub mod tracks;
 
 pub use pipeline::{Engine, EngineConfig, EngineError, Settings};

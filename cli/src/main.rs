@@ -23,6 +23,7 @@ mod probe;
 mod reader;
 mod sheet;
 mod target;
+mod tracks;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ enum Command {
     Anonymize(anonymize::Args),
     Live(live::Args),
     Batch(batch::Args),
+    Tracks(tracks::Args),
     Sheet(sheet::Args),
     Eval(eval::Args),
     Audit(audit::Args),
@@ -72,12 +74,13 @@ fn run(command: &Command) -> Result<Exit> {
         Command::Models(args) => return models::run(args),
         Command::Completions(args) => return Ok(pages::completions(args, Cli::command())),
         Command::Man(args) => return pages::man(args, Cli::command()),
-        Command::Anonymize(_) | Command::Batch(_) | Command::Live(_) | Command::Sheet(_) | Command::Eval(_) => {}
+        Command::Anonymize(_) | Command::Tracks(_) | Command::Batch(_) | Command::Live(_) | Command::Sheet(_) | Command::Eval(_) => {}
     }
     gst::init().context("GStreamer cannot be started")?;
     gstnullface::plugin_register_static().context("the element nullfacefilter cannot be registered")?;
     match command {
         Command::Anonymize(args) => anonymize::run(args),
+        Command::Tracks(args) => tracks::run(args),
         Command::Live(args) => live::run(args),
         Command::Batch(args) => batch::run(args),
         Command::Sheet(args) => sheet::run(args),

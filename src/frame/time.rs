@@ -12,6 +12,12 @@ impl Pts {
         (self.0 as f64 - earlier.0 as f64) / 1e9
     }
 
+    /// From seconds since the stream's zero, to the nearest nanosecond; zero where that is negative or no number.
+    #[must_use]
+    pub fn from_seconds(seconds: f64) -> Self {
+        Self((seconds * 1e9).round() as u64)
+    }
+
     /// Seconds since the stream's zero.
     #[must_use]
     pub fn seconds(self) -> f64 {

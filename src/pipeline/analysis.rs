@@ -78,6 +78,16 @@ impl Analyst {
         })
     }
 
+    /// Tracks of the present frame.
+    pub(super) fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// The mesh network and the cut list, for plans that are made from a track file.
+    pub(super) fn mesh_and_cuts(&mut self) -> (&mut dyn MeshFitter, Option<&CutList>) {
+        (self.mesh.as_mut(), self.cuts.as_ref())
+    }
+
     /// The mesh network, which also says whether a new face is one.
     pub(super) fn mesh(&mut self) -> &mut dyn MeshFitter {
         self.mesh.as_mut()
@@ -122,6 +132,7 @@ impl Analyst {
         pending: &mut VecDeque<Plan>,
     ) -> Result<usize, EngineError> {
         let cut = self.scene_cut(frame)?;
+        plan.cut = cut;
         if cut {
             self.tracker.scene_cut(at.pts);
             self.dismissed.clear();

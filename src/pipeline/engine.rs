@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, BackendError, ResolvedDevice};
@@ -15,9 +16,12 @@ use crate::stages::align::MeshFitter;
 use crate::stages::blend;
 use crate::stages::detect::{Detection, Detector};
 use crate::stages::identify::Recogniser;
+use crate::stages::track::Tracker;
+use crate::tracks::TracksError;
 
 use super::analysis::Analyst;
 use super::budget::{Budget, Ladder};
+use super::follow::Follower;
 use super::generate::Generator;
 use super::outcome::{CoverReason, FrameReport, Released};
 use super::plan::Plan;
@@ -46,6 +50,14 @@ pub enum EngineError {
     /// A cut list that cannot be used.
     #[error(transparent)]
     Cuts(#[from] super::who::CutError),
+    /// A track file that cannot be used.
+    #[error("{}: {source}; {}", path.display(), source.remedy())]
+    Tracks {
+        /// Which.
+        path: PathBuf,
+        /// Cause.
+        source: TracksError,
+    },
     /// A setting outside its range.
     #[error("setting {name}: expected {expected}, got {got}")]
     Setting {
@@ -97,6 +109,8 @@ pub struct Parts {
 pub struct Engine {
     settings: Settings,
     analyst: Analyst,
+    /// Makes the plans in the analyst's place where there is a track file.
+    follower: Option<Follower>,
     recogniser: Box<dyn Recogniser>,
     device: ResolvedDevice,
     treater: Treater,
@@ -152,6 +166,7 @@ impl Engine {
         analyst.choose(&settings.who, recogniser.as_mut())?;
         Ok(Self {
             analyst,
+            follower: config.tracks.as_deref().map(Follower::open).transpose()?,
             settings,
             recogniser,
             device,
@@ -208,13 +223,18 @@ impl Engine {
         let started = Instant::now();
         let Self {
             analyst,
+            follower,
             recogniser,
             pending,
             settings,
             ..
         } = self;
-        let looked = catch_unwind(AssertUnwindSafe(|| {
-            analyst.look(frame, at, hints, settings, recogniser.as_mut(), &mut plan, pending)
+        let looked = catch_unwind(AssertUnwindSafe(|| match follower {
+            Some(follower) => {
+                let (mesh, cuts) = analyst.mesh_and_cuts();
+                follower.look(frame, at, settings, cuts, (mesh, recogniser.as_mut()), &mut plan)
+            }
+            None => analyst.look(frame, at, hints, settings, recogniser.as_mut(), &mut plan, pending),
         }));
         let fault = match looked {
             Ok(Ok(tracks_started)) => {
@@ -310,6 +330,25 @@ impl Engine {
         self.render(id, frame, at)
     }
 
+    /// Gives a frame's plan to who writes it down instead of rendering; `None` where it was never analysed.
+    pub(super) fn take_plan(&mut self, id: FrameId) -> Option<Plan> {
+        while self.pending.front().is_some_and(|p| p.id < id) {
+            self.pending.pop_front();
+        }
+        let known = self.pending.front().is_some_and(|p| p.id == id);
+        if known { self.pending.pop_front() } else { None }
+    }
+
+    /// Tracks of the frame analysed last.
+    pub(super) fn tracker(&self) -> &Tracker {
+        self.analyst.tracker()
+    }
+
+    /// Cosine from which two embeddings are of one person.
+    pub(super) fn same_person_cos(&self) -> f32 {
+        self.recogniser.same_person_cos()
+    }
+
     /// Tells of a break. A flush or new caps forget the frames analysed and not rendered yet: should
     /// one of them be rendered all the same, it is covered whole.
     pub fn discontinuity(&mut self, kind: Discontinuity) {
@@ -318,6 +357,9 @@ impl Engine {
             Discontinuity::Flush | Discontinuity::Caps => {
                 self.pending.clear();
                 self.analyst.flush();
+                if let Some(follower) = &mut self.follower {
+                    follower.flush();
+                }
                 self.treater.flush();
             }
         }

@@ -3,6 +3,7 @@
 mod analysis;
 mod budget;
 mod engine;
+mod follow;
 mod generate;
 mod ladder;
 pub mod networks;
@@ -10,6 +11,7 @@ mod open;
 mod outcome;
 mod plan;
 mod schedule;
+mod scout;
 mod settings;
 mod stats;
 mod treat;
@@ -20,6 +22,7 @@ pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
 pub use generate::Generator;
 pub use ladder::Governor;
 pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung};
+pub use scout::{FilmFile, Scout};
 pub use settings::{
     DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, Settings,
     SolverChoice, UnknownWord,

@@ -46,11 +46,11 @@ pub(super) struct Region {
 
 impl Region {
     /// Why it stays as it is, where it does: only a face that was seen in this very frame, in which
-    /// nothing failed.
+    /// nothing failed. Seen by a mesh, but for tracks of which somebody decided: those were seen by the first pass.
     pub(super) fn kept(&self) -> Option<(KeepReason, f32)> {
         self.verdict
             .keep
-            .filter(|_| self.reason == CoverReason::Asked && self.landmarks.is_some())
+            .filter(|(why, _)| self.reason == CoverReason::Asked && (self.landmarks.is_some() || *why == KeepReason::TrackFile))
     }
 }
 
@@ -61,6 +61,8 @@ pub(super) struct Plan {
     pub(super) at: FrameTime,
     pub(super) size_px: (u32, u32),
     pub(super) detected: bool,
+    /// Whether a new scene begins with it.
+    pub(super) cut: bool,
     pub(super) regions: Vec<Region>,
     pub(super) withheld: Option<CoverReason>,
     pub(super) fault: Option<String>,
@@ -74,6 +76,7 @@ impl Plan {
             at,
             size_px: (frame.width(), frame.height()),
             detected: false,
+            cut: false,
             regions: Vec::new(),
             withheld: None,
             fault: None,

@@ -254,6 +254,8 @@ pub struct EngineConfig {
     pub precision: PrecisionChoice,
     /// Cut list: zones and times in which faces are kept or covered by hand. See [`super::CutList`].
     pub cut_list: Option<PathBuf>,
+    /// Track file of this very film: faces are where it says, and no detector runs. See [`crate::tracks`].
+    pub tracks: Option<PathBuf>,
     /// Frames held back so that a new track can be covered backwards.
     pub lookahead: usize,
     /// Secret of the session; random where `None`.

@@ -1,13 +1,15 @@
 //! The command line of `nullface anonymize`. Defaults are the library's own, so that they stand in
 //! one place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use nullface::Settings;
 use nullface::pipeline::{
-    CutList, DetectorChoice, DeviceChoice, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, SolverChoice,
+    CutList, DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset,
+    SolverChoice, Who,
 };
 use sha2::{Digest, Sha256};
 
@@ -128,11 +130,23 @@ pub(crate) struct Args {
     pub(crate) keep_regions: Vec<FaceRegion>,
     /// Anonymise only the people on these photos. Everybody else stays, once it is certain that they
     /// are somebody else. PNG or JPEG files of one face each, or folders of them; several of a person help.
+    /// With --from-tracks: `track:NUMBER` of that file.
     #[arg(long, value_name = "PHOTO", num_args = 1.., conflicts_with = "except")]
     pub(crate) only: Vec<PathBuf>,
-    /// Anonymise everybody but the people on these photos, who stay once they are recognised.
+    /// Anonymise everybody but the people on these photos, who stay once they are recognised. With
+    /// --from-tracks: `track:NUMBER` of that file.
     #[arg(long, value_name = "PHOTO", num_args = 1..)]
     pub(crate) except: Vec<PathBuf>,
+    /// Look through the whole film first and write a track file, then render from it: what a face shows late
+    /// counts from its beginning, and the track file can be edited.
+    #[arg(long, conflicts_with = "from_tracks")]
+    pub(crate) two_pass: bool,
+    /// Where the track file of --two-pass goes; beside the output when left out.
+    #[arg(long, value_name = "FILE.tracks.jsonl", requires = "two_pass")]
+    pub(crate) tracks: Option<PathBuf>,
+    /// Render from a track file of this film, without looking for faces again.
+    #[arg(long, value_name = "FILE.tracks.jsonl")]
+    pub(crate) from_tracks: Option<PathBuf>,
     /// Zones and times in which faces are kept or covered by hand.
     #[arg(long, value_name = "FILE.toml")]
     pub(crate) cut_list: Option<PathBuf>,
@@ -184,6 +198,24 @@ pub(crate) struct Args {
     pub(crate) max_fallback_share: f64,
 }
 
+/// Whom the command line chooses by the numbers of a track file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Chosen {
+    /// Nobody: the file alone says.
+    Nobody,
+    /// Everybody else is kept.
+    Only(Vec<u64>),
+    /// These are kept.
+    Except(Vec<u64>),
+}
+
+/// What a track's number is told by.
+const TRACK: &str = "track:";
+
+fn names_track(word: &Path) -> bool {
+    word.to_str().is_some_and(|w| w.starts_with(TRACK))
+}
+
 /// What becomes of an interlaced film.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Interlaced {
@@ -228,6 +260,11 @@ impl Args {
         self.on_failure == OnFailure::Drop
     }
 
+    /// Photos of `--only` and `--except`.
+    fn photos(&self) -> impl Iterator<Item = &PathBuf> {
+        self.only.iter().chain(&self.except).filter(|p| !names_track(p))
+    }
+
     /// The element's word for who is anonymised, where it is not everybody.
     fn who(&self) -> Option<String> {
         let (word, photos) = if self.only.is_empty() {
@@ -235,16 +272,81 @@ impl Args {
         } else {
             ("only", &self.only)
         };
-        let list: Vec<String> = photos.iter().map(|p| p.to_string_lossy().into_owned()).collect();
+        let photos = photos.iter().filter(|p| !names_track(p));
+        let list: Vec<String> = photos.map(|p| p.to_string_lossy().into_owned()).collect();
         (!list.is_empty()).then(|| format!("{word}:{}", list.join(",")))
+    }
+
+    /// Single tracks that are chosen.
+    ///
+    /// # Errors
+    /// Photos beside a track file, track numbers without one, what is no number.
+    pub(super) fn chosen(&self) -> anyhow::Result<Chosen> {
+        let mut ids = Vec::new();
+        for word in self.only.iter().chain(&self.except) {
+            let number = word.to_str().and_then(|w| w.strip_prefix(TRACK));
+            match (number, &self.from_tracks) {
+                (None, None) => {}
+                (Some(number), Some(_)) => ids.push(number.parse().map_err(|_| {
+                    let remedy = "give track:NUMBER, see `nullface tracks show` for the numbers";
+                    refuse(word, "it is no number of a track", remedy)
+                })?),
+                (Some(_), None) => {
+                    let remedy = "make one with --two-pass and give it as --from-tracks";
+                    return Err(refuse(word, "tracks have numbers only in a track file", remedy));
+                }
+                (None, Some(_)) => {
+                    let remedy = "give the photo with --two-pass, or track:NUMBER with --from-tracks";
+                    return Err(refuse(word, "a track file says nothing about photos", remedy));
+                }
+            }
+        }
+        Ok(match (ids.is_empty(), self.only.is_empty()) {
+            (true, _) => Chosen::Nobody,
+            (false, true) => Chosen::Except(ids),
+            (false, false) => Chosen::Only(ids),
+        })
+    }
+
+    /// What a first pass is opened with.
+    pub(super) fn engine(&self) -> anyhow::Result<(EngineConfig, Settings)> {
+        let config = EngineConfig {
+            models_dir: self.models_dir.clone(),
+            detector: self.detector,
+            device: self.device,
+            lookahead: self.lookahead as usize,
+            ..EngineConfig::default()
+        };
+        let settings = Settings {
+            threshold: self.threshold,
+            min_face_px: self.min_face,
+            detect_interval: self.detect_interval,
+            hold: Duration::from_millis(self.hold_time.into()),
+            who: self.who().as_deref().map_or(Ok(Who::All), str::parse)?,
+            ..Settings::default()
+        };
+        Ok((config, settings))
+    }
+
+    /// The element's properties where the film is rendered from a track file, or at once.
+    pub(super) fn rendering(&self, tracks: Option<&Path>) -> Vec<(&'static str, String)> {
+        let mut list = self.properties();
+        if let Some(tracks) = tracks {
+            // The file knows who and what was before: nothing has to be held back.
+            list.retain(|(name, _)| !["who", "lookahead"].contains(name));
+            list.push(("lookahead", "0".to_owned()));
+            list.push(("tracks", tracks.to_string_lossy().into_owned()));
+        }
+        list
     }
 
     /// Checks what would otherwise be found out while the film runs.
     ///
     /// # Errors
     /// One sentence that names file, cause and remedy.
-    pub(super) fn check(&self, length: Option<gst::ClockTime>) -> anyhow::Result<()> {
-        for photo in self.only.iter().chain(&self.except) {
+    pub(crate) fn check(&self, length: Option<gst::ClockTime>) -> anyhow::Result<()> {
+        self.chosen()?;
+        for photo in self.photos() {
             if photo.to_string_lossy().contains(',') {
                 return Err(refuse(
                     photo,
@@ -281,6 +383,7 @@ impl Args {
             format!("{:?} {:?} {:?}", self.wanted(), self.interlaced, self.subtitles),
             format!("{} {:?} {}", self.keep_metadata, self.label, self.no_marking),
             self.seed.is_some().to_string(),
+            format!("{} {:?}", self.two_pass, self.chosen()?),
         ];
         words.extend(
             self.properties()
@@ -289,7 +392,8 @@ impl Args {
                 .map(|(n, v)| format!("{n}={v}")),
         );
         let mut files: Vec<PathBuf> = self.cut_list.clone().into_iter().collect();
-        for path in self.only.iter().chain(&self.except) {
+        files.extend(self.from_tracks.clone());
+        for path in self.photos() {
             match std::fs::read_dir(path) {
                 Ok(entries) => files.extend(entries.flatten().map(|e| e.path())),
                 Err(_) => files.push(path.clone()),

@@ -97,7 +97,7 @@ pub(super) struct Flow {
 
 impl Flow {
     /// Makes every element that is needed whatever the film holds.
-    pub(super) fn build(args: &Args, film: &Film, container: Container, temp: &Path, audit: &Path) -> Result<Self> {
+    pub(super) fn build(args: &Args, film: &Film, container: Container, temp: &Path, audit: &Path, tracks: Option<&Path>) -> Result<Self> {
         let source = make("filesrc", "source")?;
         source.set_property("location", film.path.as_os_str().to_string_lossy().as_ref());
         let decode = make("decodebin", "decode")?;
@@ -113,7 +113,7 @@ impl Flow {
         sink.set_property("location", temp.as_os_str().to_string_lossy().as_ref());
 
         let faces = make("nullfacefilter", "faces")?;
-        for (name, value) in args.properties() {
+        for (name, value) in args.rendering(tracks) {
             faces.set_property_from_str(name, &value);
         }
         faces.set_property("audit-location", audit.as_os_str().to_string_lossy().as_ref());

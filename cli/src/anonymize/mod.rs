@@ -13,8 +13,10 @@ mod flow;
 mod links;
 mod marking;
 pub(crate) mod mp4;
+mod passes;
 mod progress;
 mod report;
+mod scouting;
 mod subtitles;
 mod tags;
 
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use nullface::tracks::Tracks;
 
 pub(crate) use args::{Args, words};
 
@@ -30,6 +33,7 @@ use crate::exit::{Exit, refuse};
 use crate::film::Film;
 use crate::target::Target;
 use flow::{Flow, Tally};
+use passes::First;
 use progress::Progress;
 use report::{Report, Running};
 
@@ -78,19 +82,35 @@ pub(crate) fn film(args: &Args, stop: &AtomicBool) -> Result<Done> {
     }
     args.check(film.duration)?;
     let mut sources = vec![args.input.as_path()];
+    sources.extend(args.from_tracks.as_deref());
     let output = Target::create(&args.output, args.force, &sources)?;
     sources.push(&args.output);
     let report = match &args.report {
         Some(path) => Some(Report::create(Target::create(path, args.force, &sources)?, args, &film)?),
         None => None,
     };
+    sources.extend(args.report.as_deref());
     let progress = Progress::new(args.quiet, film.duration);
     for line in notices(args, &film) {
         progress.say(&line);
     }
 
+    let passes = match passes::first(args, &film, stop, &sources)? {
+        First::Nothing => None,
+        First::Tracks(passes) => Some(passes),
+        First::Stopped => {
+            progress.say("stopped; no output was written");
+            return Ok(Done {
+                exit: Exit::Interrupted,
+                frames: 0,
+                tracks: 0,
+                fallback_share: 0.0,
+            });
+        }
+    };
     let running = Running::new()?;
-    let flow = Flow::build(args, &film, container, output.temp_path(), running.path())?;
+    let tracks = passes.as_ref().map(passes::Passes::path);
+    let flow = Flow::build(args, &film, container, output.temp_path(), running.path(), tracks)?;
     let ended = flow.run(stop, &progress);
     let tally = flow.tally();
     let done = |exit| Done {
@@ -109,6 +129,9 @@ pub(crate) fn film(args: &Args, stop: &AtomicBool) -> Result<Done> {
         flow::Ended::Whole => {}
     }
     whole(args, &film, &tally)?;
+    if let Some(passes) = &passes {
+        passes.check(tally.frames_in)?;
+    }
     if container.has_track_timescale() {
         let chapters = tags::chapters(&film.chapters, args.keep_metadata);
         mp4::add(output.temp_path(), &chapters, film.timecode.as_ref())
@@ -142,7 +165,8 @@ pub(crate) fn film(args: &Args, stop: &AtomicBool) -> Result<Done> {
         Exit::Done
     };
     if let Some(report) = report {
-        report.finish(args, recorded, &tally, output.temp_path(), exit)?;
+        let rendered_from = passes.as_ref().map(passes::Passes::record).transpose()?;
+        report.finish(args, recorded, &tally, (output.temp_path(), exit), rendered_from)?;
     }
     output.finish()?;
     progress.say(&summary(args, &tally, exit));
@@ -153,6 +177,17 @@ pub(crate) fn film(args: &Args, stop: &AtomicBool) -> Result<Done> {
         ));
     }
     Ok(done(exit))
+}
+
+/// The first pass alone; `None` where a signal stopped it.
+///
+/// # Errors
+/// One sentence that names the film, what is the matter and the remedy.
+pub(crate) fn found(args: &Args, film: &Film) -> Result<Option<Tracks>> {
+    let progress = Progress::new(args.quiet, film.duration);
+    let tracks = scouting::scout(args, film, &*stop_signals()?, &progress);
+    progress.clear();
+    tracks
 }
 
 /// What of the input will not be in the output.

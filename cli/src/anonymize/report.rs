@@ -100,7 +100,14 @@ impl Report {
     }
 
     /// Writes it and gives it its name.
-    pub(super) fn finish(mut self, args: &Args, recorded: Recorded, tally: &Tally, output: &Path, exit: Exit) -> Result<()> {
+    pub(super) fn finish(
+        mut self,
+        args: &Args,
+        recorded: Recorded,
+        tally: &Tally,
+        (output, exit): (&Path, Exit),
+        tracks: Option<Value>,
+    ) -> Result<()> {
         let unaccounted = recorded.unaccounted(tally);
         let mut chain = Chain::default();
         let last = recorded.records.len().saturating_sub(1);
@@ -112,6 +119,7 @@ impl Report {
                     "keep_metadata": args.keep_metadata,
                     "marked": !args.no_marking,
                 })));
+                record.extend(tracks.clone().map(|t| ("tracks".to_owned(), t)));
             }
             if i == last {
                 record.extend(object(json!({

@@ -197,7 +197,7 @@ pub(super) fn start_error(error: &EngineError) -> gst::ErrorMessage {
             gst::error_msg!(gst::ResourceError::NotFound, ("{error}"))
         }
         EngineError::Backend(_) => gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")),
-        EngineError::Photo(_) | EngineError::Cuts(_) => gst::error_msg!(gst::ResourceError::Read, ("{error}")),
+        EngineError::Photo(_) | EngineError::Cuts(_) | EngineError::Tracks { .. } => gst::error_msg!(gst::ResourceError::Read, ("{error}")),
         EngineError::Pack(_) | EngineError::Basis(_) => gst::error_msg!(gst::ResourceError::Read, ("{error}")),
         EngineError::Setting { .. } => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
         EngineError::Stage { .. } => gst::error_msg!(gst::LibraryError::Init, ("{error}")),

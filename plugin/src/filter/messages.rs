@@ -91,6 +91,7 @@ const fn keep_word(why: KeepReason) -> &'static str {
         KeepReason::Recognised => "recognised",
         KeepReason::SomebodyElse => "somebody-else",
         KeepReason::CutList => "cut-list",
+        KeepReason::TrackFile => "track-file",
     }
 }
 
@@ -99,6 +100,7 @@ const fn choice_word(choice: Choice) -> &'static str {
         Choice::Undecided => "undecided",
         Choice::Photo => "photo",
         Choice::CutList => "cut-list",
+        Choice::TrackFile => "track-file",
     }
 }
 
@@ -145,7 +147,7 @@ fn face_structure(face: &FaceReport) -> gst::Structure {
 /// How near a kept face is to a photo.
 fn likeness(outcome: Outcome) -> Option<f32> {
     match outcome {
-        Outcome::Kept { why, cos } => (why != KeepReason::CutList).then_some(cos),
+        Outcome::Kept { why, cos } => (!matches!(why, KeepReason::CutList | KeepReason::TrackFile)).then_some(cos),
         Outcome::Replaced { .. } | Outcome::Covered { .. } | Outcome::FrameWithheld { .. } => None,
     }
 }

@@ -48,6 +48,7 @@ use std::sync::Arc;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use nullface::frame::FrameView;
 use nullface::pipeline::{DetectorChoice, DeviceChoice, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, SolverChoice};
 
 mod audit;
@@ -65,6 +66,26 @@ mod state;
 mod worker;
 
 pub use processor::{Processor, ProcessorFactory};
+
+/// Why a buffer of raw video cannot be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ViewError(String);
+
+/// What the element's pads accept.
+#[must_use]
+pub fn caps() -> &'static gst::Caps {
+    &formats::TEMPLATE_CAPS
+}
+
+/// Calls `f` with a buffer as the element sees it: for those who look at frames outside of a pipeline.
+///
+/// # Errors
+/// [`ViewError`]: caps that the element does not accept, a buffer that is smaller than they say.
+pub fn with_view<R>(buffer: &gst::BufferRef, caps: &gst::CapsRef, f: impl FnOnce(&FrameView<'_>) -> R) -> Result<R, ViewError> {
+    let negotiated = formats::Negotiated::from_caps(caps).map_err(|e| ViewError(e.to_string()))?;
+    frames::with_view(buffer, &negotiated, f).map_err(|e| ViewError(e.to_string()))
+}
 
 /// Makes the GObject twin of one of the library's enums, so that its words stay the library's.
 macro_rules! twin {

@@ -164,6 +164,7 @@ impl Properties {
                 }
             },
             "cut-list" => c.cut_list = path(value),
+            "tracks" => c.tracks = path(value),
             "adapt" => self.adapt = take(value)?,
             "write-regions" => self.write_regions = take(value)?,
             "on-failure" => s.on_failure = take::<FilterOnFailure>(value)?.into(),
@@ -223,6 +224,7 @@ impl Properties {
             "cover-tracks" => s.cover_tracks.iter().map(u64::to_string).collect::<Vec<_>>().join(",").to_value(),
             "who" => s.who.to_string().to_value(),
             "cut-list" => path(&c.cut_list),
+            "tracks" => path(&c.tracks),
             "profile" => self.profile.to_value(),
             "adapt" => self.adapt.to_value(),
             "write-regions" => self.write_regions.to_value(),

@@ -249,6 +249,11 @@ fn safety() -> Vec<glib::ParamSpec> {
             .blurb("TOML file with zones and times in which faces are kept or covered by hand")
             .mutable_ready()
             .build(),
+        glib::ParamSpecString::builder("tracks")
+            .nick("Track file")
+            .blurb("Track file (.tracks.jsonl) of this very film: faces are where it says, and no detector runs; whether it is of this film is not checked here")
+            .mutable_ready()
+            .build(),
         glib::ParamSpecString::builder("cover-tracks")
             .nick("Covered tracks")
             .blurb("Numbers of tracks, separated by commas, that are filled with fill-color whatever the mode; tracks are numbered in the message nullface")

@@ -58,6 +58,8 @@ pub enum KeepReason {
     SomebodyElse,
     /// The cut list says so.
     CutList,
+    /// The track file says so.
+    TrackFile,
 }
 
 /// How it was decided whether a face is anonymised.
@@ -70,6 +72,8 @@ pub enum Choice {
     Photo,
     /// By the cut list.
     CutList,
+    /// By the track file.
+    TrackFile,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,135 @@
+//! What the film is rendered from: its frames as they come, or a track file, made now or before.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use nullface::tracks::{Decision, Tracks};
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::args::{Args, Chosen};
+use super::progress::Progress;
+use super::scouting::scout;
+use crate::exit::refuse;
+use crate::film::Film;
+use crate::hash::sha256;
+use crate::target::Target;
+use crate::tracks::{read, write};
+
+/// What stands before the ending of a track file's name.
+const ENDING: &str = "tracks.jsonl";
+
+/// A track file to render from, as the element reads it.
+#[derive(Debug)]
+pub(super) struct Passes {
+    given: PathBuf,
+    read: NamedTempFile,
+    frames: u64,
+}
+
+/// What came before rendering.
+#[derive(Debug)]
+pub(super) enum First {
+    /// Nothing: one pass.
+    Nothing,
+    /// A track file.
+    Tracks(Passes),
+    /// A signal.
+    Stopped,
+}
+
+/// Makes or reads the track file that the options ask for. `sources` are files that it must not replace.
+///
+/// # Errors
+/// One sentence that names the file, what is the matter and the remedy.
+pub(super) fn first(args: &Args, film: &Film, stop: &AtomicBool, sources: &[&Path]) -> Result<First> {
+    let (path, mut tracks) = if let Some(path) = &args.from_tracks {
+        (path.clone(), read(path)?)
+    } else if args.two_pass {
+        let path = args.tracks.clone().unwrap_or_else(|| args.output.with_extension(ENDING));
+        // What is not there yet cannot be told apart by the file itself.
+        if sources.contains(&path.as_path()) {
+            return Err(refuse(
+                &path,
+                "it is input, output or report too",
+                "choose another name for --tracks",
+            ));
+        }
+        let target = Target::create(&path, args.force, sources)?;
+        let progress = Progress::new(args.quiet, film.duration);
+        let found = scout(args, film, stop, &progress);
+        progress.clear();
+        let Some(tracks) = found? else { return Ok(First::Stopped) };
+        // It is whole, and may have cost hours: it stays whatever becomes of the second pass.
+        write(&tracks, target)?;
+        (path, tracks)
+    } else {
+        return Ok(First::Nothing);
+    };
+    if args.from_tracks.is_some() {
+        let refused = |e: nullface::tracks::TracksError| refuse(&path, e.to_string(), e.remedy());
+        tracks.check_film(&sha256(&film.path)?).map_err(refused)?;
+        choose(&mut tracks, &args.chosen()?).map_err(refused)?;
+    }
+    let mut file = NamedTempFile::new().context("no temporary file for the tracks")?;
+    file.write_all(tracks.to_text().as_bytes())
+        .context("the tracks cannot be handed on")?;
+    Ok(First::Tracks(Passes {
+        given: path,
+        read: file,
+        frames: tracks.film().frames,
+    }))
+}
+
+/// Takes over what the command line says of single tracks.
+fn choose(tracks: &mut Tracks, chosen: &Chosen) -> Result<(), nullface::tracks::TracksError> {
+    const WHY: &str = "the command line";
+    match chosen {
+        Chosen::Nobody => {}
+        Chosen::Except(ids) => ids.iter().try_for_each(|id| tracks.decide(*id, Decision::Keep, WHY))?,
+        Chosen::Only(ids) => {
+            ids.iter().try_for_each(|id| tracks.track(*id).map(|_| ()))?;
+            let all: Vec<u64> = tracks.tracks().iter().map(|t| t.id).collect();
+            for id in all {
+                let decision = if ids.contains(&id) { Decision::Anonymise } else { Decision::Keep };
+                tracks.decide(id, decision, WHY)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Passes {
+    /// What the element reads.
+    pub(super) fn path(&self) -> &Path {
+        self.read.path()
+    }
+
+    /// Name and hash for the report: which decisions the film was made with.
+    pub(super) fn record(&self) -> Result<Value> {
+        Ok(json!({
+            "name": self.given.file_name().map(|n| n.to_string_lossy().into_owned()),
+            "sha256": sha256(self.read.path())?,
+        }))
+    }
+
+    /// Whether the film gave the frames that the tracks were found in.
+    ///
+    /// # Errors
+    /// It gave others: nobody knows then which frame is which.
+    pub(super) fn check(&self, frames: u64) -> Result<()> {
+        if frames == self.frames {
+            return Ok(());
+        }
+        Err(refuse(
+            &self.given,
+            format!(
+                "it was made of {} frames, and the film has {frames} when it is decoded here",
+                self.frames
+            ),
+            "make the track file anew on this machine",
+        ))
+    }
+}
