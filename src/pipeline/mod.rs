@@ -13,6 +13,7 @@ mod schedule;
 mod settings;
 mod stats;
 mod treat;
+mod turns;
 mod who;
 
 pub use budget::Budget;
