@@ -172,6 +172,67 @@ fn a_full_disk_ends_the_recording_with_a_word_and_the_rest_goes_on() {
     assert!(full.metadata().is_ok_and(|m| m.len() > 10_000), "what fitted is kept");
 }
 
+/// What `nullface audit verify` says of a trail.
+fn verified(trail: &std::path::Path) -> support::Run {
+    nullface(&["audit", "verify", text(trail)])
+}
+
+#[test]
+fn an_audit_trail_is_closed_whichever_way_a_session_ends() {
+    let bench = Bench::new();
+    let film = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/interview.mp4");
+    let (enough, dead) = (bench.path("enough.jsonl"), bench.path("dead.jsonl"));
+    let run = live(&[
+        "--source",
+        &file(&film),
+        "--sink",
+        "none",
+        "--frames",
+        "30",
+        "--audit",
+        text(&enough),
+    ]);
+    assert_eq!(run.code, 0, "{}", run.said);
+    let checked = verified(&enough);
+    assert_eq!(checked.code, 0, "{}", checked.said);
+    let records = support::records(&enough);
+    let footer = &records[records.len() - 1];
+    assert!(
+        footer["frames"].as_u64() >= Some(30) && footer["faces"].as_u64() > Some(0),
+        "{footer}"
+    );
+    // A source that is given up.
+    let nobody = format!("rtsp://127.0.0.1:{}/x", free_port());
+    let run = live(&["--source", &nobody, "--sink", "none", "--attempts", "1", "--audit", text(&dead)]);
+    assert_eq!(run.code, 1, "{}", run.said);
+    assert_eq!(verified(&dead).code, 0, "{}", verified(&dead).said);
+    // What is there is kept, unless told otherwise.
+    let run = live(&["--source", "test", "--sink", "none", "--frames", "1", "--audit", text(&enough)]);
+    assert!(run.code == 1 && run.said.contains("exists already"), "{}", run.said);
+}
+
+#[test]
+fn a_trail_that_cannot_be_written_ends_the_session_with_the_reason() {
+    // A device that is full from the first byte on.
+    let run = live(&[
+        "--source",
+        "test",
+        "--sink",
+        "none",
+        "--frames",
+        "25",
+        "--force",
+        "--audit",
+        "/dev/full",
+    ]);
+    assert_eq!(run.code, 1, "{}", run.said);
+    assert!(
+        run.said.contains("audit-location") && run.said.contains("No space left"),
+        "{}",
+        run.said
+    );
+}
+
 #[test]
 fn a_taken_port_is_named_with_a_remedy() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");

@@ -92,11 +92,50 @@ fn a_camera_that_dies_and_comes_back_is_found_again_and_the_recording_goes_on() 
 }
 
 #[test]
+fn what_is_served_by_rtsp_is_a_film_and_not_a_picture_now_and_then() {
+    let bench = Bench::new();
+    let port = free_port();
+    let _camera = rtsp_camera(port);
+    let film = bench.path("film.mkv");
+    until("the stream can be read", || {
+        let output = Command::new("ffmpeg")
+            .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-rtsp_transport", "tcp"])
+            .args([
+                "-i",
+                &format!("rtsp://127.0.0.1:{port}/camera"),
+                "-map",
+                "0:v",
+                "-t",
+                "3",
+                "-c",
+                "copy",
+            ])
+            .arg(&film)
+            .output()
+            .expect("ffmpeg starts");
+        output.status.success() && times(&film).len() > 2
+    });
+    let mut gaps: Vec<f64> = times(&film).windows(2).map(|t| t[1] - t[0]).collect();
+    gaps.sort_by(f64::total_cmp);
+    let median = gaps[gaps.len() / 2];
+    // Of 25 frames a second a busy machine may lose some.
+    assert!(median <= 0.13, "a frame every {median} s: {gaps:?}");
+}
+
+#[test]
 fn a_camera_that_falls_silent_without_a_word_is_opened_again() {
     let port = free_port();
     let camera = rtsp_camera(port);
-    let mut live = Running::live(&["--source", &format!("rtsp://127.0.0.1:{port}/camera"), "--sink", "none"]);
-    live.wait_for("fps in");
+    let mut live = Running::live(&[
+        "--source",
+        &format!("rtsp://127.0.0.1:{port}/camera"),
+        "--sink",
+        "none",
+        "--source-timeout",
+        "1",
+        "--status-every",
+        "1",
+    ]);
     until("pictures come", || !live.wait_for("fps in").contains("0 fps in, 0 out"));
     // The network is cut: nothing is closed, nothing comes.
     let signal = |name: &str| {

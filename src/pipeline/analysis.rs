@@ -18,10 +18,15 @@ use super::outcome::CoverReason;
 use super::plan::{Plan, Region, Replaceable};
 use super::schedule::{Schedule, Situation};
 use super::settings::{EngineConfig, Settings};
+use super::turns::{Asking, Turns};
 use super::who::{self, Choice, Chooser, CutList, Verdict, Who};
 
-/// Meshes fitted in one frame; the largest faces first, the others are covered by their boxes.
+/// Meshes fitted in one frame; faces without are covered by their boxes.
 const MAX_MESHES: usize = 8;
+/// Of these, how many the largest faces have always; the others have them in turns.
+const LARGEST_FIRST: usize = 4;
+/// Frames of such a turn: a face whose cover came and went with every frame would flicker.
+const MESH_FRAMES: u32 = 25;
 /// Faces embedded in one frame.
 const MAX_EMBEDDED: usize = 4;
 /// Share of the user's threshold down to which detections may extend tracks.
@@ -52,6 +57,7 @@ pub(super) struct Analyst {
     dismissed: Vec<(BoxPx, Pts)>,
     chooser: Chooser,
     cuts: Option<CutList>,
+    meshed: Turns,
 }
 
 impl Analyst {
@@ -75,6 +81,7 @@ impl Analyst {
             dismissed: Vec::new(),
             chooser: Chooser::default(),
             cuts: config.cut_list.as_deref().map(CutList::read).transpose()?,
+            meshed: Turns::of_frames(MESH_FRAMES),
         })
     }
 
@@ -110,6 +117,7 @@ impl Analyst {
         self.cut = SceneCut::default();
         self.checked.clear();
         self.dismissed.clear();
+        self.meshed.clear();
         self.fresh = true;
     }
 
@@ -139,7 +147,7 @@ impl Analyst {
         }
         self.tracker.predict(at.pts);
         let mut meshes = HashMap::new();
-        let tracked = self.hints(|_| true);
+        let tracked = self.in_turns();
         let mesh_failed = self.refine(frame, &tracked, &mut meshes, plan);
 
         let situation = Situation {
@@ -186,7 +194,8 @@ impl Analyst {
                 self.chooser.doubt(stays.0);
             }
             started = updates.started;
-            let new = self.hints(|t| started.contains(&t.id));
+            let mut new = self.hints(|t| started.contains(&t.id));
+            new.truncate(MAX_MESHES);
             self.refine(frame, &new, &mut meshes, plan);
         }
         self.doubt_crossings();
@@ -243,24 +252,33 @@ impl Analyst {
         Ok(glanced)
     }
 
-    /// Where to fit meshes: visible faces, the largest first.
+    /// Where to fit meshes: visible faces that are wanted, the largest first.
     fn hints(&self, wanted: impl Fn(&Track) -> bool) -> Vec<(TrackId, FaceHint)> {
         let mut visible: Vec<&Track> = self.tracker.tracks().iter().filter(|t| wanted(t)).collect();
         visible.sort_by(|a, b| b.box_px.area().total_cmp(&a.box_px.area()));
-        visible
-            .iter()
-            .take(MAX_MESHES)
-            .map(|t| {
-                (
-                    t.id,
-                    FaceHint {
-                        box_px: t.box_px,
-                        roll_rad: t.roll_rad,
-                        landmarks: t.landmarks,
-                    },
-                )
-            })
-            .collect()
+        let hint = |t: &Track| FaceHint {
+            box_px: t.box_px,
+            roll_rad: t.roll_rad,
+            landmarks: t.landmarks,
+        };
+        visible.iter().map(|t| (t.id, hint(t))).collect()
+    }
+
+    /// Where to fit meshes in a frame: the largest faces, and of the others whose turn it is.
+    fn in_turns(&mut self) -> Vec<(TrackId, FaceHint)> {
+        let mut hints = self.hints(|_| true);
+        if hints.len() > MAX_MESHES {
+            let others = hints.split_off(LARGEST_FIRST);
+            let asking = others.iter().map(|(id, hint)| Asking {
+                track: id.0,
+                area_px: hint.box_px.area(),
+            });
+            let asking: Vec<Asking> = asking.collect();
+            let mut chosen = Vec::new();
+            self.meshed.choose(&asking, MAX_MESHES - LARGEST_FIRST, &mut chosen);
+            hints.extend(others.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(hint, _)| hint));
+        }
+        hints
     }
 
     /// Fits meshes and refines their tracks. A failure is noted and answered by a detection.
@@ -319,14 +337,16 @@ impl Analyst {
                 Some(source) => effort != Effort::Glance && !source.locked,
                 None => effort != Effort::Glance || replaces,
             };
-            let wanted: Vec<(TrackId, _)> = self
+            let mut wanted: Vec<(TrackId, _)> = self
                 .tracker
                 .tracks()
                 .iter()
                 .filter(|t| t.state != TrackState::Held && due(t))
                 .filter_map(|t| meshes.get(&t.id).and_then(Mesh::landmarks5).map(|l| (t.id, l)))
-                .take(MAX_EMBEDDED)
                 .collect();
+            // Those of whom nothing is known first: they cannot be replaced before.
+            wanted.sort_by_key(|(id, _)| self.tracker.source(*id).is_some());
+            wanted.truncate(MAX_EMBEDDED);
             if !wanted.is_empty() {
                 let landmarks: Vec<_> = wanted.iter().map(|w| w.1).collect();
                 match recogniser.embed(frame, &landmarks) {

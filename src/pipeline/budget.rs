@@ -2,6 +2,8 @@
 //! composite → cover → opaque frame.
 //!
 //! Who queues frames knows how much time is left; what a face costs on this machine is learnt here.
+//! Where time does not last for a new edit of every face, or for every face at all, it is said how many
+//! there is room for; whose turn it is, [`super::turns`] says.
 //! Stepping down happens at once, stepping up one rung at a time after [`CALM`] frames with room, so
 //! that a film near the edge does not flip between two looks.
 //!
@@ -25,6 +27,9 @@ pub struct Budget {
     pub best: Rung,
     /// Time left; `None` = as long as it takes. What is not proven when it has passed is covered.
     pub time: Option<Duration>,
+    /// What the frame should cost, so that the stream keeps up; rungs are chosen for it, but nothing is
+    /// broken off when it has passed. `None` = whatever `time` allows.
+    pub aim: Option<Duration>,
 }
 
 impl Default for Budget {
@@ -32,6 +37,7 @@ impl Default for Budget {
         Self {
             best: Rung::Diffusion,
             time: None,
+            aim: None,
         }
     }
 }
@@ -41,6 +47,11 @@ impl Default for Budget {
 pub(super) struct Allowed {
     /// The best rung to try.
     pub(super) rung: Rung,
+    /// Faces that may be replaced; the others are covered.
+    pub(super) faces: usize,
+    /// Of these, how many may be given a new edit.
+    pub(super) edits: usize,
+    timed: bool,
     until: Option<Instant>,
 }
 
@@ -52,7 +63,7 @@ impl Allowed {
 
     /// Whether anybody watches the clock.
     pub(super) fn is_timed(&self) -> bool {
-        self.until.is_some()
+        self.timed
     }
 }
 
@@ -72,30 +83,41 @@ pub(super) struct Ladder {
 impl Ladder {
     /// Begins a frame of `faces` faces.
     pub(super) fn start(&mut self, budget: Budget, faces: usize) -> Allowed {
-        let Some(time) = budget.time else {
+        let Some(aim) = budget.time.into_iter().chain(budget.aim).min() else {
             return Allowed {
                 rung: budget.best,
+                faces,
+                edits: faces,
+                timed: false,
                 until: None,
             };
         };
-        let until = Instant::now().checked_add(time);
-        let rung = if time.is_zero() {
-            Rung::Solid
-        } else {
-            self.choose(time.as_secs_f64(), faces)
-        };
+        let over = budget.time.is_some_and(|time| time.is_zero());
+        let aim_s = aim.as_secs_f64();
+        let rung = if over { Rung::Solid } else { self.choose(aim_s, faces) }.max(budget.best);
+        let [edit, cached, prior] = self.costs_s.map(Option::unwrap_or_default);
         Allowed {
-            rung: rung.max(budget.best),
-            until,
+            rung,
+            faces: match rung {
+                Rung::Diffusion | Rung::Cached => faces,
+                Rung::Prior => room(aim_s, prior).clamp(1, faces.max(1)),
+                _ => 0,
+            },
+            edits: match rung {
+                Rung::Diffusion => room(aim_s - cached * faces as f64, edit - cached).clamp(1, faces.max(1)),
+                _ => 0,
+            },
+            timed: true,
+            until: budget.time.and_then(|time| Instant::now().checked_add(time)),
         }
     }
 
+    /// The best rung that at least one face can have, with no face below the next one.
     fn choose(&mut self, time_s: f64, faces: usize) -> Rung {
-        let costs = self.costs_s;
-        let fits = |i: usize, room: f64| {
-            let cost = costs.get(i).copied().flatten().unwrap_or(0.0);
-            cost * faces.max(1) as f64 * room <= time_s
-        };
+        let [edit, cached, prior] = self.costs_s.map(Option::unwrap_or_default);
+        let all_cached = cached * faces.max(1) as f64;
+        let least = [all_cached + (edit - cached).max(0.0), all_cached, prior];
+        let fits = |i: usize, room: f64| least.get(i).is_some_and(|cost| cost * room <= time_s);
         let best = (0..REPLACING.len()).find(|i| fits(*i, 1.0)).unwrap_or(REPLACING.len());
         if best >= self.at {
             (self.at, self.calm) = (best, 0);
@@ -112,19 +134,29 @@ impl Ladder {
         REPLACING.get(self.at).copied().unwrap_or(Rung::Solid)
     }
 
-    /// Learns from a frame that reached `rung`. A frame that took longer than expected counts at once.
-    pub(super) fn learn(&mut self, rung: Rung, faces: usize, took: Duration) {
-        let Some(cost) = REPLACING
-            .iter()
-            .position(|r| *r == rung)
-            .and_then(|i| self.costs_s.get_mut(i))
-            .filter(|_| faces > 0)
-        else {
-            return;
-        };
-        let new = took.as_secs_f64() / faces as f64;
+    /// Learns from the rungs that a frame's faces reached. What the dearest one cost is what the others,
+    /// as far as known, did not; a frame that took longer than expected counts at once.
+    pub(super) fn learn(&mut self, reached: impl Iterator<Item = Rung>, took: Duration) {
+        let mut counts = [0_u32; 3];
+        for rung in reached {
+            if let Some(count) = REPLACING.iter().position(|r| *r == rung).and_then(|i| counts.get_mut(i)) {
+                *count += 1;
+            }
+        }
+        let mut left_s = took.as_secs_f64();
+        let mut faces = counts.iter().zip(&mut self.costs_s).skip_while(|(count, _)| **count == 0);
+        let Some((count, cost)) = faces.next() else { return };
+        for (count, cost) in faces {
+            left_s -= f64::from(*count) * cost.unwrap_or_default();
+        }
+        let new = left_s.max(0.0) / f64::from(*count);
         *cost = Some(cost.map_or(new, |old| if new > old { new } else { old + (new - old) * 0.1 }));
     }
+}
+
+/// How many of this cost fit into a time.
+fn room(time_s: f64, each_s: f64) -> usize {
+    if each_s > 0.0 { (time_s / each_s) as usize } else { usize::MAX }
 }
 
 #[cfg(test)]
@@ -141,7 +173,7 @@ mod tests {
     fn learnt() -> Ladder {
         let mut ladder = Ladder::default();
         for (rung, ms) in [(Rung::Diffusion, 40), (Rung::Cached, 12), (Rung::Prior, 8)] {
-            ladder.learn(rung, 1, Duration::from_millis(ms));
+            ladder.learn([rung].into_iter(), Duration::from_millis(ms));
         }
         ladder
     }
@@ -177,8 +209,8 @@ mod tests {
     #[test]
     fn a_rung_that_was_too_dear_is_tried_again_some_day() {
         let mut ladder = Ladder::default();
-        ladder.learn(Rung::Diffusion, 1, Duration::from_millis(400));
-        ladder.learn(Rung::Cached, 1, Duration::from_millis(5));
+        ladder.learn([Rung::Diffusion].into_iter(), Duration::from_millis(400));
+        ladder.learn([Rung::Cached].into_iter(), Duration::from_millis(5));
         let first = (0..1000).position(|_| ladder.start(budget(50), 1).rung == Rung::Diffusion);
         assert!(first.is_some_and(|n| n > CALM as usize), "{first:?}");
     }
@@ -187,10 +219,56 @@ mod tests {
     fn the_best_rung_allowed_is_a_ceiling_and_no_time_means_no_clock() {
         let mut ladder = learnt();
         for best in [Rung::Diffusion, Rung::Prior, Rung::Blur, Rung::Frame] {
-            let allowed = ladder.start(Budget { best, time: None }, 9);
+            let allowed = ladder.start(Budget { best, ..Budget::default() }, 9);
             assert_eq!((allowed.rung, allowed.is_timed(), allowed.is_over()), (best, false, false));
             let timed = Budget { best, ..budget(1000) };
             assert_eq!(ladder.start(timed, 1).rung, best);
         }
+    }
+
+    #[test]
+    fn room_for_some_faces_is_room_for_some_and_not_for_none() {
+        for (ms, faces, allowed) in [
+            // Every face's cached edit, and new ones with what is left: 40 − 12 ms more each.
+            (200, 4, (Rung::Diffusion, 4, 4)),
+            (120, 4, (Rung::Diffusion, 4, 2)),
+            (80, 4, (Rung::Diffusion, 4, 1)),
+            (60, 4, (Rung::Cached, 4, 0)),
+            // No room for every edit: composites, as many as there is room for.
+            (40, 4, (Rung::Prior, 4, 0)),
+            (30, 4, (Rung::Prior, 3, 0)),
+            (100, 40, (Rung::Prior, 12, 0)),
+            (5, 40, (Rung::Solid, 0, 0)),
+        ] {
+            let got = learnt().start(budget(ms), faces);
+            assert_eq!((got.rung, got.faces, got.edits), allowed, "{ms} ms, {faces} faces");
+        }
+        let untimed = learnt().start(Budget::default(), 40);
+        assert_eq!((untimed.faces, untimed.edits), (40, 40));
+    }
+
+    #[test]
+    fn an_aim_chooses_the_rung_but_breaks_nothing_off() {
+        let both = Budget {
+            aim: Some(Duration::ZERO),
+            ..budget(1000)
+        };
+        let allowed = learnt().start(both, 1);
+        assert_eq!((allowed.rung, allowed.is_over(), allowed.is_timed()), (Rung::Solid, false, true));
+        let alone = Budget {
+            aim: Some(Duration::from_millis(20)),
+            ..Budget::default()
+        };
+        let allowed = learnt().start(alone, 1);
+        assert_eq!((allowed.rung, allowed.is_over(), allowed.is_timed()), (Rung::Cached, false, true));
+    }
+
+    #[test]
+    fn a_mixed_frame_tells_what_its_dearest_face_cost() {
+        let mut ladder = Ladder::default();
+        ladder.learn([Rung::Cached; 4].into_iter(), Duration::from_millis(40));
+        ladder.learn([Rung::Cached, Rung::Diffusion, Rung::Cached].into_iter(), Duration::from_millis(90));
+        let got = ladder.costs_s.map(|c| c.map(|s| (s * 1e3).round()));
+        assert_eq!(got, [Some(70.0), Some(10.0), None]);
     }
 }

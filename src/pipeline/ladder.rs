@@ -26,6 +26,11 @@ const LAST_TOLERANCE: f64 = 15.0;
 const HANG: f64 = 4.0;
 /// Share of the time that may be used, on average, for a better rung to be tried.
 const ROOM: f64 = 0.75;
+/// Frames' time that one frame may take beyond its own while the stream is not behind. Half of what is
+/// tolerated, so that a stream whose faces share the time in turns comes to rest before a rung is given up.
+const SPREAD: f64 = 1.0;
+/// What a frame may take at least, as a share of a frame's time: it has to be treated all the same.
+const LEAST_SHARE: f64 = 0.25;
 /// How long there must have been room, s.
 const FIRST_WAIT_S: f64 = 1.0;
 /// The longest such wait, s.
@@ -79,6 +84,12 @@ impl Governor {
     #[must_use]
     pub fn best(&self) -> Rung {
         self.rungs.get(self.at).copied().unwrap_or(Rung::Frame)
+    }
+
+    /// What the next frame should cost in all, so that the stream keeps up: the further behind, the less.
+    #[must_use]
+    pub fn aim(&self, pace: Duration) -> Duration {
+        pace.mul_f64((1.0 + SPREAD - self.debt).max(LEAST_SHARE))
     }
 
     /// Whether nothing is held back.
@@ -206,6 +217,21 @@ mod tests {
         run(&mut governor, &costs, 25 * 600);
         let per_minute = (governor.changes() - before) as f64 / 10.0;
         assert!(per_minute <= 2.5, "{per_minute} changes a minute");
+    }
+
+    #[test]
+    fn frames_that_cost_what_they_should_keep_up_without_a_rung_given_up() {
+        let mut governor = Governor::new(Mode::Nullface);
+        let mut used = Duration::ZERO;
+        for _ in 0..2_000 {
+            // More faces than there is time for: every frame takes all that it may.
+            let took = governor.aim(PACE);
+            used += took;
+            governor.frame(took, PACE);
+        }
+        assert!(governor.is_full() && governor.changes() == 0);
+        let load = used.as_secs_f64() / (PACE.as_secs_f64() * 2_000.0);
+        assert!((0.99..1.01).contains(&load), "{load}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod scout;
 mod settings;
 mod stats;
 mod treat;
+mod turns;
 mod who;
 
 pub use budget::Budget;

@@ -14,6 +14,11 @@ use super::generate::{Generator, Refusal, Replaced, Request, Tools};
 use super::outcome::{CoverReason, FaceReport, FrameReport, Outcome, Rung};
 use super::plan::{Plan, Region};
 use super::settings::{Mode, OnFailure, Settings};
+use super::turns::{Asking, Turns};
+
+/// Frames for which a face is replaced once it is its turn, where there is not time for all: covers that
+/// come and go with every frame would flicker.
+const SHOWN_FRAMES: u32 = 25;
 
 /// What a frame is treated with, beside the treater's own.
 pub(super) struct Workbench<'a> {
@@ -37,10 +42,22 @@ impl Mode {
 }
 
 /// Treats regions; keeps buffers from frame to frame.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Treater {
     masker: Masker,
     generator: Option<Generator>,
+    /// Who is replaced where there is not time for all.
+    shown: Turns,
+}
+
+impl Default for Treater {
+    fn default() -> Self {
+        Self {
+            masker: Masker::default(),
+            generator: None,
+            shown: Turns::of_frames(SHOWN_FRAMES),
+        }
+    }
 }
 
 impl Treater {
@@ -64,6 +81,7 @@ impl Treater {
 
     /// Another film or place: nothing of the frames before is continued.
     pub(super) fn flush(&mut self) {
+        self.shown.clear();
         if let Some(generator) = &mut self.generator {
             generator.flush();
         }
@@ -161,17 +179,22 @@ impl Treater {
         if !bench.settings.mode.replaces() {
             return plan.regions.iter().map(|r| refused(r.reason)).collect();
         }
-        let asked = plan.regions.iter().filter(|r| r.reason == CoverReason::Asked && r.kept().is_none());
-        let requests: Vec<Request<'_>> = asked
-            .filter_map(|r| {
+        let is_asked = |r: &&Region| r.reason == CoverReason::Asked && r.kept().is_none() && r.replaceable.is_some();
+        let asking: Vec<Asking> = plan.regions.iter().filter(is_asked).map(asking_of).collect();
+        let started = Instant::now();
+        let allowed = bench.ladder.start(bench.budget, asking.len());
+        let mut chosen = Vec::new();
+        self.shown.choose(&asking, allowed.faces, &mut chosen);
+        let shown = plan.regions.iter().filter(is_asked).zip(&chosen).filter(|(_, chosen)| **chosen);
+        let requests: Vec<Request<'_>> = shown
+            .filter_map(|(r, _)| {
                 r.replaceable.as_ref().map(|face| Request {
                     track: r.track,
+                    area_px: r.box_px.area(),
                     face: face.as_ref(),
                 })
             })
             .collect();
-        let started = Instant::now();
-        let allowed = bench.ladder.start(bench.budget, requests.len());
         let may_replace = allowed.rung <= Rung::Prior;
         if let Some(generator) = self.generator.as_mut().filter(|_| may_replace && !requests.is_empty()) {
             let mut tools = Tools {
@@ -182,6 +205,7 @@ impl Treater {
             generator.replace(&requests, plan.at.pts, frame, bench.settings.verify_threshold, &mut tools);
         }
         let mut seats = 0..requests.len();
+        let mut chosen = chosen.into_iter();
         let generator = &mut self.generator;
         let verdicts: Vec<_> = plan
             .regions
@@ -190,6 +214,7 @@ impl Treater {
                 // Never looked at: such a region is passed over before its verdict.
                 _ if r.kept().is_some() => refused(r.reason),
                 (CoverReason::Asked, Some(_), _) if !may_replace => refused(CoverReason::Deadline),
+                (CoverReason::Asked, Some(_), Some(_)) if chosen.next() != Some(true) => refused(CoverReason::Deadline),
                 (CoverReason::Asked, Some(_), Some(generator)) => match seats.next() {
                     Some(seat) => (generator.verdict(seat), Some(seat)),
                     None => refused(CoverReason::StageFailed),
@@ -200,11 +225,11 @@ impl Treater {
             })
             .collect();
         if allowed.is_timed() && may_replace {
-            // The dearest rung that a face reached; a frame that ended in covers was at least as dear.
-            let reached = verdicts.iter().filter_map(|v| v.0.as_ref().ok()).map(|d| d.rung).min();
-            bench
-                .ladder
-                .learn(reached.unwrap_or(allowed.rung), requests.len(), started.elapsed());
+            // A face that ended in a cover was at least as dear as the dearest.
+            let reached = |v: &(Result<Replaced, Refusal>, Option<usize>)| v.0.as_ref().ok().map(|d| d.rung);
+            let dearest = verdicts.iter().filter_map(reached).min().unwrap_or(allowed.rung);
+            let seated = verdicts.iter().filter(|v| v.1.is_some());
+            bench.ladder.learn(seated.map(|v| reached(v).unwrap_or(dearest)), started.elapsed());
         }
         verdicts
     }
@@ -260,6 +285,13 @@ impl Treater {
             Ok(None) => Ok(()),
             Err(e) => Err(e.to_string()),
         }
+    }
+}
+
+fn asking_of(region: &Region) -> Asking {
+    Asking {
+        track: region.track,
+        area_px: region.box_px.area(),
     }
 }
 

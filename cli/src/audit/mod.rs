@@ -18,7 +18,7 @@ use crate::hash::sha256;
 /// Longest trail read, bytes.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Check the audit trail that `nullface anonymize --report` or the element's audit-location wrote.
+/// Check the audit trail that `nullface anonymize --report`, `nullface live --audit` or the element wrote.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -110,7 +110,7 @@ pub(crate) fn read(path: &Path) -> Result<Checked> {
         refuse(
             path,
             format!("it cannot be read: {e}"),
-            "give the file that `nullface anonymize --report` wrote",
+            "give the file that `nullface anonymize --report` or `nullface live --audit` wrote",
         )
     };
     let bytes = std::fs::metadata(path).map_err(unreadable)?.len();

@@ -1,6 +1,7 @@
 //! The command line of `nullface live`. Defaults of the treatment are the library's own.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nullface::Settings;
 use nullface::pipeline::{DeviceChoice, Mode, OnFailure};
@@ -64,6 +65,10 @@ pub(crate) struct Args {
     /// Show a page with the anonymised picture on this port of the loopback address; 0 takes a free one.
     #[arg(long, value_name = "PORT")]
     pub(crate) monitor: Option<u16>,
+    /// Write what happened to every face, in seconds of the session: the audit trail of `nullface audit verify`.
+    /// A trail that cannot be written ends the session.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) audit: Option<PathBuf>,
     /// Play a file once instead of over and over.
     #[arg(long)]
     pub(crate) once: bool,
@@ -73,7 +78,13 @@ pub(crate) struct Args {
     /// Give up after so many attempts in a row to open the source or an output; 0 never gives up.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub(crate) attempts: u32,
-    /// Replace recordings that exist.
+    /// A source that sends nothing for so long is opened again, s; four times as long before its first picture.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub(crate) source_timeout: u16,
+    /// How often the status is told where it cannot be overwritten, as in a log, s.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) status_every: u32,
+    /// Replace recordings and trails that exist.
     #[arg(short, long)]
     pub(crate) force: bool,
     /// Say nothing but errors.
@@ -82,6 +93,11 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// How long a source may be silent.
+    pub(crate) fn source_timeout(&self) -> Duration {
+        Duration::from_secs(self.source_timeout.into())
+    }
+
     /// The element's properties, as words, in the order in which they are set.
     pub(crate) fn properties(&self) -> Vec<(String, String)> {
         let mut list = vec![
@@ -92,6 +108,7 @@ impl Args {
             ("processing-deadline", (u64::from(self.deadline) * 1_000_000).to_string()),
         ];
         list.extend(self.models_dir.as_ref().map(|d| ("models-dir", d.to_string_lossy().into_owned())));
+        list.extend(self.audit.as_ref().map(|f| ("audit-location", f.to_string_lossy().into_owned())));
         list.extend(self.model_pack.as_ref().map(|d| ("model-pack", d.to_string_lossy().into_owned())));
         list.into_iter()
             .map(|(name, value)| (name.to_owned(), value))

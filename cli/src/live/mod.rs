@@ -29,5 +29,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     for sink in &args.sink {
         outlet::check(sink, args.force)?;
     }
+    if let Some(audit) = &args.audit {
+        outlet::check_file(audit, args.force)?;
+    }
     session::Session::open(args)?.run(&stop)
 }

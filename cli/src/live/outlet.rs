@@ -89,24 +89,29 @@ pub(crate) fn comes_back(sink: &Sink) -> bool {
 /// Refuses a recording that would replace one.
 pub(crate) fn check(sink: &Sink, force: bool) -> Result<()> {
     match sink {
-        Sink::File(path, _) if path.exists() && !force => Err(refuse(
+        Sink::File(path, _) => check_file(path, force),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a file that would replace another, or that has no folder.
+pub(crate) fn check_file(path: &Path, force: bool) -> Result<()> {
+    if path.exists() && !force {
+        return Err(refuse(
             path,
             "it exists already",
             "choose another name, or give --force to replace it",
-        )),
-        Sink::File(path, _) => {
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            if folder.is_dir() {
-                Ok(())
-            } else {
-                Err(refuse(
-                    path,
-                    format!("its folder {} does not exist", folder.display()),
-                    crate::target::WRITABLE,
-                ))
-            }
-        }
-        _ => Ok(()),
+        ));
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        Ok(())
+    } else {
+        Err(refuse(
+            path,
+            format!("its folder {} does not exist", folder.display()),
+            crate::target::WRITABLE,
+        ))
     }
 }
 

@@ -97,14 +97,18 @@ impl Drop for Server {
     }
 }
 
+/// What is encoded waits here until it is its time: a server's sinks hold the sound's delay, and before the
+/// encoder there is room for a few pictures only.
+const WAIT: &str = "queue max-size-time=3000000000 max-size-buffers=0 max-size-bytes=0";
+
 fn describe(args: &Args, shape: Shape) -> String {
     let sound = if shape.sound {
-        format!(" {} ! rtpmp4gpay name=pay1 pt=97", outlet::aac())
+        format!(" {} ! {WAIT} ! rtpmp4gpay name=pay1 pt=97", outlet::aac())
     } else {
         String::new()
     };
     format!(
-        "( {} ! rtph264pay name=pay0 pt=96 config-interval=-1{sound} )",
+        "( {} ! {WAIT} ! rtph264pay name=pay0 pt=96 config-interval=-1{sound} )",
         outlet::h264(args, shape)
     )
 }

@@ -28,16 +28,12 @@ use crate::json;
 
 /// How often the session looks about while its pipelines are silent.
 const TICK: Duration = Duration::from_millis(50);
-/// A source that sent nothing for so long is opened again.
-const STALLED: Duration = Duration::from_secs(5);
-/// The same before its first frame: connections take time.
-const NEVER_BEGAN: Duration = Duration::from_secs(20);
+/// How many times as long a source may be silent before its first frame: connections take time.
+const NEVER_BEGAN: u32 = 4;
 /// How long outputs may take to end.
 const ENDING: Duration = Duration::from_secs(10);
 /// How long the first picture waits for the source to say whether it has sound.
 const SOUND_PATIENCE: Duration = Duration::from_secs(1);
-/// How often the status is told where it cannot be overwritten.
-const TELL_EVERY: u32 = 10;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,7 +195,8 @@ impl<'a> Session<'a> {
                 }
                 Ok(false)
             }
-            (Who::Source(attempt), _) if attempt != self.intake.attempt => Ok(false),
+            // One failure has several messages; the first one has closed the source.
+            (Who::Source(attempt), _) if attempt != self.intake.attempt || self.intake.line.is_none() => Ok(false),
             (Who::Source(_), Said::Ended) if self.args.once && matches!(self.args.source, Source::File(_)) => Ok(true),
             (Who::Source(_), Said::Ended) if matches!(self.args.source, Source::File(_)) => {
                 self.close_source();
@@ -275,10 +272,10 @@ impl<'a> Session<'a> {
         if frames > self.intake.frames_before {
             lock(&self.board).source = "playing".to_owned();
             let last = self.hub.counts.last_in_ns.load(Ordering::Relaxed);
-            if self.hub.now_ns().saturating_sub(last) > STALLED.as_nanos() as u64 {
+            if self.hub.now_ns().saturating_sub(last) > self.args.source_timeout().as_nanos() as u64 {
                 return self.source_failed("it stopped sending");
             }
-        } else if self.intake.since.elapsed() > NEVER_BEGAN {
+        } else if self.intake.since.elapsed() > self.args.source_timeout() * NEVER_BEGAN {
             return self.source_failed("it sends no picture");
         }
         Ok(())
@@ -446,7 +443,7 @@ impl<'a> Session<'a> {
         if err.is_terminal() {
             let _ = write!(err, "\r\x1b[K{line}");
             let _ = err.flush();
-        } else if seconds % TELL_EVERY == 1 {
+        } else if (seconds - 1).is_multiple_of(self.args.status_every) {
             let _ = writeln!(err, "{line}");
         }
     }
@@ -489,6 +486,11 @@ impl<'a> Session<'a> {
             count("tracks"),
             count("fallbacks"),
         ));
+        // The element closes its trail when it stops; one that has no end is no proof.
+        let _ = self.filter.pipeline.set_state(gst::State::Null);
+        if let Some(why) = self.first_failure(Who::Filter) {
+            return Err(anyhow!("the filter failed: {why}"));
+        }
         for name in late {
             self.say(&format!("{name}: it did not end in time; its last seconds may be missing"));
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gst::prelude::*;
@@ -77,12 +78,12 @@ impl SourceLine {
                 from.link(&rate)?;
                 lead_from(&pipeline, &rate, &picture)?;
             }
-            Source::Network(address) => decode_uri(&pipeline, address, &picture, ear.as_ref(), &sound)?,
+            Source::Network(address) => decode_uri(&pipeline, address, args.source_timeout(), &picture, ear.as_ref(), &sound)?,
             Source::File(path) => {
                 let path =
                     std::fs::canonicalize(path).map_err(|e| refuse(path, format!("it cannot be read: {e}"), "give a film that exists"))?;
                 let uri = gst::glib::filename_to_uri(&path, None)?;
-                decode_uri(&pipeline, &uri, &picture, ear.as_ref(), &sound)?;
+                decode_uri(&pipeline, &uri, args.source_timeout(), &picture, ear.as_ref(), &sound)?;
             }
         }
         let known = match &args.source {
@@ -187,16 +188,22 @@ fn lead_from(pipeline: &gst::Pipeline, from: &gst::Element, to: &gst::Element) -
 fn decode_uri(
     pipeline: &gst::Pipeline,
     uri: &str,
+    timeout: Duration,
     picture: &gst::Element,
     ear: Option<&gst::Element>,
     sound: &Arc<AtomicU8>,
 ) -> Result<()> {
     let decode = make("uridecodebin")?;
     decode.set_property("uri", uri);
-    decode.connect("source-setup", false, |values| {
+    let timeout_us = timeout.as_micros().to_string();
+    decode.connect("source-setup", false, move |values| {
         let source = values.get(1)?.get::<gst::Element>().ok()?;
-        // Each kind has some of these.
-        for (name, value) in [("latency", NETWORK_DELAY_MS.to_string()), ("timeout", "5000000".to_owned())] {
+        // A server that is there and says nothing would otherwise be waited for as long as TCP likes.
+        for (name, value) in [
+            ("latency", NETWORK_DELAY_MS.to_string()),
+            ("timeout", timeout_us.clone()),
+            ("tcp-timeout", timeout_us.clone()),
+        ] {
             if source.has_property(name) && source.factory().is_some_and(|f| f.name() == "rtspsrc") {
                 source.set_property_from_str(name, &value);
             }

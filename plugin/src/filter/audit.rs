@@ -1,10 +1,12 @@
 //! `audit-location`: the trail of what was done to every face, written while the stream runs.
 //!
 //! The header is written at start, the footer at stop; a trail without one is of a run that did not end.
+//! Every record is on its way to the disk when it is made: a live stream runs for long, and a process that
+//! is killed should leave what it knew.
 //! A trail that was asked for and cannot be written ends the stream: it may be the only proof there is.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{LineWriter, Write};
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -16,7 +18,7 @@ use super::worker::lock;
 
 /// The element's trail, where one was asked for.
 #[derive(Debug, Default)]
-pub(super) struct Audit(Mutex<Option<Trail<BufWriter<File>>>>);
+pub(super) struct Audit(Mutex<Option<Trail<LineWriter<File>>>>);
 
 impl Audit {
     /// Begins a trail, or none.
@@ -35,7 +37,7 @@ impl Audit {
                 ("audit-location {path}: {e}; name a file in a folder that may be written to")
             )
         };
-        let file = BufWriter::new(File::create(path).map_err(unwritable)?);
+        let file = LineWriter::new(File::create(path).map_err(unwritable)?);
         *trail = Some(Trail::begin(file, &header.record()).map_err(unwritable)?);
         Ok(())
     }

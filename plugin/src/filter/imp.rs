@@ -28,7 +28,7 @@ use super::messages::{self, Counters};
 use super::processor::{ProcessorFactory, open_engine};
 use super::properties::Properties;
 use super::specs::SPECS;
-use super::state::{Out, Stream};
+use super::state::{Limits, Out, Stream};
 use super::worker::{Interrupt, Worker, lock};
 use super::{FilterAdapt, regions};
 
@@ -204,9 +204,9 @@ impl NullfaceFilter {
     }
 
     /// Lets one item out.
-    fn step(&self, draining: bool, settings: &Settings, until: Option<Instant>) -> Result<Step, gst::FlowError> {
+    fn step(&self, draining: bool, settings: &Settings, limits: Limits) -> Result<Step, gst::FlowError> {
         let out = match lock(&self.stream).as_mut() {
-            Some(stream) => stream.emit(draining, settings, until),
+            Some(stream) => stream.emit(draining, settings, limits),
             None => None,
         };
         match out {
@@ -294,7 +294,7 @@ impl NullfaceFilter {
     fn drain(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
         loop {
             let (settings, until) = self.frame_settings();
-            match self.step(true, &settings, until)? {
+            match self.step(true, &settings, Limits { until, aim: None })? {
                 Step::Nothing => return Ok(gst::FlowSuccess::Ok),
                 Step::Dropped => {}
                 Step::Event(event) => {
@@ -636,11 +636,12 @@ impl BaseTransformImpl for NullfaceFilter {
         let begun = buffer.as_ref().and_then(|_| self.pace()).map(|pace| (pace, Instant::now()));
         // One deadline for what comes in and what leaves for it.
         let (settings, until) = self.frame_settings();
+        let aim = begun.and_then(|(pace, _)| lock(&self.stream).as_ref()?.aim(pace));
         if let Some(buffer) = buffer {
             self.accept(buffer, &settings, until)?;
         }
         let output = loop {
-            match self.step(false, &settings, until)? {
+            match self.step(false, &settings, Limits { until, aim })? {
                 Step::Push(buffer) => break GenerateOutputSuccess::Buffer(buffer),
                 Step::Dropped => break GenerateOutputSuccess::Dropped,
                 Step::Nothing => break GenerateOutputSuccess::NoOutput,

@@ -23,6 +23,15 @@ const SOFT_SHARE: f64 = 0.8;
 /// Assumed where neither the buffers nor the caps say how long a frame lasts.
 const FALLBACK_FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
+/// Until when a frame's treatment has time.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Limits {
+    /// When the element gives the frame up.
+    pub(super) until: Option<Instant>,
+    /// When the frame should be done, so that a live stream keeps up.
+    pub(super) aim: Option<Instant>,
+}
+
 /// What is known of a frame in the queue.
 #[derive(Debug)]
 enum Look {
@@ -102,6 +111,11 @@ impl Stream {
     /// Returns the best rung allowed from now on and how often that changed, where it changed now.
     pub(super) fn spent(&mut self, took: Duration, pace: Duration) -> Option<(Option<Rung>, u64)> {
         self.governor.frame(took, pace).then(|| (self.allowed(), self.governor.changes()))
+    }
+
+    /// When a frame that begins now should be done, where frames come at this pace.
+    pub(super) fn aim(&self, pace: Duration) -> Option<Instant> {
+        Instant::now().checked_add(self.governor.aim(pace))
     }
 
     /// The best rung allowed; `None` where nothing is held back.
@@ -199,8 +213,9 @@ impl Stream {
     }
 
     /// Lets the next item out, if its turn has come: when enough frames were seen after it, or at
-    /// once while `draining`.
-    pub(super) fn emit(&mut self, draining: bool, settings: &Settings, until: Option<Instant>) -> Option<Out> {
+    /// once while `draining`. A frame should be done at `limits.aim` and must be at `limits.until`.
+    pub(super) fn emit(&mut self, draining: bool, settings: &Settings, limits: Limits) -> Option<Out> {
+        let until = limits.until;
         let held = self.queue.iter().filter(|item| matches!(item, Item::Frame(_))).count();
         match self.queue.front()? {
             Item::Event(_) => {}
@@ -227,9 +242,11 @@ impl Stream {
                     Look::Withheld(fault) => Err(fault),
                     Look::Late { .. } => Err(Fault::Deadline),
                     Look::Ready { buffer, ticket, fault } => {
+                        let left = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(Instant::now()));
                         let budget = Budget {
                             best: self.governor.best(),
-                            time: until.map(|until| until.saturating_duration_since(Instant::now()).mul_f64(SOFT_SHARE)),
+                            time: left(until).map(|left| left.mul_f64(SOFT_SHARE)),
+                            aim: left(limits.aim),
                         };
                         let job = self.job(buffer, &negotiated, at, settings, Work::Render { ticket, budget });
                         self.render(job, fault, until)

@@ -50,6 +50,7 @@ use super::engine::EngineError;
 use super::outcome::{CoverReason, Rung};
 use super::plan::Replaceable;
 use super::settings::{EngineConfig, FaceRegion, Mode, Settings};
+use super::turns::{Asking, Turns};
 use cache::{Policy, Stamp};
 use diffuse::{Diffuser, Job};
 use person::{Person, TrackMemory};
@@ -101,6 +102,8 @@ fn failed(error: impl std::fmt::Display) -> Refusal {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) track: u64,
+    /// Of the face, px².
+    pub(super) area_px: f32,
     pub(super) face: &'a Replaceable,
 }
 
@@ -129,6 +132,12 @@ pub struct Generator {
     persons: HashMap<u64, Person>,
     tracks: HashMap<u64, TrackMemory>,
     slots: Vec<Slot>,
+    /// Who becomes somebody where there is not time for all.
+    newcomers: Turns,
+    /// Who is given a new edit where there is not time for all.
+    edits: Turns,
+    asking: Vec<Asking>,
+    chosen: Vec<bool>,
     /// Where targets are tried before they are chosen.
     stage: Slot,
     /// The first fault of the frame that did not refuse a face by itself.
@@ -183,6 +192,10 @@ impl Generator {
             persons: HashMap::new(),
             tracks: HashMap::new(),
             slots: Vec::new(),
+            newcomers: Turns::of_frames(1),
+            edits: Turns::of_frames(1),
+            asking: Vec::new(),
+            chosen: Vec::new(),
             stage: Slot::default(),
             fault: None,
         }
@@ -225,6 +238,8 @@ impl Generator {
     /// Another film or place: tracks end, persons stay who they became.
     pub(super) fn flush(&mut self) {
         self.tracks.clear();
+        self.newcomers.clear();
+        self.edits.clear();
     }
 
     /// Makes faces for a frame, which stays as it is until [`Self::write`]. The verdicts are
@@ -237,12 +252,14 @@ impl Generator {
         let slots = self.slots.iter_mut();
         for (slot, request) in slots.zip(faces) {
             (slot.track, slot.person) = (request.track, request.face.person);
+            (slot.area_px, slot.may_edit) = (request.area_px, None);
             let memory = self.tracks.entry(request.track).or_default();
             let person = self.persons.entry(request.face.person).or_default();
             slot.verdict = slot.seat(&self.basis, request.face, at, frame, memory, person).err().map(Err);
         }
         let n = faces.len();
         self.check_places(n, at, frame, tools);
+        self.admit(n, tools.allowed);
         for left in (0..TRIES).rev() {
             if !self.slots.iter().take(n).any(Slot::is_open) || tools.allowed.is_over() {
                 break;
@@ -305,6 +322,41 @@ impl Generator {
         }
     }
 
+    /// Lets as many become somebody as there is time for; the others are covered until it is their turn.
+    fn admit(&mut self, n: usize, allowed: Allowed) {
+        let persons = &self.persons;
+        let is_new = |slot: &Slot| slot.is_open() && persons.get(&slot.person).is_none_or(Person::is_new);
+        self.asking.clear();
+        self.asking
+            .extend(self.slots.iter().take(n).filter(|s| is_new(s)).map(Slot::asking));
+        let room = if allowed.is_timed() { allowed.edits.max(1) } else { n };
+        self.newcomers.choose(&self.asking, room, &mut self.chosen);
+        let slots = self.slots.iter_mut().take(n).filter(|s| is_new(s));
+        for (slot, _) in slots.zip(&self.chosen).filter(|(_, chosen)| !**chosen) {
+            slot.verdict = Some(Err(refuse(CoverReason::Deadline)));
+        }
+    }
+
+    /// Whose edit is due and may be made anew in this frame, decided once a frame.
+    fn grant(&mut self, n: usize, at: Pts, allowed: Allowed) {
+        let undecided = |s: &Slot| s.is_open() && s.may_edit.is_none();
+        self.asking.clear();
+        for slot in self.slots.iter_mut().take(n).filter(|s| undecided(s)) {
+            let cache = &self.tracks.entry(slot.track).or_default().cache;
+            if allowed.rung == Rung::Diffusion && cache.is_due(at, &slot.moved, self.policy) {
+                self.asking.push(slot.asking());
+            } else {
+                // One that is not due may still fail its proof.
+                slot.may_edit = Some(allowed.rung == Rung::Diffusion);
+            }
+        }
+        self.edits.choose(&self.asking, allowed.edits, &mut self.chosen);
+        let slots = self.slots.iter_mut().take(n).filter(|s| undecided(s));
+        for (slot, chosen) in slots.zip(&self.chosen) {
+            slot.may_edit = Some(*chosen);
+        }
+    }
+
     /// The denoiser's rungs, for all open faces together.
     fn diffuse(&mut self, n: usize, at: Pts, tools: &mut Tools<'_>) {
         let from_prior = self.diffuser.as_ref().is_none_or(Diffuser::starts_at_prior);
@@ -317,7 +369,11 @@ impl Generator {
                 settings: self.settings,
             };
             memory.cache.next(stamp);
-            slot.step = if tools.allowed.rung == Rung::Diffusion && memory.cache.is_due(at, &slot.moved, self.policy) {
+        }
+        self.grant(n, at, tools.allowed);
+        for slot in self.slots.iter_mut().take(n).filter(|s| s.is_open()) {
+            let memory = self.tracks.entry(slot.track).or_default();
+            slot.step = if slot.may_edit == Some(true) && memory.cache.is_due(at, &slot.moved, self.policy) {
                 Some(Try::Plain)
             } else {
                 memory.cache.has_edit().then_some(Try::Cached)

@@ -40,6 +40,11 @@ impl Person {
         self.target.is_some()
     }
 
+    /// Whether nothing is decided about it.
+    pub(super) fn is_new(&self) -> bool {
+        self.target.is_none() && self.weights.is_empty()
+    }
+
     /// Who the person may become, the same for one secret and attempt.
     pub(super) fn candidates(
         &self,

@@ -33,7 +33,6 @@ impl Generator {
             return;
         }
         self.compare(n, |s| s.step.is_some(), tools);
-        let cached_only = tools.allowed.rung != Rung::Diffusion;
         for slot in self.slots.iter_mut().take(n) {
             let Some(step) = slot.step else { continue };
             let memory = self.tracks.entry(slot.track).or_default();
@@ -50,7 +49,7 @@ impl Generator {
                 }
             }
             slot.found = None;
-            slot.step = step.next().filter(|_| !cached_only && slot.verdict.is_none());
+            slot.step = step.next().filter(|_| slot.may_edit == Some(true) && slot.verdict.is_none());
             if slot.step.is_none() {
                 memory.cache.fail();
             }

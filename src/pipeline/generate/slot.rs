@@ -7,6 +7,7 @@ use crate::stages::prior::{Basis, Composite, Compositor, Face, LowPass, Target, 
 
 use super::super::outcome::CoverReason;
 use super::super::plan::Replaceable;
+use super::super::turns::Asking;
 use super::cache::Warp;
 use super::canvas::{self, Place};
 use super::keep::Keeper;
@@ -47,6 +48,10 @@ impl Try {
 pub(super) struct Slot {
     pub(super) track: u64,
     pub(super) person: u64,
+    /// Of the face in the frame, px².
+    pub(super) area_px: f32,
+    /// Whether a new edit may be made in this frame; none = not decided yet.
+    pub(super) may_edit: Option<bool>,
     /// What became of it; none = still open.
     pub(super) verdict: Option<Result<Replaced, Refusal>>,
     /// What this round found, before it is weighed against other targets.
@@ -107,6 +112,8 @@ impl Default for Slot {
         Self {
             track: 0,
             person: 0,
+            area_px: 0.0,
+            may_edit: None,
             verdict: None,
             found: None,
             step: None,
@@ -147,6 +154,14 @@ impl Default for Slot {
 impl Slot {
     pub(super) fn is_open(&self) -> bool {
         self.verdict.is_none()
+    }
+
+    /// As one who waits for a turn.
+    pub(super) fn asking(&self) -> Asking {
+        Asking {
+            track: self.track,
+            area_px: self.area_px,
+        }
     }
 
     /// Takes a face in: its place, pose and own shape, and the frame's pixels.
