@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use nullface::eval::report::Report;
 use nullface::eval::stats::Estimate;
 use nullface::pipeline::{IdentityChoice, Mode};
@@ -19,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measure::{self, Backends};
 use super::plots::{self, Dot};
-use super::{html, pairs, words};
+use super::{Places, html, pairs, progress, words};
 use crate::exit::{Exit, one_line, refuse};
 use crate::hash::sha256;
 
@@ -65,12 +64,8 @@ pub(crate) struct Args {
     /// Folder of the model pack; searched for when left out.
     #[arg(long, value_name = "DIR")]
     model_pack: Option<PathBuf>,
-    /// Folder of the held-out models; searched for when left out.
-    #[arg(long, value_name = "DIR")]
-    eval_models_dir: Option<PathBuf>,
-    /// Folder of the small models; searched for when left out.
-    #[arg(long, value_name = "DIR")]
-    models_dir: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
     /// Say nothing but errors.
     #[arg(short, long)]
     quiet: bool,
@@ -101,13 +96,12 @@ struct Run {
 
 /// Runs it.
 pub(crate) fn run(args: &Args) -> Result<Exit> {
-    std::fs::create_dir_all(&args.out_dir)
-        .map_err(|e| refuse(&args.out_dir, format!("it cannot be made: {e}"), crate::target::WRITABLE))?;
+    super::folder(&args.out_dir)?;
     let combinations = combinations(args)?;
     let hashes = args.films.iter().map(|f| sha256(f)).collect::<Result<Vec<_>>>()?;
     let log = args.out_dir.join("sweep.jsonl");
     let mut runs = written(&log)?;
-    let backends = Backends::open(args.eval_models_dir.as_deref(), args.models_dir.as_deref())?;
+    let backends = args.places.open()?;
     let pack = args.model_pack.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
     let key = |c: &Combination| {
         let settings: Vec<String> = c.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -115,7 +109,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     };
     let done: BTreeSet<String> = runs.iter().filter(|r| r.failed.is_none()).map(|r| r.key.clone()).collect();
     let todo: Vec<&Combination> = combinations.iter().filter(|c| !done.contains(&key(c))).collect();
-    let bar = progress(args.quiet, combinations.len(), combinations.len() - todo.len());
+    let bar = progress(args.quiet, combinations.len() as u64, "runs").with_position((combinations.len() - todo.len()) as u64);
+    bar.reset_eta();
     for combination in todo {
         bar.set_message(words_of(combination));
         let run = one(args, &backends, combination, key(combination))?;
@@ -183,18 +178,6 @@ fn words_of(c: &Combination) -> String {
         .map(|(k, v)| if k == "mode" { v.clone() } else { format!("{k} {v}") })
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-fn progress(quiet: bool, n: usize, done: usize) -> ProgressBar {
-    if quiet {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(n as u64).with_position(done as u64);
-    bar.reset_eta();
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {eta} left; {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// Runs written down before; a last line that was cut off is not one.
@@ -291,7 +274,7 @@ fn anonymize(args: &Args, combination: &Combination, film: &Path, output: &Path,
     for (name, value) in combination {
         command.arg(format!("--{name}={value}"));
     }
-    for (name, path) in [("--models-dir", &args.models_dir), ("--model-pack", &args.model_pack)] {
+    for (name, path) in [("--models-dir", &args.places.models_dir), ("--model-pack", &args.model_pack)] {
         if let Some(path) = path {
             command.arg(name).arg(path);
         }
