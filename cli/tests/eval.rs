@@ -339,6 +339,8 @@ fn a_sweep_goes_on_where_it_stopped() {
     assert_eq!(first.code, 0, "{}", first.said);
     let log = out.join("sweep.jsonl");
     let before = std::fs::read_to_string(&log).expect("log");
+    std::fs::create_dir(out.join(".run-stopped")).expect("folder");
+    std::fs::write(out.join(".run-stopped/0.mkv"), "a film of a run that was killed").expect("written");
     let again = sweep("solid,pixelate");
     assert_eq!(again.code, 0, "{}", again.said);
     let after = std::fs::read_to_string(&log).expect("log");

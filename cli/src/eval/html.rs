@@ -367,8 +367,9 @@ pub(super) fn sweep_page(plot: &str, table: &str) -> String {
     for (i, row) in rows.enumerate() {
         let tag = if i == 0 { "th" } else { "td" };
         html.push_str("<tr>");
-        for cell in row.trim_matches('|').split('|') {
-            html.push_str(&format!("<{tag}>{}</{tag}>", escape(cell.trim())));
+        for (column, cell) in row.trim_matches('|').split('|').enumerate() {
+            let class = if column < 2 { " class=\"what\"" } else { "" };
+            html.push_str(&format!("<{tag}{class}>{}</{tag}>", escape(cell.trim())));
         }
         html.push_str("</tr>\n");
     }

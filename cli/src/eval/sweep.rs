@@ -25,6 +25,9 @@ use crate::hash::sha256;
 /// Combinations at most: a slip in a list shall not keep a machine busy for a week.
 const MAX_RUNS: usize = 1000;
 
+/// Folders of runs under way begin so.
+const UNDER_WAY: &str = ".run-";
+
 /// Measure films under every combination of settings, and find the frontier.
 ///
 /// Lists are separated by commas. Writes sweep.jsonl while it runs, then sweep.md (frontier table) and
@@ -97,6 +100,7 @@ struct Run {
 /// Runs it.
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     super::folder(&args.out_dir)?;
+    clear(&args.out_dir)?;
     let combinations = combinations(args)?;
     let hashes = args.films.iter().map(|f| sha256(f)).collect::<Result<Vec<_>>>()?;
     let log = args.out_dir.join("sweep.jsonl");
@@ -137,6 +141,24 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         ));
     }
     Ok(Exit::Done)
+}
+
+/// Removes the films of a run that was stopped: nothing else does when the process is killed.
+fn clear(folder: &Path) -> Result<()> {
+    let unusable = |e: std::io::Error| {
+        refuse(
+            folder,
+            format!("what a stopped run left cannot be removed: {e}"),
+            crate::target::WRITABLE,
+        )
+    };
+    for entry in std::fs::read_dir(folder).map_err(unusable)? {
+        let entry = entry.map_err(unusable)?;
+        if entry.file_name().to_string_lossy().starts_with(UNDER_WAY) {
+            std::fs::remove_dir_all(entry.path()).map_err(unusable)?;
+        }
+    }
+    Ok(())
 }
 
 fn combinations(args: &Args) -> Result<Vec<Combination>> {
@@ -219,7 +241,10 @@ fn append(log: &Path, run: &Run) -> Result<()> {
 
 /// Runs and measures one combination. A run that fails is a result; one that is stopped is not.
 fn one(args: &Args, backends: &Backends, combination: &Combination, key: String) -> Result<Run> {
-    let folder = tempfile::tempdir_in(&args.out_dir).context("no folder for the outputs")?;
+    let folder = tempfile::Builder::new()
+        .prefix(UNDER_WAY)
+        .tempdir_in(&args.out_dir)
+        .context("no folder for the outputs")?;
     let mut run = Run {
         key,
         settings: combination.clone(),
