@@ -23,7 +23,7 @@ ARGS = {
     "completions": "cli/src/pages.rs",
     "sheet": "cli/src/sheet.rs",
     "eval": "cli/src/eval/mod.rs",
-    "eval attack": "cli/src/eval/attack.rs",
+    "eval attack": "cli/src/eval/attack/mod.rs",
     "eval calibrate": "cli/src/eval/calibrate.rs",
     "eval sweep": "cli/src/eval/sweep.rs",
     "audit": "cli/src/audit/mod.rs",

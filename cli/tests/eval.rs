@@ -63,6 +63,13 @@ fn a_covered_film_is_measured_beside_its_baselines_and_the_report_fits_its_schem
     assert_eq!(report["pairs"][0]["frames"], 25);
     assert_eq!(report["exposure"]["exposed"], 0);
     assert_eq!(report["exposure"]["faces"]["n"], 25, "every frame is watched");
+    let sight = &report["exposure"]["held_out_detector"];
+    assert!(
+        sight["seen"].as_u64().expect("faces") > 0,
+        "a detector that took no part looks too: {sight}"
+    );
+    assert_eq!(sight["uncovered"], 0, "{sight}");
+    assert!(sight["coverage"]["value"].as_f64().expect("share") > 0.9, "{sight}");
     assert_eq!(report["rungs"]["solid"], 1.0);
     assert_eq!(report["run"]["settings"]["mode"], "solid");
     let held_out: Vec<&Value> = report["models"]
@@ -150,6 +157,15 @@ fn a_film_held_against_itself_is_exposed_in_every_frame() {
     assert_eq!(report["pairs"][0]["rescaled"], true);
     assert_eq!(report["exposure"]["exposed"], report["exposure"]["faces"]["n"]);
     assert_eq!(report["exposure"]["exposed_frames"], 25);
+    let sight = &report["exposure"]["held_out_detector"];
+    // Halving the film softens a face enough for a sample to pass as changed: most are leaks, not all.
+    let of = |name: &str| sight[name].as_u64().expect("faces");
+    assert!(of("seen") > 0 && 2 * of("uncovered") > of("seen"), "{sight}");
+    assert!(
+        report["verdict"].as_str().expect("verdict").contains("were left as they were"),
+        "{}",
+        report["verdict"]
+    );
     assert!(
         report["verdict"].as_str().expect("verdict").contains("25 of 25 faces"),
         "{}",
@@ -253,9 +269,26 @@ fn held_out_models_that_are_missing_or_not_what_they_say_are_named() {
     );
 }
 
+/// The held-out models without their detector.
+fn without_detector(bench: &Bench) -> PathBuf {
+    let folder = bench.path("models");
+    std::fs::create_dir(&folder).expect("folder");
+    let manifest = std::fs::read_to_string(Path::new(EVAL_MODELS).join("manifest.toml")).expect("manifest");
+    let at = manifest.find("[[model]]\nname = \"faceapi-ssd\"").expect("the detector's entry");
+    let end = manifest[at + 1..].find("[[model]]").map_or(manifest.len(), |e| at + 1 + e);
+    std::fs::write(folder.join("manifest.toml"), [&manifest[..at], &manifest[end..]].concat()).expect("written");
+    for entry in std::fs::read_dir(EVAL_MODELS).expect("folder").flatten() {
+        if entry.path().extension().is_some_and(|e| e == "onnx") {
+            std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("copied");
+        }
+    }
+    folder
+}
+
 #[test]
 fn pictures_of_two_folders_are_measured_by_their_names() {
     let bench = Bench::new();
+    let models = without_detector(&bench);
     for folder in ["a", "b"] {
         std::fs::create_dir(bench.path(folder)).expect("folder");
         for (name, at) in [("1", "0.2"), ("2", "3")] {
@@ -270,13 +303,24 @@ fn pictures_of_two_folders_are_measured_by_their_names() {
             );
         }
     }
-    let run = eval(&bench, &bench.path("a"), &bench.path("b"), &["--no-baselines"]);
+    let run = eval(
+        &bench,
+        &bench.path("a"),
+        &bench.path("b"),
+        &["--no-baselines", "--eval-models-dir", text(&models)],
+    );
     assert_eq!(run.code, 0, "{}", run.said);
     let report = report(&bench);
     assert_eq!(
         (report["pairs"].as_array().map(Vec::len), report["exposure"]["exposed"].as_u64()),
         (Some(2), Some(0))
     );
+    assert!(
+        report["exposure"]["held_out_detector"].is_null(),
+        "optional as all held-out networks are"
+    );
+    let method = report["method"].to_string();
+    assert!(method.contains("what it never finds is missed here too"), "{method}");
     std::fs::remove_file(bench.path("b/2.png")).expect("removed");
     let run = eval(&bench, &bench.path("a"), &bench.path("b"), &["--no-baselines"]);
     assert!(
@@ -296,6 +340,8 @@ fn a_sweep_goes_on_where_it_stopped() {
     assert_eq!(first.code, 0, "{}", first.said);
     let log = out.join("sweep.jsonl");
     let before = std::fs::read_to_string(&log).expect("log");
+    std::fs::create_dir(out.join(".run-stopped")).expect("folder");
+    std::fs::write(out.join(".run-stopped/0.mkv"), "a film of a run that was killed").expect("written");
     let again = sweep("solid,pixelate");
     assert_eq!(again.code, 0, "{}", again.said);
     let after = std::fs::read_to_string(&log).expect("log");
@@ -346,4 +392,90 @@ fn a_network_is_added_by_its_entry_and_one_of_another_dimension_is_not() {
     bytes[middle] ^= 1;
     std::fs::write(&file, bytes).expect("written");
     assert_eq!(verify().code, 1);
+}
+
+/// Two people as far as a test needs them: a face, and the same one narrower and in another light.
+fn two_people(bench: &Bench, pictures: usize) -> PathBuf {
+    for (person, look) in [("anna", "null"), ("bert", "scale=300:300,hue=s=0,eq=brightness=-0.1")] {
+        for i in 0..pictures {
+            let film = bench.path(&format!("people/{person}/film-{}", i % 2));
+            std::fs::create_dir_all(&film).expect("folder");
+            bench.film(
+                &format!("people/{person}/film-{}/{i}.png", i % 2),
+                &format!("-ss {} -i {INTERVIEW} -frames:v 1 -vf {look}", 0.7 * i as f64),
+            );
+        }
+    }
+    bench.path("people")
+}
+
+#[test]
+fn calibration_counts_pairs_by_person_and_film_and_says_what_they_cannot_tell() {
+    let bench = Bench::new();
+    let people = two_people(&bench, 3);
+    let output = Command::new(env!("CARGO_BIN_EXE_nullface"))
+        .args(["eval", "calibrate", "--pairs", text(&people), "--model", "mobilefacenet", "--quiet"])
+        .output()
+        .expect("nullface starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    for line in ["people = 2", "pictures = 6", "impostor_pairs = 9", "genuine_pairs_other_film = 4"] {
+        assert!(printed.contains(line), "`{line}` is not in: {printed}");
+    }
+    let value = |name: &str| -> f64 {
+        let line = printed.lines().find(|l| l.starts_with(name)).expect("a line of it");
+        line.rsplit(' ').next().expect("value").parse().expect("number")
+    };
+    assert!(value("mean_genuine_other_film") > value("mean_impostor"), "{printed}");
+    assert!(printed.contains("give more people or pictures"), "{printed}");
+    let run = nullface(&["eval", "calibrate", "--pairs", text(&people), "--model", "none"]);
+    assert!(
+        run.code == 1 && run.said.contains("there is no such recogniser; name one of"),
+        "{}",
+        run.said
+    );
+    std::fs::remove_dir_all(people.join("bert")).expect("removed");
+    let run = nullface(&["eval", "calibrate", "--pairs", text(&people), "--model", "mobilefacenet", "--quiet"]);
+    assert!(run.code == 1 && run.said.contains("at least two people"), "{}", run.said);
+}
+
+#[test]
+fn an_attack_with_too_few_people_says_that_no_map_could_be_learned() {
+    let bench = Bench::new();
+    let people = two_people(&bench, 2);
+    let out = bench.path("attacked");
+    let attack = |people: &Path| {
+        nullface(&[
+            "eval",
+            "attack",
+            "--people",
+            text(people),
+            "--mode",
+            "pixelate",
+            "--pictures",
+            "2",
+            "-o",
+            text(&out),
+            "-f",
+            "--quiet",
+        ])
+    };
+    let run = attack(&people);
+    assert_eq!(run.code, 0, "{}", run.said);
+    let table = std::fs::read_to_string(out.join("attack.md")).expect("table");
+    assert!(
+        table.contains("fewer than 8 people to learn from; give more with --learn"),
+        "{table}"
+    );
+    let all: Value = serde_json::from_str(&std::fs::read_to_string(out.join("attack.json")).expect("figures")).expect("JSON");
+    let row = &all["rows"][0];
+    assert!(
+        row["chance_learned"].is_null() && row["figures"]["rank_1_learned"].is_null(),
+        "{row}"
+    );
+    assert_eq!(row["figures"]["rank_1_same_picture"]["groups"], 2, "{row}");
+    assert_eq!((all["gallery"].as_u64(), all["pictures"].as_u64()), (Some(2), Some(4)));
+    std::fs::remove_dir_all(people.join("bert")).expect("removed");
+    let run = attack(&people);
+    assert!(run.code == 1 && run.said.contains("faces of 1 people"), "{}", run.said);
 }

@@ -36,11 +36,14 @@ SOURCES = {  # file -> (package, weights, their hash, description of the weights
                                 "model/face_expression_model-weights_manifest.json", "5b349c17c7836da506e03422cd6461c74085d8bb2713ad4114647dc5d28174c8"),
     "faceapi_age_sex.onnx": (F, "model/age_gender_model.bin", "49f92bbc0afef2342c4385e4a2b0acb6d7a727c6f0aa539499719a81acf9abaa",
                              "model/age_gender_model-weights_manifest.json", "74b60bf3ebf981bf4e661e9cca3a185614e10b25d797118b62e2a68d3ff2569f"),
+    "faceapi_detector.onnx": (F, "model/ssd_mobilenetv1_model.bin", "2835640602d53718aa6ae9a42896327eaa21beefed056c218d32ca7d79e1e2f8",
+                              "model/ssd_mobilenetv1_model-weights_manifest.json", "888f744dffbc84f5f060d1f8427d9742341943a2dfaaf9205d10029b7e7a2955"),
 }
-INPUT = {"faceres.onnx": (224, 3), "emotion.onnx": (64, 1), "faceapi_recognition.onnx": (150, 3), "faceapi_expression.onnx": (112, 3), "faceapi_age_sex.onnx": (112, 3)}
+INPUT = {"faceres.onnx": (224, 3), "emotion.onnx": (64, 1), "faceapi_recognition.onnx": (150, 3), "faceapi_expression.onnx": (112, 3), "faceapi_age_sex.onnx": (112, 3), "faceapi_detector.onnx": (512, 3)}
 # Same weights to the bit, other summation order: measured differences (README) are at least 4 times smaller.
-TOLERANCE = {"faceres.onnx": 2e-5, "emotion.onnx": 1e-5, "faceapi_recognition.onnx": 2e-5, "faceapi_expression.onnx": 2e-5, "faceapi_age_sex.onnx": 2e-4}
+TOLERANCE = {"faceres.onnx": 2e-5, "emotion.onnx": 1e-5, "faceapi_recognition.onnx": 2e-5, "faceapi_expression.onnx": 2e-5, "faceapi_age_sex.onnx": 2e-4, "faceapi_detector.onnx": 1e-3}
 FACE_API_MEAN_RGB, FACE_API_STD = np.array([122.782, 117.001, 104.298], np.float32), np.float32(255)
+SSD_ANCHORS, SSD_EPSILON = 5118, np.float32(0.0010000000474974513)
 SMALL = 1024  # tensors up to this many elements are stored widened: the extra nodes would cost more than they save
 
 
@@ -124,12 +127,12 @@ class Net:
         return self.op("ReduceMean", [x], axes=[2, 3], keepdims=0)
 
     def build(self, outputs: dict) -> bytes:
-        """outputs: public name -> (tensor, width)"""
+        """outputs: public name -> (tensor, width or sizes after the batch)"""
         for public, (tensor, _) in outputs.items():
             self.nodes.append(helper.make_node("Identity", [tensor], [public]))
         vi = lambda n, d: helper.make_tensor_value_info(n, TensorProto.FLOAT, d)
         g = helper.make_graph(self.nodes, "g", [vi(self.input, ["batch"] + self.shape)],
-                              [vi(n, ["batch", w]) for n, (_, w) in outputs.items()], self.inits)
+                              [vi(n, ["batch", *(w if isinstance(w, list) else [w])]) for n, (_, w) in outputs.items()], self.inits)
         return t.canonical(helper.make_model(g, opset_imports=[helper.make_opsetid("", OPSET)]))
 
 
@@ -212,6 +215,48 @@ def face_api_age_sex(n: Net) -> dict:
     return {"age": (n.dense(x, "fc/age/weights", "fc/age/bias"), 1), "sex": (n.op("Softmax", [n.dense(x, "fc/gender/weights", "fc/gender/bias")], axis=1), 2)}
 
 
+def face_api_detector(n: Net) -> dict:
+    """SSD on MobileNet v1: boxes (top, left, bottom, right, shares of the square input) and scores of all anchors,
+    before non-maximum suppression."""
+    clip = lambda x: n.op("Clip", [x, n.const(np.float32(0)), n.const(np.float32(6))])
+    add = lambda x, name: n.op("Add", [x, n.weight(name, shape=(-1, 1, 1))])
+
+    def pointwise(x, name, stride):
+        return clip(add(n.conv(x, f"{name}/weights", stride), f"{name}/convolution_bn_offset"))
+
+    def depthwise(x, name, stride):
+        p = [n.weight(f"{name}/BatchNorm/{k}") for k in ("gamma", "beta", "moving_mean", "moving_variance")]
+        y = n.conv(x, f"{name}/depthwise_weights", stride, depthwise=True)
+        return clip(n.op("BatchNormalization", [y, *p], epsilon=float(SSD_EPSILON)))
+
+    def predicted(x, name, width):  # rows of the grid, columns, anchors of a cell: TF's order
+        y = n.conv(x, f"{name}/weights", 1, bias=f"{name}/biases")
+        return n.op("Reshape", [n.op("Transpose", [y], perm=[0, 2, 3, 1]), n.const(np.array([0, -1, width], np.int64))])
+
+    def part(x, begin, end):
+        return n.op("Slice", [x, *(n.const(np.array([v], np.int64)) for v in (begin, end, 2))])
+
+    x = pointwise(n.x, "MobilenetV1/Conv2d_0_pointwise", 2)
+    for k in range(1, 14):
+        x = pointwise(depthwise(x, f"MobilenetV1/Conv2d_{k}_depthwise", 2 if k in (2, 4, 6, 12) else 1), f"MobilenetV1/Conv2d_{k}_pointwise", 1)
+        if k == 11:
+            grids = [x]
+    grids.append(x)
+    for k in range(8):
+        x = pointwise(x, f"Prediction/Conv2d_{k}_pointwise", 1 + k % 2)
+        if k % 2:
+            grids.append(x)
+    code, score = (n.op("Concat", [predicted(g, f"Prediction/BoxPredictor_{k}/{what}", width) for k, g in enumerate(grids)], axis=1)
+                   for what, width in (("BoxEncodingPredictor", 4), ("ClassPredictor", 3)))
+    anchors = n.raw["Output/extra_dim"][0].astype(np.float32)
+    size = anchors[..., 2:] - anchors[..., :2]
+    middle = n.op("Add", [n.op("Mul", [n.op("Div", [part(code, 0, 2), n.const(np.float32(10))]), n.const(size)]), n.const(anchors[..., :2] + size / 2)])
+    half = n.op("Div", [n.op("Mul", [n.op("Exp", [n.op("Div", [part(code, 2, 4), n.const(np.float32(5))])]), n.const(size)]), n.const(np.float32(2))])
+    boxes = n.op("Concat", [n.op("Sub", [middle, half]), n.op("Add", [middle, half])], axis=2)
+    scores = n.op("Squeeze", [n.op("Sigmoid", [part(score, 1, 2)]), n.const(np.array([2], np.int64))])
+    return {"boxes": (boxes, [SSD_ANCHORS, 4]), "scores": (scores, SSD_ANCHORS)}
+
+
 def graph_model(n: Net, topology: dict, outputs: dict) -> dict:
     """TF.js graph model (only the operators that faceres and emotion use); outputs: public name -> (TF name, width)."""
     from base64 import b64decode
@@ -261,7 +306,8 @@ def convert(file: str, weights: bytes, description: bytes) -> bytes:
         return n.build(graph_model(n, d["modelTopology"], {"embedding": ("global_pooling/Mean", 1024), "age": ("age_pred/Softmax", 100), "sex": ("gender_pred/Sigmoid", 1)}))
     if file == "emotion.onnx":
         return n.build(graph_model(n, d["modelTopology"], {"emotion": ("Identity", 7)}))
-    return n.build({"faceapi_recognition.onnx": face_api_recognition, "faceapi_expression.onnx": face_api_expression, "faceapi_age_sex.onnx": face_api_age_sex}[file](n))
+    return n.build({"faceapi_recognition.onnx": face_api_recognition, "faceapi_expression.onnx": face_api_expression, "faceapi_age_sex.onnx": face_api_age_sex,
+                    "faceapi_detector.onnx": face_api_detector}[file](n))
 
 
 def inputs(file: str, faces) -> np.ndarray:
@@ -282,7 +328,7 @@ def verify(file: str, data: bytes, args, report: dict):
     x = inputs(file, args.faces)
     (args.cache / f"{file}.in").write_bytes(x.tobytes())
     subprocess.run(["node", str(args.cache / "original.mjs"), file, *map(str, x.shape), *names], cwd=args.cache, check=True, stdout=subprocess.DEVNULL)
-    fed = (x - FACE_API_MEAN_RGB) / FACE_API_STD if file.startswith("faceapi") else x
+    fed = x / np.float32(127.5) - 1 if file == "faceapi_detector.onnx" else (x - FACE_API_MEAN_RGB) / FACE_API_STD if file.startswith("faceapi") else x
     got = s.run(names, {"input": fed})
     for n, g in zip(names, got):
         want = np.fromfile(args.cache / f"{file}.{n}.out", np.float32)

@@ -19,7 +19,7 @@ if (file.startsWith('faceapi')) {
   const tf = require('@tensorflow/tfjs');
   await tf.setBackend('cpu');
   await tf.ready();
-  const [Net, stem] = { 'faceapi_recognition.onnx': [faceapi.FaceRecognitionNet, 'face_recognition_model'], 'faceapi_expression.onnx': [faceapi.FaceExpressionNet, 'face_expression_model'], 'faceapi_age_sex.onnx': [faceapi.AgeGenderNet, 'age_gender_model'] }[file];
+  const [Net, stem] = { 'faceapi_recognition.onnx': [faceapi.FaceRecognitionNet, 'face_recognition_model'], 'faceapi_expression.onnx': [faceapi.FaceExpressionNet, 'face_expression_model'], 'faceapi_age_sex.onnx': [faceapi.AgeGenderNet, 'age_gender_model'], 'faceapi_detector.onnx': [faceapi.SsdMobilenetv1, 'ssd_mobilenetv1_model'] }[file];
   const dir = 'node_modules/@vladmandic/face-api/model';
   const specs = JSON.parse(fs.readFileSync(`${dir}/${stem}-weights_manifest.json`)).flatMap((g) => g.weights);
   const net = new Net();
@@ -28,7 +28,8 @@ if (file.startsWith('faceapi')) {
   const out = Object.fromEntries(outputs.map((o) => [o, []]));
   for (const p of pictures) {
     const y = net.forwardInput(new faceapi.NetInput([p]));
-    if (file === 'faceapi_age_sex.onnx') { out.age.push(...y.age.dataSync()); out.sex.push(...y.gender.dataSync()); } else out[outputs[0]].push(...y.dataSync());
+    if (file === 'faceapi_age_sex.onnx') { out.age.push(...y.age.dataSync()); out.sex.push(...y.gender.dataSync()); }
+    else if (file === 'faceapi_detector.onnx') { out.boxes.push(...y.boxes[0].dataSync()); out.scores.push(...y.scores[0].dataSync()); } else out[outputs[0]].push(...y.dataSync());
   }
   for (const o of outputs) save(o, out[o]);
 } else {

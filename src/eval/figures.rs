@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::attack;
 use super::film::{BASELINES, Look, Record, Sample, TrackRecord};
 use super::judge::{Distance, Far, Judged, Verdict, cosine};
-use super::report::{BackgroundFigures, Exposure, Recognition, Stability, TrackFigures, Variant};
+use super::report::{BackgroundFigures, Exposure, HeldOutSight, Recognition, Stability, TrackFigures, Variant};
 use super::stats::{self, Estimate};
 
 /// Points of a track's curve at most.
@@ -22,6 +22,8 @@ pub struct Names<'a> {
     pub expressions: Vec<String>,
     /// Recogniser of the watched frames.
     pub watching: usize,
+    /// Held-out detector, where there is one.
+    pub finder: Option<String>,
 }
 
 /// Originals to be found again: one template a recogniser for each person, strangers after the people of
@@ -270,6 +272,7 @@ pub fn exposure(record: &Record, known: &[Known<'_>], names: &Names<'_>) -> Expo
     }
     got.exposed_frames = frames.len();
     got.faces = stats::mean(&groups);
+    got.held_out_detector = held_out_sight(record, names);
     got.found = record.found.len();
     got.found_and_known = record
         .found
@@ -282,6 +285,24 @@ pub fn exposure(record: &Record, known: &[Known<'_>], names: &Names<'_>) -> Expo
         })
         .count();
     got
+}
+
+/// What the held-out detector saw in the source, and how much of it was changed; groups are its tracks.
+fn held_out_sight(record: &Record, names: &Names<'_>) -> Option<HeldOutSight> {
+    let rows = &record.sightings;
+    let mut groups: BTreeMap<(usize, Option<u64>), Vec<f64>> = BTreeMap::new();
+    for row in rows {
+        groups.entry((row.film, row.track)).or_default().push(row.coverage);
+    }
+    let uncovered = || rows.iter().filter(|r| r.is_uncovered());
+    Some(HeldOutSight {
+        name: names.finder.clone()?,
+        seen: rows.len(),
+        alone: rows.iter().filter(|r| r.alone).count(),
+        uncovered: uncovered().count(),
+        uncovered_frames: uncovered().map(|r| (r.film, r.at)).collect::<BTreeSet<_>>().len(),
+        coverage: stats::mean(&groups.into_values().collect::<Vec<_>>()),
+    })
 }
 
 /// Whether any held-out recogniser takes a face for a template at one false accept in a thousand.

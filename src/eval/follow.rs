@@ -4,15 +4,18 @@
 //! | | |
 //! |---|---|
 //! | every frame | meshes fitted where faces were in the frame before |
-//! | looks, and every cut | CenterFace over the whole frame; what fits no track begins one |
+//! | looks, and every cut | CenterFace over the whole frame, and the held-out detector where there is one; what fits no track begins one |
 //! | a track ends | at a cut, after [`MAX_MISSED`] frames without a mesh, or where [`MAX_UNSEEN`] looks in a row find no face |
 //! | smallest face | [`MIN_SIDE_PX`]; smaller ones cannot be recognised and are not counted |
 //!
-//! Limit: the detector is one of the engine's own. A face that CenterFace finds at no effort is missed here too.
+//! A face that only the held-out detector finds has no landmarks yet: it is followed where a mesh fits, and in any
+//! case told by [`Follower::sightings`]. Limit: without the held-out detector, a face that CenterFace finds at no
+//! effort is missed here too.
 
 use nullface_kernels::luma;
 
 use super::EvalError;
+use super::finder::Finder;
 use crate::backend::Backend;
 use crate::frame::{BoxPx, FrameView, Landmarks5, Mesh};
 use crate::stages::align::{FaceHint, FaceMesh, MeshFitter};
@@ -45,6 +48,15 @@ pub struct Face {
     pub mesh: Option<Mesh>,
 }
 
+/// A face that the held-out detector sees at a look.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Seen {
+    /// Box, frame px.
+    pub box_px: BoxPx,
+    /// Whether the engine's detector does not see it there.
+    pub alone: bool,
+}
+
 #[derive(Debug)]
 struct Live {
     track: u64,
@@ -57,6 +69,8 @@ struct Live {
 #[derive(Debug)]
 pub struct Follower {
     detector: CenterFace,
+    finder: Option<Finder>,
+    seen: Vec<Seen>,
     mesh: FaceMesh,
     cut: SceneCut,
     live: Vec<Live>,
@@ -65,15 +79,17 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Loads detector and mesh.
+    /// Loads detector and mesh. `finder` looks too, where there is one.
     ///
     /// # Errors
     /// A model is missing or altered.
-    pub fn open(small: &Backend) -> Result<Self, EvalError> {
+    pub fn open(small: &Backend, finder: Option<Finder>) -> Result<Self, EvalError> {
         let mut detector = CenterFace::open(small)?;
         detector.set_min_face_px(MIN_SIDE_PX as u32);
         Ok(Self {
             detector,
+            finder,
+            seen: Vec::new(),
             mesh: FaceMesh::open(small)?,
             cut: SceneCut::new(),
             live: Vec::new(),
@@ -101,16 +117,65 @@ impl Follower {
             self.live.clear();
         }
         let mut faces = self.refit(frame)?;
+        self.seen.clear();
         if let Some(effort) = look.or(cut.then_some(Effort::Regular)) {
             let found = self.detect(frame, effort)?;
-            self.meet(frame, &found, &mut faces)?;
+            let all = self.seen_too(frame, found, effort)?;
+            self.meet(frame, &all, &mut faces)?;
         }
         self.live.retain(|l| l.missed <= MAX_MISSED && l.unseen < MAX_UNSEEN);
         faces.retain(|f| self.live.iter().any(|l| l.track == f.track));
         Ok(faces)
     }
 
-    /// Faces that the detector finds.
+    /// What the held-out detector saw at the last push: nothing where it did not look.
+    #[must_use]
+    pub fn sightings(&self) -> &[Seen] {
+        &self.seen
+    }
+
+    /// The held-out detector.
+    #[must_use]
+    pub fn finder(&self) -> Option<&Finder> {
+        self.finder.as_ref()
+    }
+
+    /// Landmarks of all faces that either detector finds, of those of the held-out one where a mesh fits.
+    ///
+    /// # Errors
+    /// A network fails.
+    pub fn landmarks_of_all(&mut self, frame: &FrameView<'_>, effort: Effort) -> Result<Vec<Landmarks5>, EvalError> {
+        let found = self.detect(frame, effort)?;
+        let mut landmarks: Vec<Landmarks5> = found.iter().filter_map(|d| d.landmarks).collect();
+        let all = self.seen_too(frame, found, effort)?;
+        let hints: Vec<FaceHint> = all.iter().filter(|d| d.landmarks.is_none()).map(hint_from).collect();
+        let meshes = self.meshes(frame, &hints)?;
+        landmarks.extend(meshes.iter().flatten().filter_map(Mesh::landmarks5));
+        Ok(landmarks)
+    }
+
+    /// Adds what only the held-out detector sees, and keeps what it saw.
+    fn seen_too(&mut self, frame: &FrameView<'_>, mut found: Vec<Detection>, effort: Effort) -> Result<Vec<Detection>, EvalError> {
+        self.seen.clear();
+        let Some(finder) = &mut self.finder else { return Ok(found) };
+        let known: Vec<BoxPx> = found.iter().map(|d| d.box_px).collect();
+        for face in finder.detect(frame, effort)? {
+            if face.box_px.side() < MIN_SIDE_PX {
+                continue;
+            }
+            let alone = known.iter().all(|k| k.iou(&face.box_px) <= SAME_IOU);
+            self.seen.push(Seen {
+                box_px: face.box_px,
+                alone,
+            });
+            if alone {
+                found.push(face);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Faces that the engine's detector finds.
     ///
     /// # Errors
     /// The detector fails.
@@ -185,21 +250,21 @@ impl Follower {
         }
         let known: Vec<BoxPx> = self.live.iter().map(|l| l.hint.box_px).collect();
         free.retain(|d| known.iter().all(|k| k.iou(&d.box_px) <= SAME_IOU));
-        let begun: Vec<(&Detection, Landmarks5)> = free.iter().filter_map(|d| Some((*d, d.landmarks?))).collect();
-        let hints: Vec<FaceHint> = begun.iter().map(|(d, l)| hint_of(&d.box_px, l)).collect();
+        let hints: Vec<FaceHint> = free.iter().map(|d| hint_from(d)).collect();
         let meshes = self.meshes(frame, &hints)?;
-        for (((detection, landmarks), hint), mesh) in begun.into_iter().zip(hints).zip(meshes) {
+        for ((detection, hint), mesh) in free.into_iter().zip(hints).zip(meshes) {
             let track = self.next;
-            self.next += 1;
-            let face = mesh
+            let fitted = mesh
                 .and_then(|m| face_of(track, m))
-                .filter(|f| f.box_px.iou(&detection.box_px) > SAME_IOU)
-                .unwrap_or(Face {
-                    track,
-                    box_px: detection.box_px,
-                    landmarks,
-                    mesh: None,
-                });
+                .filter(|f| f.box_px.iou(&detection.box_px) > SAME_IOU);
+            let unfitted = detection.landmarks.map(|landmarks| Face {
+                track,
+                box_px: detection.box_px,
+                landmarks,
+                mesh: None,
+            });
+            let Some(face) = fitted.or(unfitted) else { continue };
+            self.next += 1;
             self.live.push(Live {
                 track,
                 hint: if face.mesh.is_some() {
@@ -224,6 +289,14 @@ fn face_of(track: u64, mesh: Mesh) -> Option<Face> {
         landmarks,
         mesh: Some(mesh),
     })
+}
+
+fn hint_from(detection: &Detection) -> FaceHint {
+    FaceHint {
+        box_px: detection.box_px,
+        roll_rad: detection.landmarks.map_or(0.0, |l| l.roll_rad()),
+        landmarks: detection.landmarks,
+    }
 }
 
 /// Where to look for a face that was last here.

@@ -4,11 +4,11 @@
 //! | file | what |
 //! |---|---|
 //! | [`judge`] | held-out networks by their manifest: embeddings, age, sex, expression |
-//! | [`follow`] | faces followed through the source, without asking the engine |
+//! | [`follow`], [`finder`] | faces followed through the source, without asking the engine; a detector that it does not use |
 //! | [`shape`], [`gaze`], [`picture`] | expression, pose; irises; sharpness, background, warp error |
 //! | [`film`] | all of these on a film, frame by frame, one pass |
 //! | [`figures`] | rows to figures; [`stats`]: intervals by bootstrap over tracks |
-//! | [`attack`], [`calibrate`] | linkage attacks on sets of embeddings; thresholds from pairs |
+//! | [`attack`], [`calibrate`], [`frechet`] | linkage attacks on sets of embeddings; thresholds from pairs; distance of two sets |
 //! | [`report`] | what is written down |
 //!
 //! No GStreamer here: callers bring frames. A figure that cannot be had is absent, never zero.
@@ -17,7 +17,9 @@ pub mod attack;
 pub mod calibrate;
 pub mod figures;
 pub mod film;
+pub mod finder;
 pub mod follow;
+pub mod frechet;
 pub mod gaze;
 pub mod judge;
 pub mod picture;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | sharpness | variance of the 4-neighbour Laplacian inside the source's face oval shrunk to [`INNER`], at the frame's own scale up to [`MAX_SIDE_PX`] |
 //! | background | absolute difference of 8-bit samples outside every face's box grown by [`BACKGROUND_GROWTH`]: largest and mean |
+//! | changed share | of [`CELLS`]² cells of a face's window, how many differ by more than [`CHANGED_LEVELS`] in the mean: a lower bound of what was covered, since a flat cover on a flat cheek differs little |
 //! | warp error | optical flow (DIS) of the source from frame i to i+1; mean of |output(i+1) brought back by it − output(i)| over pixels of the oval that forward and backward flow agree on; the source's own beside it |
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
@@ -18,6 +19,10 @@ use crate::stages::align::oval_polygon;
 
 /// Share of the oval that sharpness is taken of: the rim is where faces are blended in.
 pub const INNER: f32 = 0.8;
+/// Cells a side that a face's window is cut in to see how much of it was changed.
+pub const CELLS: usize = 12;
+/// Mean difference from which a cell counts as changed, levels of 255: encoders stay under it.
+pub const CHANGED_LEVELS: f32 = 2.5;
 /// Largest window, px; larger faces are reduced to it, source and output alike.
 pub const MAX_SIDE_PX: usize = 384;
 /// Window of the warp error at most, px.
@@ -37,6 +42,12 @@ pub struct Window {
 }
 
 impl Window {
+    /// Side, px.
+    #[must_use]
+    pub fn side(&self) -> usize {
+        self.side
+    }
+
     /// About a face's box, at the frame's scale up to a side.
     #[must_use]
     pub fn around(box_px: &BoxPx, growth: f32, max_side: usize) -> Option<Self> {
@@ -244,6 +255,24 @@ fn remapped(luma: &[f32], map: &[Point2f], side: usize) -> opencv::Result<Vec<f3
     Ok(out.data_typed::<f32>()?.to_vec())
 }
 
+/// Share of the cells of a square window whose luma was changed; 0 where there is nothing to compare.
+#[must_use]
+pub fn changed_share(source: &[f32], output: &[f32], side: usize) -> f64 {
+    let (mut sums, mut counts) = ([0.0_f32; CELLS * CELLS], [0_u16; CELLS * CELLS]);
+    for (i, (a, b)) in source.iter().zip(output).enumerate().take(side * side) {
+        let cell = (i / side) * CELLS / side * CELLS + (i % side) * CELLS / side;
+        sums[cell] += (a - b).abs();
+        counts[cell] += 1;
+    }
+    let filled = counts.iter().filter(|n| **n > 0).count();
+    let changed = sums
+        .iter()
+        .zip(counts)
+        .filter(|(s, n)| **s > CHANGED_LEVELS * f32::from(*n))
+        .count();
+    changed as f64 / filled.max(1) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,6 +300,23 @@ mod tests {
             mesh.points_px[*i] = [200.0 + 70.0 * a.sin(), 200.0 - 70.0 * a.cos()];
         }
         (BoxPx::around([200.0, 200.0], 150.0, 150.0), mesh)
+    }
+
+    #[test]
+    fn the_changed_share_counts_what_is_covered_and_not_what_an_encoder_does() {
+        let side = 50;
+        let source: Vec<f32> = (0..side * side).map(|i| (i % 97) as f32).collect();
+        let noisy: Vec<f32> = source.iter().enumerate().map(|(i, v)| v + [1.5, -1.5][i % 2]).collect();
+        assert_eq!(changed_share(&source, &noisy, side), 0.0);
+        let half: Vec<f32> = source
+            .iter()
+            .enumerate()
+            .map(|(i, v)| if i < side * side / 2 { 128.0 } else { *v })
+            .collect();
+        let share = changed_share(&source, &half, side);
+        assert!((0.45..0.6).contains(&share), "{share}");
+        assert!(changed_share(&source, &vec![255.0; side * side], side) > 0.99);
+        assert_eq!(changed_share(&[], &[], side), 0.0);
     }
 
     #[test]

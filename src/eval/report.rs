@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::stats::Estimate;
 
 /// Layout of the report.
-pub const LAYOUT: &str = "nullface-eval/1";
+pub const LAYOUT: &str = "nullface-eval/2";
 
 /// A file that was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -129,11 +129,31 @@ pub struct Exposure {
     pub exposed_frames: usize,
     /// Of these faces, such with the source's own pixels.
     pub untouched: usize,
-    /// Faces that the detector found anywhere in the output, at samples, and that a held-out recogniser takes
+    /// What a detector that the engine does not use sees in the source; null without one.
+    pub held_out_detector: Option<HeldOutSight>,
+    /// Faces that the detectors found anywhere in the output, at samples, and that a held-out recogniser takes
     /// for somebody of the source.
     pub found_and_known: usize,
     /// All faces that it found there.
     pub found: usize,
+}
+
+/// Faces of the source, at samples, as the held-out detector sees them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldOutSight {
+    /// Detector.
+    pub name: String,
+    /// Faces that it sees.
+    pub seen: usize,
+    /// Of these, such that the engine's detector does not see.
+    pub alone: usize,
+    /// Of all, such as were left as they were: raw leaks.
+    pub uncovered: usize,
+    /// Sampled frames with such a leak.
+    pub uncovered_frames: usize,
+    /// Mean share of a face's box that was changed; a lower bound of what was covered.
+    pub coverage: Option<Estimate>,
 }
 
 /// What only the output has.

@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use indicatif::ProgressBar;
 use nullface::backend::Backend;
 use nullface::eval::calibrate::{Calibration, Labelled, calibrate};
 use nullface::eval::follow::Follower;
@@ -13,7 +12,7 @@ use nullface::eval::judge::{self, CropNet, Verdict};
 use nullface::eval::{figures, rgb_view};
 
 use super::measure::Backends;
-use super::people;
+use super::{Places, people, progress};
 use crate::exit::{Exit, refuse};
 
 /// Measure thresholds of recognisers on pictures of known people.
@@ -28,12 +27,8 @@ pub(crate) struct Args {
     /// Recogniser of the manifest; all of them when left out.
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Folder of the held-out models; searched for when left out.
-    #[arg(long, value_name = "DIR")]
-    eval_models_dir: Option<PathBuf>,
-    /// Folder of the small models; searched for when left out.
-    #[arg(long, value_name = "DIR")]
-    models_dir: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
     /// Say nothing but the result.
     #[arg(short, long)]
     quiet: bool,
@@ -41,15 +36,11 @@ pub(crate) struct Args {
 
 /// Runs it.
 pub(crate) fn run(args: &Args) -> Result<Exit> {
-    let backends = Backends::open(args.eval_models_dir.as_deref(), args.models_dir.as_deref())?;
+    let backends = args.places.open()?;
     let mut nets = recognisers(&backends, args.model.as_deref())?;
     let people = people::of_folder(&args.pairs)?;
-    let mut follower = Follower::open(&backends.small)?;
-    let bar = if args.quiet {
-        ProgressBar::hidden()
-    } else {
-        ProgressBar::new(people.len() as u64)
-    };
+    let mut follower = Follower::open(&backends.small, None)?;
+    let bar = progress(args.quiet, people.len() as u64, "people");
     let mut rows: Vec<Vec<Labelled>> = vec![Vec::new(); nets.len()];
     let mut faceless = 0;
     for (person, who) in people.iter().enumerate() {
@@ -151,7 +142,16 @@ fn toml_of(name: &str, c: &Calibration) -> Result<String> {
         )?;
     }
     if c.at.len() < 3 {
-        writeln!(text, "# Other rates need more pairs of two people than {}.", c.impostor_pairs)?;
+        let needed = if c.at.len() < 2 {
+            " A manifest needs far_1e-2 and far_1e-3: give more people or pictures."
+        } else {
+            ""
+        };
+        writeln!(
+            text,
+            "# Other rates need more pairs of two people than {}.{needed}",
+            c.impostor_pairs
+        )?;
     }
     text.push('\n');
     Ok(text)

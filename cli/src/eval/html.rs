@@ -22,11 +22,11 @@ body{font:15px/1.45 sans-serif;color:#111;background:#fff;max-width:980px;margin
 h1{font-size:24px}h2{font-size:18px;margin-top:28px;border-bottom:1px solid #bbb}
 .verdict{font-size:18px;border:2px solid #111;padding:12px 16px}
 table{border-collapse:collapse;margin:8px 0;font-size:13px}th,td{padding:3px 9px;border-bottom:1px solid #ddd;text-align:right;vertical-align:top}
-th:first-child,td:first-child{text-align:left}th{border-bottom:1px solid #111}.own{font-weight:bold}
+th:first-child,td:first-child,.what{text-align:left}th{border-bottom:1px solid #111}.own{font-weight:bold}
 .small{font-size:12px;color:#333}.plot{max-width:100%;height:auto;display:block}
 figure{display:inline-block;margin:4px 8px 8px 0;vertical-align:top}figcaption{font-size:11px;max-width:112px}
-.scroll{overflow-x:auto}code{font-size:11px;word-break:break-all}
-@media print{body{max-width:none;margin:0}figure,svg,table{break-inside:avoid}.scroll{overflow:visible}}
+.scroll{overflow-x:auto}code{font-size:10px;word-break:break-all}
+@media print{body{max-width:none;margin:0;font-size:13px}h2,h3,h2+p,h3+p{break-after:avoid}figure,svg,table,tr{break-inside:avoid}.scroll{overflow:visible}}
 ";
 
 /// Writes the page.
@@ -136,9 +136,29 @@ fn stability(html: &mut String, report: &Report) -> Result<()> {
     )?;
     line(html, "frames with an exposed face", e.exposed_frames.to_string())?;
     line(html, "samples that show the source's own pixels", e.untouched.to_string())?;
+    if let Some(d) = &e.held_out_detector {
+        line(
+            html,
+            &format!(
+                "faces that {} sees in the source; of these the engine's detector does not",
+                escape(&d.name)
+            ),
+            format!("{}; {}", d.seen, d.alone),
+        )?;
+        line(
+            html,
+            "of these left as they were: raw leaks (frames)",
+            format!("{} ({})", d.uncovered, d.uncovered_frames),
+        )?;
+        line(
+            html,
+            "share of such a face's box that was changed, %",
+            cell(d.coverage.as_ref(), 100.0, 1),
+        )?;
+    }
     line(
         html,
-        "faces found in the output by the detector, of these known",
+        "faces found in the output by the detectors, of these known",
         format!("{}, {}", e.found, e.found_and_known),
     )?;
     for (name, mean) in &report.stability.identity_mean {
@@ -197,7 +217,7 @@ fn row(html: &mut String, first: &[String], cells: &[Option<Estimate>], factor: 
     }
     html.push_str("<tr>");
     for text in first {
-        write!(html, "<td>{text}</td>")?;
+        write!(html, "<td class=\"what\">{text}</td>")?;
     }
     for (i, e) in cells.iter().enumerate() {
         let class = if i == 0 { " class=\"own\"" } else { "" };
@@ -347,8 +367,9 @@ pub(super) fn sweep_page(plot: &str, table: &str) -> String {
     for (i, row) in rows.enumerate() {
         let tag = if i == 0 { "th" } else { "td" };
         html.push_str("<tr>");
-        for cell in row.trim_matches('|').split('|') {
-            html.push_str(&format!("<{tag}>{}</{tag}>", escape(cell.trim())));
+        for (column, cell) in row.trim_matches('|').split('|').enumerate() {
+            let class = if column < 2 { " class=\"what\"" } else { "" };
+            html.push_str(&format!("<{tag}{class}>{}</{tag}>", escape(cell.trim())));
         }
         html.push_str("</tr>\n");
     }

@@ -5,13 +5,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use nullface::backend::{Backend, BackendConfig, DeviceRequest, ModelEntry, find_eval_models_dir};
 use nullface::eval::figures::{self, Known, Names};
 use nullface::eval::film::{Density, Meter, Record};
 use nullface::eval::judge::{Judges, Verdict};
 use nullface::eval::report::{FileMark, LAYOUT, Model, Pair, Report, WorstFace};
-use nullface::eval::{attack, rgb_view};
+use nullface::eval::{frechet, rgb_view};
 use nullface::frame::Pts;
 
 use super::Args;
@@ -52,12 +51,12 @@ impl Backends {
 pub(super) fn run(args: &Args) -> Result<Exit> {
     let folder = args.out_dir.as_deref().context("a folder for the report")?;
     let matched = open_all(args)?;
-    std::fs::create_dir_all(folder).map_err(|e| refuse(folder, format!("it cannot be made: {e}"), crate::target::WRITABLE))?;
+    super::folder(folder)?;
     let sources: Vec<&Path> = args.source.iter().chain(&args.output).map(std::path::PathBuf::as_path).collect();
     let json = Target::create(&folder.join("report.json"), args.force, &sources)?;
     let page = Target::create(&folder.join("report.html"), args.force, &sources)?;
     let started = Instant::now();
-    let backends = Backends::open(args.eval_models_dir.as_deref(), args.models_dir.as_deref())?;
+    let backends = args.places.open()?;
     let measured = measure(&backends, &matched, args.samples_per_second, !args.no_baselines, args.quiet)?;
     let strangers = match &args.gallery {
         Some(folder) => gallery(&backends, folder)?,
@@ -110,6 +109,7 @@ pub(super) struct Measured {
     pub(super) judges: Judges,
     pub(super) pairs: Vec<Pair>,
     pub(super) watching: usize,
+    pub(super) finder: Option<String>,
 }
 
 /// Measures all pairs as one set.
@@ -134,8 +134,8 @@ pub(super) fn measure(backends: &Backends, matched: &[Matched], samples_per_seco
     };
     let first = matched.first().context("a pair to measure")?;
     let mut meter = Meter::open(&backends.held_out, &backends.small, density(first))?;
-    let watching = meter.watching();
-    let bar = progress(quiet, matched);
+    let (watching, finder) = (meter.watching(), meter.finder());
+    let bar = super::progress(quiet, matched.iter().map(frames).sum(), "frames measured");
     let mut marks = Vec::with_capacity(matched.len());
     for (i, pair) in matched.iter().enumerate() {
         let density = density(pair);
@@ -171,6 +171,7 @@ pub(super) fn measure(backends: &Backends, matched: &[Matched], samples_per_seco
         judges,
         pairs: marks,
         watching,
+        finder,
     })
 }
 
@@ -189,19 +190,11 @@ fn same_film(meter: &Meter, source: &Path, output: &Path, enough: usize) -> Resu
     }
 }
 
-fn progress(quiet: bool, matched: &[Matched]) -> ProgressBar {
-    if quiet {
-        return ProgressBar::hidden();
-    }
-    let frames = |m: &Matched| match m {
+fn frames(matched: &Matched) -> u64 {
+    match matched {
         Matched::Films(film, _) => film.duration.map_or(0.0, |d| d.seconds_f64() * pairs::rate(film)) as u64,
         Matched::Stills(..) => 1,
-    };
-    let bar = ProgressBar::new(matched.iter().map(frames).sum());
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} frames measured, {eta} left") {
-        bar.set_style(style);
     }
-    bar
 }
 
 fn mark(source: &Path, output: &Path, tally: &Tally, density: Density) -> Result<Pair> {
@@ -239,7 +232,7 @@ fn run_reports(args: &Args, pairs: &[Pair]) -> Result<Vec<RunReport>> {
 /// Embeddings of the largest face of each picture of a folder.
 fn gallery(backends: &Backends, folder: &Path) -> Result<Vec<Vec<Vec<f32>>>> {
     let mut judges = Judges::open(&backends.held_out, &backends.small)?;
-    let mut follower = nullface::eval::follow::Follower::open(&backends.small)?;
+    let mut follower = nullface::eval::follow::Follower::open(&backends.small, None)?;
     let mut all = Vec::new();
     for path in pairs::pictures(folder)?.values() {
         let Some((picture, face)) = people::largest_face(path, &mut follower)? else {
@@ -266,13 +259,14 @@ pub(super) fn reckon(backends: &Backends, measured: &Measured, strangers: Vec<Ve
         verdicts,
         expressions: entries.iter().filter(|e| e.classes.is_some()).map(|e| e.name.clone()).collect(),
         watching: measured.watching,
+        finder: measured.finder.clone(),
     };
     let known = figures::know(record, verdicts);
     let real: Vec<Vec<Vec<f32>>> = strangers.clone();
     let gallery = figures::gallery(&known, strangers, verdicts);
     let mut variants = figures::variants(&known, &gallery, &names);
     for (name, variant) in &mut variants {
-        variant.frechet = frechet(name, &known, &real, verdicts);
+        variant.frechet = distances(name, &known, &real, verdicts);
     }
     let mut tracks = figures::tracks(&known, &names);
     for track in &mut tracks {
@@ -286,7 +280,7 @@ pub(super) fn reckon(backends: &Backends, measured: &Measured, strangers: Vec<Ve
         run: runs.first().map_or(serde_json::Value::Null, |r| r.header.clone()),
         verdict: String::new(),
         pairs: measured.pairs.clone(),
-        models: models(backends, &entries)?,
+        models: models(backends, &entries, measured.finder.as_deref())?,
         watching: verdicts[measured.watching].name.clone(),
         gallery: gallery.faces.len(),
         people: gallery.people,
@@ -315,7 +309,7 @@ pub(super) fn reckon(backends: &Backends, measured: &Measured, strangers: Vec<Ve
 }
 
 /// Fréchet distances of one variant's faces to the gallery's strangers, by recogniser.
-fn frechet(variant: &str, known: &[Known<'_>], real: &[Vec<Vec<f32>>], verdicts: &[Verdict]) -> std::collections::BTreeMap<String, f64> {
+fn distances(variant: &str, known: &[Known<'_>], real: &[Vec<Vec<f32>>], verdicts: &[Verdict]) -> std::collections::BTreeMap<String, f64> {
     let baseline = nullface::eval::film::BASELINES.iter().position(|(n, _)| *n == variant);
     let mut all = std::collections::BTreeMap::new();
     for (i, verdict) in verdicts.iter().enumerate() {
@@ -330,7 +324,7 @@ fn frechet(variant: &str, known: &[Known<'_>], real: &[Vec<Vec<f32>>], verdicts:
             })
             .collect();
         let real: Vec<&[f32]> = real.iter().map(|f| f[i].as_slice()).collect();
-        if let Some(d) = attack::frechet(&rows, &real) {
+        if let Some(d) = frechet::frechet(&rows, &real) {
             all.insert(verdict.name.clone(), d);
         }
     }
@@ -349,8 +343,11 @@ fn shares(runs: &[RunReport]) -> std::collections::BTreeMap<String, f64> {
     all
 }
 
-pub(super) fn models(backends: &Backends, judges: &[&ModelEntry]) -> Result<Vec<Model>> {
+pub(super) fn models(backends: &Backends, judges: &[&ModelEntry], finder: Option<&str>) -> Result<Vec<Model>> {
     let mut all: Vec<Model> = judges.iter().map(|e| model(e)).collect();
+    if let Some(name) = finder {
+        all.push(model(backends.held_out.models().entry(name)?));
+    }
     for name in ["centerface", "face_mesh", "iris"] {
         all.push(model(backends.small.models().entry(name)?));
     }

@@ -12,11 +12,13 @@ mod run_report;
 mod sweep;
 mod words;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::exit::Exit;
+use self::measure::Backends;
+use crate::exit::{Exit, refuse};
 
 /// Measure what an output still tells of the people in its source.
 ///
@@ -49,12 +51,8 @@ pub(crate) struct Args {
     /// Leave the baselines out.
     #[arg(long)]
     no_baselines: bool,
-    /// Folder of the held-out models; searched for when left out.
-    #[arg(long, value_name = "DIR")]
-    eval_models_dir: Option<PathBuf>,
-    /// Folder of the small models; searched for when left out.
-    #[arg(long, value_name = "DIR")]
-    models_dir: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
     /// Replace reports that exist.
     #[arg(short, long)]
     force: bool,
@@ -68,6 +66,40 @@ enum Command {
     Attack(attack::Args),
     Calibrate(calibrate::Args),
     Sweep(sweep::Args),
+}
+
+/// Where the networks lie that measure.
+#[derive(Debug, clap::Args)]
+struct Places {
+    /// Folder of the held-out models; searched for when left out.
+    #[arg(long, value_name = "DIR")]
+    eval_models_dir: Option<PathBuf>,
+    /// Folder of the small models; searched for when left out.
+    #[arg(long, value_name = "DIR")]
+    models_dir: Option<PathBuf>,
+}
+
+impl Places {
+    fn open(&self) -> Result<Backends> {
+        Backends::open(self.eval_models_dir.as_deref(), self.models_dir.as_deref())
+    }
+}
+
+/// Makes the folder of the results.
+fn folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|e| refuse(path, format!("it cannot be made: {e}"), crate::target::WRITABLE))
+}
+
+/// A bar over `n` of something, with the time left.
+fn progress(quiet: bool, n: u64, what: &str) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(n);
+    if let Ok(style) = ProgressStyle::with_template(&format!("{{bar:30}} {{pos}}/{{len}} {what}, {{eta}} left {{msg}}")) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// Runs the subcommand.

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use nullface::eval::report::Report;
 use nullface::eval::stats::Estimate;
 use nullface::pipeline::{IdentityChoice, Mode};
@@ -19,12 +18,15 @@ use serde::{Deserialize, Serialize};
 
 use super::measure::{self, Backends};
 use super::plots::{self, Dot};
-use super::{html, pairs, words};
+use super::{Places, html, pairs, progress, words};
 use crate::exit::{Exit, one_line, refuse};
 use crate::hash::sha256;
 
 /// Combinations at most: a slip in a list shall not keep a machine busy for a week.
 const MAX_RUNS: usize = 1000;
+
+/// Folders of runs under way begin so.
+const UNDER_WAY: &str = ".run-";
 
 /// Measure films under every combination of settings, and find the frontier.
 ///
@@ -65,12 +67,8 @@ pub(crate) struct Args {
     /// Folder of the model pack; searched for when left out.
     #[arg(long, value_name = "DIR")]
     model_pack: Option<PathBuf>,
-    /// Folder of the held-out models; searched for when left out.
-    #[arg(long, value_name = "DIR")]
-    eval_models_dir: Option<PathBuf>,
-    /// Folder of the small models; searched for when left out.
-    #[arg(long, value_name = "DIR")]
-    models_dir: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
     /// Say nothing but errors.
     #[arg(short, long)]
     quiet: bool,
@@ -101,13 +99,13 @@ struct Run {
 
 /// Runs it.
 pub(crate) fn run(args: &Args) -> Result<Exit> {
-    std::fs::create_dir_all(&args.out_dir)
-        .map_err(|e| refuse(&args.out_dir, format!("it cannot be made: {e}"), crate::target::WRITABLE))?;
+    super::folder(&args.out_dir)?;
+    clear(&args.out_dir)?;
     let combinations = combinations(args)?;
     let hashes = args.films.iter().map(|f| sha256(f)).collect::<Result<Vec<_>>>()?;
     let log = args.out_dir.join("sweep.jsonl");
     let mut runs = written(&log)?;
-    let backends = Backends::open(args.eval_models_dir.as_deref(), args.models_dir.as_deref())?;
+    let backends = args.places.open()?;
     let pack = args.model_pack.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
     let key = |c: &Combination| {
         let settings: Vec<String> = c.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -115,7 +113,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     };
     let done: BTreeSet<String> = runs.iter().filter(|r| r.failed.is_none()).map(|r| r.key.clone()).collect();
     let todo: Vec<&Combination> = combinations.iter().filter(|c| !done.contains(&key(c))).collect();
-    let bar = progress(args.quiet, combinations.len(), combinations.len() - todo.len());
+    let bar = progress(args.quiet, combinations.len() as u64, "runs").with_position((combinations.len() - todo.len()) as u64);
+    bar.reset_eta();
     for combination in todo {
         bar.set_message(words_of(combination));
         let run = one(args, &backends, combination, key(combination))?;
@@ -142,6 +141,24 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         ));
     }
     Ok(Exit::Done)
+}
+
+/// Removes the films of a run that was stopped: nothing else does when the process is killed.
+fn clear(folder: &Path) -> Result<()> {
+    let unusable = |e: std::io::Error| {
+        refuse(
+            folder,
+            format!("what a stopped run left cannot be removed: {e}"),
+            crate::target::WRITABLE,
+        )
+    };
+    for entry in std::fs::read_dir(folder).map_err(unusable)? {
+        let entry = entry.map_err(unusable)?;
+        if entry.file_name().to_string_lossy().starts_with(UNDER_WAY) {
+            std::fs::remove_dir_all(entry.path()).map_err(unusable)?;
+        }
+    }
+    Ok(())
 }
 
 fn combinations(args: &Args) -> Result<Vec<Combination>> {
@@ -185,18 +202,6 @@ fn words_of(c: &Combination) -> String {
         .join(", ")
 }
 
-fn progress(quiet: bool, n: usize, done: usize) -> ProgressBar {
-    if quiet {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(n as u64).with_position(done as u64);
-    bar.reset_eta();
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {eta} left; {msg}") {
-        bar.set_style(style);
-    }
-    bar
-}
-
 /// Runs written down before; a last line that was cut off is not one.
 fn written(log: &Path) -> Result<Vec<Run>> {
     let text = match std::fs::read_to_string(log) {
@@ -236,7 +241,10 @@ fn append(log: &Path, run: &Run) -> Result<()> {
 
 /// Runs and measures one combination. A run that fails is a result; one that is stopped is not.
 fn one(args: &Args, backends: &Backends, combination: &Combination, key: String) -> Result<Run> {
-    let folder = tempfile::tempdir_in(&args.out_dir).context("no folder for the outputs")?;
+    let folder = tempfile::Builder::new()
+        .prefix(UNDER_WAY)
+        .tempdir_in(&args.out_dir)
+        .context("no folder for the outputs")?;
     let mut run = Run {
         key,
         settings: combination.clone(),
@@ -291,7 +299,7 @@ fn anonymize(args: &Args, combination: &Combination, film: &Path, output: &Path,
     for (name, value) in combination {
         command.arg(format!("--{name}={value}"));
     }
-    for (name, path) in [("--models-dir", &args.models_dir), ("--model-pack", &args.model_pack)] {
+    for (name, path) in [("--models-dir", &args.places.models_dir), ("--model-pack", &args.model_pack)] {
         if let Some(path) = path {
             command.arg(name).arg(path);
         }

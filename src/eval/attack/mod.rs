@@ -4,16 +4,13 @@
 //! |---|---|
 //! | rank-1, TAR | has a gallery of originals and a recogniser |
 //! | rank-1 by \|cos\| | suspects that identities were turned into their opposites |
-//! | learned map | has pairs of originals and outputs of other people, and fits e_out → e_source by ridge regression |
+//! | learned map | has pairs of originals and outputs of other people, and fits e_out → e_source: [`linear`] |
 //! | parrot | treats its own gallery by the same method and compares like with like (Newton, Sweeney, Malin 2005) |
 //! | averaging | has many frames of one output and takes the mean of their embeddings |
 
-use nalgebra::{DMatrix, DVector};
+pub mod linear;
 
 use super::judge::{Distance, Verdict, cosine};
-
-/// Ridge of the learned map, as a share of the mean diagonal of the Gram matrix.
-const RIDGE_SHARE: f64 = 0.1;
 
 /// Mean of rows; of their directions where `directions`.
 #[must_use]
@@ -41,60 +38,6 @@ pub fn nearest(probe: &[f32], gallery: &[&[f32]], verdict: &Verdict, absolute: b
         }
     };
     (0..gallery.len()).max_by(|a, b| score(gallery[*a]).total_cmp(&score(gallery[*b])))
-}
-
-/// A linear map with offset from one embedding to another.
-#[derive(Debug, Clone)]
-pub struct LinearMap {
-    from: DVector<f64>,
-    to: DVector<f64>,
-    // Dual form: fewer cases than dimensions. map(x) = to + Tᵀ α (K x)
-    rows: DMatrix<f64>,
-    weights: DMatrix<f64>,
-}
-
-impl LinearMap {
-    /// Ridge regression over pairs (output, source). `None` with fewer than two pairs or none that vary.
-    #[must_use]
-    pub fn fit(pairs: &[(&[f32], &[f32])]) -> Option<Self> {
-        let n = pairs.len();
-        let (width_in, width_out) = pairs.first().map(|(a, b)| (a.len(), b.len()))?;
-        if n < 2 {
-            return None;
-        }
-        let centre = |rows: Vec<&[f32]>, width: usize| {
-            let m = DMatrix::from_fn(n, width, |r, c| f64::from(rows[r][c]));
-            let mean = DVector::from_fn(width, |c, _| m.column(c).mean());
-            let centred = DMatrix::from_fn(n, width, |r, c| m[(r, c)] - mean[c]);
-            (centred, mean)
-        };
-        let (x, from) = centre(pairs.iter().map(|p| p.0).collect(), width_in);
-        let (y, to) = centre(pairs.iter().map(|p| p.1).collect(), width_out);
-        let mut gram = &x * x.transpose();
-        let ridge = RIDGE_SHARE * gram.trace() / n as f64;
-        if !(ridge > 0.0) {
-            return None;
-        }
-        for i in 0..n {
-            gram[(i, i)] += ridge;
-        }
-        let weights = gram.cholesky()?.solve(&y);
-        Some(Self {
-            from,
-            to,
-            rows: x,
-            weights,
-        })
-    }
-
-    /// Maps an embedding.
-    #[must_use]
-    pub fn apply(&self, output: &[f32]) -> Vec<f32> {
-        let centred = DVector::from_fn(self.from.len(), |i, _| output.get(i).map_or(0.0, |v| f64::from(*v)) - self.from[i]);
-        let near = &self.rows * centred;
-        let mapped = self.weights.transpose() * near + &self.to;
-        mapped.iter().map(|v| *v as f32).collect()
-    }
 }
 
 /// One person or picture under attack, embeddings of one recogniser.
@@ -143,33 +86,6 @@ pub fn averaged(cases: &[Case], gallery: &[&[f32]], verdict: &Verdict) -> Hits {
     rank_1(&means, gallery, verdict, false)
 }
 
-/// Rank-1 after a linear map learned on the other half of the cases; both halves take their turn. `None`
-/// with fewer than eight cases.
-#[must_use]
-pub fn learned(cases: &[Case], gallery: &[&[f32]], verdict: &Verdict) -> Option<Hits> {
-    if cases.len() < 8 {
-        return None;
-    }
-    let mut hits = vec![Vec::new(); cases.len()];
-    for half in 0..2 {
-        let pairs: Vec<(&[f32], &[f32])> = cases
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| i % 2 != half)
-            .flat_map(|(_, c)| c.outputs.iter().map(|o| (o.as_slice(), c.original.as_slice())))
-            .collect();
-        let map = LinearMap::fit(&pairs)?;
-        for (own, case) in cases.iter().enumerate().filter(|(i, _)| i % 2 == half) {
-            hits[own] = case
-                .outputs
-                .iter()
-                .map(|o| f64::from(u8::from(nearest(&map.apply(o), gallery, verdict, false) == Some(own))))
-                .collect();
-        }
-    }
-    Some(hits)
-}
-
 /// Rank-1 against a gallery that the attacker treated by the same method. `None` where no case has one.
 #[must_use]
 pub fn parrot(cases: &[Case], verdict: &Verdict) -> Option<Hits> {
@@ -179,37 +95,6 @@ pub fn parrot(cases: &[Case], verdict: &Verdict) -> Option<Hits> {
     }
     let gallery: Vec<&[f32]> = with.iter().filter_map(|c| c.parrot.as_deref()).collect();
     Some(rank_1(&with, &gallery, verdict, false))
-}
-
-/// Fréchet distance of Gaussians fitted to two sets of rows. `None` where either has fewer rows than 64.
-#[must_use]
-pub fn frechet(a: &[&[f32]], b: &[&[f32]]) -> Option<f64> {
-    const MIN_ROWS: usize = 64;
-    const FLOOR: f64 = 1e-6;
-    let width = a.first()?.len();
-    if a.len() < MIN_ROWS || b.len() < MIN_ROWS || a.iter().chain(b).any(|r| r.len() != width) {
-        return None;
-    }
-    let fit = |rows: &[&[f32]]| {
-        let n = rows.len() as f64;
-        let m = DMatrix::from_fn(rows.len(), width, |r, c| f64::from(rows[r][c]));
-        let mean = DVector::from_fn(width, |c, _| m.column(c).mean());
-        let centred = DMatrix::from_fn(rows.len(), width, |r, c| m[(r, c)] - mean[c]);
-        let mut cov = centred.transpose() * &centred / (n - 1.0);
-        for i in 0..width {
-            cov[(i, i)] += FLOOR;
-        }
-        (mean, cov)
-    };
-    let ((ma, ca), (mb, cb)) = (fit(a), fit(b));
-    // tr √(A B) = Σ √λ(√A B √A), which is symmetric.
-    let eigen = ca.clone().symmetric_eigen();
-    let roots = DMatrix::from_diagonal(&eigen.eigenvalues.map(|v| v.max(0.0).sqrt()));
-    let root = &eigen.eigenvectors * roots * eigen.eigenvectors.transpose();
-    let middle = &root * &cb * &root;
-    let cross: f64 = middle.symmetric_eigenvalues().iter().map(|v| v.max(0.0).sqrt()).sum();
-    let distance = (ma - mb).norm_squared() + ca.trace() + cb.trace() - 2.0 * cross;
-    distance.is_finite().then_some(distance.max(0.0))
 }
 
 #[cfg(test)]
@@ -265,20 +150,6 @@ mod tests {
     }
 
     #[test]
-    fn a_linear_map_undoes_a_turn_that_rank_1_does_not_see_and_learns_nothing_from_noise() {
-        let v = verdict();
-        // Each output is its original with components moved on by seven places: unlike it, and invertible.
-        let turned = cases(|e, rng| (0..e.len()).map(|i| e[(i + 7) % e.len()] + rng.random_range(-0.05..0.05)).collect());
-        let gallery: Vec<&[f32]> = turned.iter().map(|c| c.original.as_slice()).collect();
-        assert!(share(&rank_1(&turned, &gallery, &v, false)) < 0.2);
-        assert!(share(&learned(&turned, &gallery, &v).expect("cases")) > 0.5);
-        let noise = cases(|e, rng| random(rng, e.len()));
-        let gallery: Vec<&[f32]> = noise.iter().map(|c| c.original.as_slice()).collect();
-        assert!(share(&learned(&noise, &gallery, &v).expect("cases")) < 0.15);
-        assert!(learned(&noise[..7], &gallery, &v).is_none(), "too few to learn from");
-    }
-
-    #[test]
     fn averaging_finds_what_single_frames_hide_and_the_parrot_what_the_gallery_hides() {
         let v = verdict();
         let noisy = cases(|e, rng| e.iter().map(|v| 0.5 * v + rng.random_range(-1.2..1.2)).collect());
@@ -289,16 +160,5 @@ mod tests {
         let gallery: Vec<&[f32]> = squared.iter().map(|c| c.original.as_slice()).collect();
         assert!(share(&rank_1(&squared, &gallery, &v, false)) < 0.5);
         assert_eq!(share(&parrot(&squared, &v).expect("parrots")), 1.0);
-    }
-
-    #[test]
-    fn the_frechet_distance_is_zero_of_a_set_to_itself_and_the_shift_of_means_otherwise() {
-        let mut rng = StdRng::seed_from_u64(2);
-        let rows: Vec<Vec<f32>> = (0..100).map(|_| random(&mut rng, 8)).collect();
-        let moved: Vec<Vec<f32>> = rows.iter().map(|r| r.iter().map(|v| v + 2.0).collect()).collect();
-        let (ra, rb): (Vec<&[f32]>, Vec<&[f32]>) = (rows.iter().map(Vec::as_slice).collect(), moved.iter().map(Vec::as_slice).collect());
-        assert!(frechet(&ra, &ra).expect("rows") < 1e-6);
-        assert!((frechet(&ra, &rb).expect("rows") - 32.0).abs() < 1e-3);
-        assert_eq!(frechet(&ra[..20], &rb), None);
     }
 }
