@@ -21,7 +21,7 @@ from scipy.spatial import Delaunay
 import data
 import geometry as g
 import small
-from basisio import read_basis, write_basis
+from basisio import read_basis, write_basis, write_mask
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SKIN_MOST = 1.3          # of the cheeks' power in a band: the most that synthetic skin gets anywhere
@@ -89,8 +89,8 @@ def keep_openings(modes, c):
     return out
 
 
-def masks(c, size):
-    """R: alpha, 0 at the rim, the eyes and the inner lips; G: where hair or a hand may win over the texture."""
+def masks(c, size, lips_alpha):
+    """R: alpha, 0 at the rim, the eyes and the inner lips, `lips_alpha` on the lips; G: where hair or a hand may win over the texture."""
     u = g.iod(c)
 
     def dist(poly, inside):
@@ -102,6 +102,7 @@ def masks(c, size):
     for eye in (g.EYE_LEFT, g.EYE_RIGHT):
         alpha = alpha * g.smoothstep(dist(eye, False), 0.0, 0.035)
     alpha = alpha * g.smoothstep(dist(g.LIPS_INNER, False), 0.0, 0.03)
+    alpha = alpha * (lips_alpha + (1 - lips_alpha) * g.smoothstep(dist(g.LIPS_OUTER, False), 0.0, 0.1))
     brow_y = c[g.BROW_LEFT + g.BROW_RIGHT, 1].min()
     yy = np.arange(size, dtype=np.float32)[:, None]
     forehead = g.smoothstep((brow_y - yy) / u, 0.05, 0.15)
@@ -237,7 +238,7 @@ def build(work, out, small_folder, cfg, seed):
     s, r, t = g.similarity3(open_mean[g.RIGID], mean[g.RIGID])
     open_mean = s * open_mean @ r.T + t
     c, tri, tri_all = canonical_mesh(mean, open_mean, size)
-    mask = masks(c, size)
+    mask = masks(c, size, b["lips_alpha"])
 
     # shape modes: PCA of neutral shapes; read with the points that expression hardly moves, applied fading out at the rim
     k = b["shape_modes"]
@@ -353,8 +354,13 @@ if __name__ == "__main__":
     ap.add_argument("--out", default=os.path.join(HERE, "..", "nullface-128", "basis"))
     ap.add_argument("--small", default=os.path.join(HERE, "..", "small"))
     ap.add_argument("--config", default=os.path.join(HERE, "config.toml"))
+    ap.add_argument("--mask-only", action="store_true", help="draw the mask of a basis that is there anew; its textures stay")
     a = ap.parse_args()
     cv2.setNumThreads(1)
     conf = tomllib.load(open(a.config, "rb"))
+    if a.mask_only:
+        basis = read_basis(a.out)
+        write_mask(a.out, masks(basis.canonical, basis.mask.shape[0], conf["basis"]["lips_alpha"]))
+        sys.exit()
     build(a.work, a.out, a.small, conf, conf["basis"]["seed"])
     read_basis(a.out)

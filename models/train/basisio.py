@@ -15,6 +15,13 @@ from geometry import Basis
 COLUMNS = 8
 
 
+def write_mask(out, mask):
+    """H x W x 2, 0..1, as red and green."""
+    m = np.zeros((*mask.shape[:2], 3), np.uint8)
+    m[..., :2] = (mask * 255).round()
+    cv2.imwrite(os.path.join(out, "mask.png"), m[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
 def write_basis(out, canonical, tri, tri_all, mask, textures, mean, modes, sd, project, shapes, embeddings, labels, cfg, probe):
     n, size = len(textures), textures.shape[1]
     rows = -(-n // COLUMNS)
@@ -23,9 +30,7 @@ def write_basis(out, canonical, tri, tri_all, mask, textures, mean, modes, sd, p
         y, x = divmod(i, COLUMNS)
         atlas[y * size:(y + 1) * size, x * size:(x + 1) * size] = t.round().clip(0, 255)
     cv2.imwrite(os.path.join(out, "textures.png"), atlas[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    m = np.zeros((size, size, 3), np.uint8)
-    m[..., :2] = (mask * 255).round()
-    cv2.imwrite(os.path.join(out, "mask.png"), m[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    write_mask(out, mask)
     arrays = dict(canonical_px=canonical, mean_shape_iod=mean, shape_modes_iod=modes, shape_mode_sd=sd, shape_project=project, texture_shape=shapes, texture_embedding=embeddings, label_probe=probe)
     text = [f"version = 1\ntextures = {n}\nsize_px = {size}\ncolumns = {COLUMNS}\nrows = {rows}\npoints = 468\nshape_modes = {len(sd)}\nidentity_dim = {embeddings.shape[1]}",
             f"detail_sigma_px = {cfg['basis']['detail_sigma_px']}\ndetail_gain_max = {cfg['basis']['detail_gain_max']}",

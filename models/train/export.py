@@ -28,7 +28,7 @@ OPSET = 17
 # Largest difference to PyTorch in units of -1..1 (1/127.5 = one grey level), on noised training-like input.
 TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.35}
 MEAN_TOLERANCE = {"fp32": 1e-4, "fp16": 2e-3, "int8": 0.03}
-VERSION = "2.0.0"
+VERSION = "3.0.0"
 
 
 class Encode(nn.Module):
