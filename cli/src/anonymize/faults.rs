@@ -16,6 +16,14 @@ pub(super) fn sentence(error: &gst::message::Error, input: &Path, output: &Path)
     if source.ends_with(":sink") {
         return on_output(&problem, &detail, output);
     }
+    if source.contains(":faces") && says_full(problem.message()) {
+        // The trail of what was done grows beside the film.
+        return refuse(
+            output,
+            format!("the disk is full or a file would be larger than allowed: {}", problem.message()),
+            ROOM,
+        );
+    }
     if source.contains(":faces") {
         return refuse(
             input,
@@ -45,14 +53,16 @@ pub(super) fn sentence(error: &gst::message::Error, input: &Path, output: &Path)
 }
 
 fn on_output(problem: &gst::glib::Error, detail: &str, output: &Path) -> anyhow::Error {
-    let full = problem.matches(gst::ResourceError::NoSpaceLeft)
-        || ["No space left", "File too large", "quota exceeded"]
-            .iter()
-            .any(|w| detail.contains(w));
-    if full {
+    if problem.matches(gst::ResourceError::NoSpaceLeft) || says_full(detail) {
         return refuse(output, "the disk is full or the file would be larger than allowed", ROOM);
     }
     refuse(output, format!("it cannot be written: {}", problem.message()), WRITABLE)
+}
+
+fn says_full(text: &str) -> bool {
+    ["No space left", "File too large", "quota exceeded"]
+        .iter()
+        .any(|w| text.contains(w))
 }
 
 #[cfg(test)]
