@@ -11,7 +11,7 @@
 # |---|---|
 # | command | PREFIX/bin/nullface |
 # | plugin | PREFIX/lib/gstreamer-1.0/libgstnullface.so; for /usr the machine's own folder, where GStreamer looks |
-# | small models, packs | PREFIX/share/nullface/models, PREFIX/share/nullface/PACK |
+# | small models with their licences, packs | PREFIX/share/nullface/models, PREFIX/share/nullface/PACK |
 # | ONNX Runtime | PREFIX/share/nullface/onnxruntime/lib |
 # | man pages, completions | PREFIX/share/man, share/bash-completion, share/zsh, share/fish |
 # | systemd unit | PREFIX/lib/systemd/system/nullface-live@.service |
@@ -46,7 +46,9 @@ plugins=lib/gstreamer-1.0
 install -Dm755 "$built/nullface" "$to/bin/nullface"
 install -Dm644 "$built/libgstnullface.so" "$to/$plugins/libgstnullface.so"
 install -Dm644 -t "$to/share/nullface/models" "$root"/models/small/*.onnx "$root"/models/small/manifest.toml
+install -Dm644 -t "$to/share/nullface/models/licenses" "$root"/models/small/licenses/*
 install -Dm644 "$deps/onnxruntime/lib/libonnxruntime.so" "$to/share/nullface/onnxruntime/lib/libonnxruntime.so"
+install -Dm644 -t "$to/share/nullface/onnxruntime" "$deps"/onnxruntime/LICENSE "$deps"/onnxruntime/ThirdPartyNotices.txt
 for pack in "$root"/models/*/pack.toml; do
   folder=$(dirname "$pack")
   (cd "$folder" && find . -type f ! -path './docs/*' ! -name README.md -exec install -Dm644 {} "$to/share/nullface/$(basename "$folder")/{}" \;)
