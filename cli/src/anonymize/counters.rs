@@ -22,6 +22,15 @@ pub(super) struct Counters {
     pub(super) end_ns: AtomicU64,
 }
 
+impl Counters {
+    /// Decoders flag a damaged frame, warn of it, or keep silent and leave it out, as their makers like.
+    pub(super) fn damaged(&self, warnings: u64) -> u64 {
+        let fed = self.fed.load(Ordering::Relaxed);
+        let left_out = fed.saturating_sub(self.frames_in.load(Ordering::Relaxed));
+        self.corrupted.load(Ordering::Relaxed).max(warnings).max(left_out)
+    }
+}
+
 /// Counts the frames that the decoder gives, and those that it flags.
 pub(super) fn count_frames_in(faces: &gst::Element, counters: &Arc<Counters>) {
     let counters = Arc::clone(counters);

@@ -19,10 +19,10 @@ use anyhow::{Context, Result, anyhow};
 use gst::prelude::*;
 use serde_json::{Map, Value};
 
-use super::args::{Args, Subtitles};
+use super::args::Args;
 use super::counters::{Counters, count_frames_fed, count_frames_in};
 use super::encoders::coding;
-use super::links::{Links, make, passes_as_it_is, picture_chain};
+use super::links::{Links, decoded, make, passes_as_it_is, picture_chain};
 use super::marking;
 use super::progress::Progress;
 use super::{faults, tags};
@@ -83,6 +83,51 @@ impl Tally {
     }
 }
 
+/// Where a pipeline that writes a film begins and ends.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// Reads.
+    pub(super) source: gst::Element,
+    /// Decodes.
+    pub(super) decode: gst::Element,
+    /// Puts the tracks together.
+    pub(super) mux: gst::Element,
+    /// Writes.
+    pub(super) sink: gst::Element,
+}
+
+impl Ends {
+    /// Makes them; what the container says about the whole film is set.
+    pub(super) fn make(args: &Args, film: &Film, container: Container, temp: &Path) -> Result<Self> {
+        let source = make("filesrc", "source")?;
+        source.set_property("location", film.path.as_os_str().to_string_lossy().as_ref());
+        let decode = make("decodebin", "decode")?;
+        // No limit by count or time: a film with sound and picture far apart must not lock up.
+        decode.set_property("max-size-bytes", MAX_WAITING_BYTES);
+        decode.set_property("max-size-time", 0u64);
+        let mux = make(container.muxer(), "mux")?;
+        if let Some(setter) = mux.dynamic_cast_ref::<gst::TocSetter>() {
+            setter.set_toc(tags::toc(&film.chapters, args.keep_metadata, film.duration).as_ref());
+        }
+        if !args.no_marking {
+            marking::mark(&mux, args.mode, container);
+        }
+        let sink = make("filesink", "sink")?;
+        sink.set_property("location", temp.as_os_str().to_string_lossy().as_ref());
+        Ok(Self { source, decode, mux, sink })
+    }
+}
+
+/// The filter with the options of the command line.
+pub(super) fn filter(args: &Args, audit: &Path, tracks: Option<&Path>) -> Result<gst::Element> {
+    let faces = make("nullfacefilter", "faces")?;
+    for (name, value) in args.rendering(tracks) {
+        faces.set_property_from_str(name, &value);
+    }
+    faces.set_property("audit-location", audit.as_os_str().to_string_lossy().as_ref());
+    Ok(faces)
+}
+
 /// The pipeline, built and not yet started.
 #[derive(Debug)]
 pub(super) struct Flow {
@@ -98,33 +143,11 @@ pub(super) struct Flow {
 impl Flow {
     /// Makes every element that is needed whatever the film holds.
     pub(super) fn build(args: &Args, film: &Film, container: Container, temp: &Path, audit: &Path, tracks: Option<&Path>) -> Result<Self> {
-        let source = make("filesrc", "source")?;
-        source.set_property("location", film.path.as_os_str().to_string_lossy().as_ref());
-        let decode = make("decodebin", "decode")?;
-        // No limit by count or time: a film with sound and picture far apart must not lock up.
-        decode.set_property("max-size-bytes", MAX_WAITING_BYTES);
-        decode.set_property("max-size-time", 0u64);
-
-        let mux = make(container.muxer(), "mux")?;
-        if let Some(setter) = mux.dynamic_cast_ref::<gst::TocSetter>() {
-            setter.set_toc(tags::toc(&film.chapters, args.keep_metadata, film.duration).as_ref());
-        }
-        let sink = make("filesink", "sink")?;
-        sink.set_property("location", temp.as_os_str().to_string_lossy().as_ref());
-
-        let faces = make("nullfacefilter", "faces")?;
-        for (name, value) in args.rendering(tracks) {
-            faces.set_property_from_str(name, &value);
-        }
-        faces.set_property("audit-location", audit.as_os_str().to_string_lossy().as_ref());
+        let Ends { source, decode, mux, sink } = Ends::make(args, film, container, temp)?;
         let counters = Arc::<Counters>::default();
-        let mut picture = picture_chain(&faces, film, coding(film, &args.output, container, args.wanted())?)?;
-        if let Some(words) = &args.label {
-            marking::label(&mut picture, &faces, words)?;
-        }
-        if !args.no_marking {
-            marking::mark(&mux, args.mode, container);
-        }
+        let faces = filter(args, audit, tracks)?;
+        let mut picture = decoded(film)?;
+        picture.extend(picture_chain(args, &faces, coding(film, &args.output, container, args.wanted())?)?);
         count_frames_in(&faces, &counters);
 
         let pipeline = gst::Pipeline::with_name("film");
@@ -137,16 +160,7 @@ impl Flow {
             let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
             Some((!caps.is_some_and(|caps| passes_as_it_is(&takes, &caps))).to_value())
         });
-        let links = Links {
-            pipeline: pipeline.downgrade(),
-            picture,
-            mux,
-            container,
-            rate: film.rate,
-            keep_metadata: args.keep_metadata,
-            drop_subtitles: args.subtitles == Subtitles::Drop,
-            counters: Arc::clone(&counters),
-        };
+        let links = Links::new(args, film, &pipeline, picture, mux, container, &counters);
         if !film.interlaced {
             count_frames_fed(&pipeline, &counters);
         }
@@ -240,24 +254,7 @@ impl Flow {
     }
 
     fn stats(&self) -> Map<String, Value> {
-        self.faces
-            .property::<Option<gst::Structure>>("stats")
-            .map(|s| json::structure(&s))
-            .unwrap_or_default()
-    }
-
-    /// Decoders flag a damaged frame, warn of it, or keep silent and leave it out, as their makers like.
-    fn damaged(&self) -> u64 {
-        let left_out = self
-            .counters
-            .fed
-            .load(Ordering::Relaxed)
-            .saturating_sub(self.counters.frames_in.load(Ordering::Relaxed));
-        self.counters
-            .corrupted
-            .load(Ordering::Relaxed)
-            .max(self.warnings.load(Ordering::Relaxed))
-            .max(left_out)
+        stats(&self.faces)
     }
 
     /// What went through, after [`Self::run`].
@@ -266,13 +263,19 @@ impl Flow {
         Tally {
             frames_in: self.counters.frames_in.load(Ordering::Relaxed),
             frames_out: self.counters.frames_out.load(Ordering::Relaxed),
-            damaged: self.damaged(),
+            damaged: self.counters.damaged(self.warnings.load(Ordering::Relaxed)),
             left_out: self.counters.left_out.load(Ordering::Relaxed),
             end: gst::ClockTime::from_nseconds(self.counters.end_ns.load(Ordering::Relaxed)),
             stats,
             wall,
         }
     }
+}
+
+/// The filter's counts.
+pub(super) fn stats(faces: &gst::Element) -> Map<String, Value> {
+    let counts = faces.property::<Option<gst::Structure>>("stats");
+    counts.map(|s| json::structure(&s)).unwrap_or_default()
 }
 
 impl Drop for Flow {

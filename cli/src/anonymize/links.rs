@@ -9,15 +9,19 @@ use anyhow::{Context, Result};
 use gst::prelude::*;
 use gst_video::VideoOrientationMethod;
 
+use super::args::{Args, Subtitles};
 use super::counters::{Counters, count_frames_out, note_end};
 use super::encoders::Coding;
-use super::{clock, subtitles, tags};
+use super::{clock, marking, subtitles, tags};
 use crate::container::Container;
 use crate::exit::refuse;
 use crate::film::Film;
 
 /// Decoded frames that may wait before each slow step: enough for both cores to be busy.
 const FRAMES_WAITING: u32 = 3;
+/// The muxer's name for a track of pictures.
+pub(super) const PICTURE: &str = "video_%u";
+
 /// What the links need that are made once the streams are known.
 #[derive(Debug, Clone)]
 pub(super) struct Links {
@@ -40,6 +44,38 @@ pub(super) struct Links {
 }
 
 impl Links {
+    /// Over a pipeline and its muxer; `picture` are the elements that the picture passes through.
+    pub(super) fn new(
+        args: &Args,
+        film: &Film,
+        pipeline: &gst::Pipeline,
+        picture: Vec<gst::Element>,
+        mux: gst::Element,
+        container: Container,
+        counters: &Arc<Counters>,
+    ) -> Self {
+        Self {
+            pipeline: pipeline.downgrade(),
+            picture,
+            mux,
+            container,
+            rate: film.rate,
+            keep_metadata: args.keep_metadata,
+            drop_subtitles: args.subtitles == Subtitles::Drop,
+            counters: Arc::clone(counters),
+        }
+    }
+
+    /// Leads the picture to the muxer.
+    pub(super) fn lead_picture(&self, pad: &gst::Pad) -> Result<()> {
+        let track = self.lead(pad, &self.picture, PICTURE)?;
+        if self.container.has_track_timescale() {
+            track.set_property("trak-timescale", clock::track_timescale(self.rate));
+        }
+        count_frames_out(&track, &self.counters);
+        Ok(())
+    }
+
     /// Leads a stream to the muxer, or nowhere.
     pub(super) fn connect(&self, pad: &gst::Pad, picture_linked: &AtomicBool) -> Result<()> {
         let caps = pad
@@ -48,11 +84,7 @@ impl Links {
             .context("a stream without a type")?;
         let kind = caps.structure(0).map(|s| s.name().to_string()).unwrap_or_default();
         if kind == "video/x-raw" && !picture_linked.swap(true, Ordering::AcqRel) {
-            let track = self.lead(pad, &self.picture, "video_%u")?;
-            if self.container.has_track_timescale() {
-                track.set_property("trak-timescale", clock::track_timescale(self.rate));
-            }
-            count_frames_out(&track, &self.counters);
+            self.lead_picture(pad)?;
         } else if kind.starts_with("audio/") {
             self.lead(pad, &self.sound_chain(&caps)?, "audio_%u")?;
         } else if let Some(text) = self.subtitle(&caps) {
@@ -146,17 +178,24 @@ impl Links {
     }
 }
 
-/// The elements between decoder and muxer.
-pub(super) fn picture_chain(faces: &gst::Element, film: &Film, coding: Coding) -> Result<Vec<gst::Element>> {
-    let queue = |name| -> Result<gst::Element> {
-        let queue = make("queue", name)?;
-        queue.set_property("max-size-buffers", FRAMES_WAITING);
-        queue.set_property("max-size-bytes", 0u32);
-        queue.set_property("max-size-time", 0u64);
-        Ok(queue)
-    };
+fn queue(name: &str) -> Result<gst::Element> {
+    let queue = make("queue", name)?;
+    queue.set_property("max-size-buffers", FRAMES_WAITING);
+    queue.set_property("max-size-bytes", 0u32);
+    queue.set_property("max-size-time", 0u64);
+    Ok(queue)
+}
+
+/// The elements after the decoder, up to upright frames.
+pub(super) fn decoded(film: &Film) -> Result<Vec<gst::Element>> {
     let mut chain = vec![queue("decoded")?];
     chain.extend(upright(film)?);
+    Ok(chain)
+}
+
+/// The elements between upright frames and muxer.
+pub(super) fn picture_chain(args: &Args, faces: &gst::Element, coding: Coding) -> Result<Vec<gst::Element>> {
+    let mut chain = Vec::new();
     if let Some(caps) = coding.working {
         let filter = make("capsfilter", "working")?;
         filter.set_property("caps", caps);
@@ -165,6 +204,9 @@ pub(super) fn picture_chain(faces: &gst::Element, film: &Film, coding: Coding) -
     chain.push(faces.clone());
     chain.push(queue("anonymous")?);
     chain.extend(coding.chain);
+    if let Some(words) = &args.label {
+        marking::label(&mut chain, faces, words)?;
+    }
     Ok(chain)
 }
 

@@ -10,13 +10,16 @@ mod counters;
 mod encoders;
 mod faults;
 mod flow;
+mod job;
 mod links;
 mod marking;
 pub(crate) mod mp4;
+mod parts;
 mod passes;
 mod progress;
 mod report;
 mod scouting;
+mod source;
 mod subtitles;
 mod tags;
 
@@ -27,25 +30,15 @@ use anyhow::{Context, Result};
 use nullface::tracks::Tracks;
 
 pub(crate) use args::{Args, words};
+pub(crate) use parts::{Piece, Shelf, in_parts};
 
-use crate::container::Container;
-use crate::exit::{Exit, refuse};
+use crate::exit::Exit;
 use crate::film::Film;
-use crate::target::Target;
-use flow::{Flow, Tally};
+use flow::Flow;
+use job::{Job, REPAIR};
 use passes::First;
 use progress::Progress;
-use report::{Report, Running};
-
-/// Share of the container's stated length that may be missing before a film counts as cut off.
-const MISSING_SHARE: f64 = 0.02;
-/// Length that may always be missing: containers round, and sound and picture end apart.
-const MISSING_ALWAYS: gst::ClockTime = gst::ClockTime::from_seconds(1);
-/// Share of damaged frames from which a film is refused: below it, it is said and counted.
-const DAMAGED_SHARE: f64 = 0.01;
-/// Damaged frames that are always let pass: a film cut between key frames begins with some that
-/// refer to what was cut off.
-const DAMAGED_ALWAYS: f64 = 8.0;
+use report::Running;
 
 /// What came of a film.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +51,8 @@ pub(crate) struct Done {
     pub(crate) tracks: u64,
     /// Share of regions covered otherwise than asked.
     pub(crate) fallback_share: f64,
+    /// Parts that a former run had made; 0 where it was made at once.
+    pub(crate) parts_kept: u64,
 }
 
 /// Runs the subcommand.
@@ -71,112 +66,27 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 /// One sentence that names the file, what is the matter and the remedy; then nothing stands under the
 /// final name.
 pub(crate) fn film(args: &Args, stop: &AtomicBool) -> Result<Done> {
-    let container = Container::of(&args.output)?;
-    let film = Film::open(&args.input)?;
-    if film.interlaced && args.interlaced == args::Interlaced::Refuse {
-        return Err(refuse(
-            &args.input,
-            "it is interlaced",
-            "leave --interlaced refuse out to have each frame made whole, or deinterlace it as you like beforehand",
-        ));
-    }
-    args.check(film.duration)?;
-    let mut sources = vec![args.input.as_path()];
-    sources.extend(args.from_tracks.as_deref());
-    let output = Target::create(&args.output, args.force, &sources)?;
-    sources.push(&args.output);
-    let report = match &args.report {
-        Some(path) => Some(Report::create(Target::create(path, args.force, &sources)?, args, &film)?),
-        None => None,
-    };
-    sources.extend(args.report.as_deref());
-    let progress = Progress::new(args.quiet, film.duration);
-    for line in notices(args, &film) {
-        progress.say(&line);
-    }
+    at_once(Job::prepare(args)?, stop)
+}
 
-    let passes = match passes::first(args, &film, stop, &sources)? {
+/// One pipeline from the film to its output.
+fn at_once(job: Job<'_>, stop: &AtomicBool) -> Result<Done> {
+    let passes = match passes::first(job.args, &job.film, stop, &job.sources())? {
         First::Nothing => None,
         First::Tracks(passes) => Some(passes),
-        First::Stopped => {
-            progress.say("stopped; no output was written");
-            return Ok(Done {
-                exit: Exit::Interrupted,
-                frames: 0,
-                tracks: 0,
-                fallback_share: 0.0,
-            });
-        }
+        First::Stopped => return Ok(job.stopped()),
     };
     let running = Running::new()?;
     let tracks = passes.as_ref().map(passes::Passes::path);
-    let flow = Flow::build(args, &film, container, output.temp_path(), running.path(), tracks)?;
-    let ended = flow.run(stop, &progress);
+    let flow = Flow::build(job.args, &job.film, job.container, job.output.temp_path(), running.path(), tracks)?;
+    let ended = flow.run(stop, &job.progress);
     let tally = flow.tally();
-    let done = |exit| Done {
-        exit,
-        frames: tally.frames_out,
-        tracks: tally.count("tracks"),
-        fallback_share: tally.fallback_share(),
-    };
     drop(flow);
-    progress.clear();
-    match ended? {
-        flow::Ended::Stopped => {
-            progress.say("stopped; no output was written");
-            return Ok(done(Exit::Interrupted));
-        }
-        flow::Ended::Whole => {}
+    job.progress.clear();
+    if ended? == flow::Ended::Stopped {
+        return Ok(job.stopped());
     }
-    whole(args, &film, &tally)?;
-    if let Some(passes) = &passes {
-        passes.check(tally.frames_in)?;
-    }
-    if container.has_track_timescale() {
-        let chapters = tags::chapters(&film.chapters, args.keep_metadata);
-        mp4::add(output.temp_path(), &chapters, film.timecode.as_ref())
-            .with_context(|| format!("{}: chapters and timecode cannot be written", args.output.display()))?;
-    } else if film.timecode.is_some() {
-        progress.say(&format!(
-            "{}: the timecode is left out: only .mp4 and .mov have a track for it",
-            args.output.display()
-        ));
-    }
-    if tally.left_out > 0 {
-        progress.say(&format!(
-            "{}: {} of the subtitle tracks are left out{}",
-            args.output.display(),
-            tally.left_out,
-            if args.subtitles == args::Subtitles::Drop {
-                ""
-            } else {
-                ": the container does not take them; .mkv takes most kinds"
-            }
-        ));
-    }
-    if container.has_track_timescale() && !args.keep_metadata {
-        mp4::clear_dates(output.temp_path()).with_context(|| format!("{}: the dates cannot be cleared", args.output.display()))?;
-    }
-    let recorded = running.read()?;
-    let covered = recorded.covers(&tally);
-    let exit = if tally.fallback_share() > args.max_fallback_share || !covered {
-        Exit::CoveredBeyondLimit
-    } else {
-        Exit::Done
-    };
-    if let Some(report) = report {
-        let rendered_from = passes.as_ref().map(passes::Passes::record).transpose()?;
-        report.finish(args, recorded, &tally, (output.temp_path(), exit), rendered_from)?;
-    }
-    output.finish()?;
-    progress.say(&summary(args, &tally, exit));
-    if !covered {
-        progress.say(&format!(
-            "{}: frames left that nobody answered for; do not publish it, and report this",
-            args.output.display()
-        ));
-    }
-    Ok(done(exit))
+    job.finish(&tally, running.read()?, passes.as_ref())
 }
 
 /// The first pass alone; `None` where a signal stopped it.
@@ -188,86 +98,6 @@ pub(crate) fn found(args: &Args, film: &Film) -> Result<Option<Tracks>> {
     let tracks = scouting::scout(args, film, &*stop_signals()?, &progress);
     progress.clear();
     tracks
-}
-
-/// What of the input will not be in the output.
-fn notices(args: &Args, film: &Film) -> Vec<String> {
-    let name = args.input.display();
-    let mut lines = Vec::new();
-    if film.video_streams > 1 {
-        lines.push(format!(
-            "{name}: has {} video streams; the first is anonymised, the others are left out",
-            film.video_streams
-        ));
-    }
-    if film.other_streams > 0 {
-        lines.push(format!("{name}: pictures and data tracks ({}) are left out", film.other_streams));
-    }
-    lines
-}
-
-/// Whether the film came through whole.
-fn whole(args: &Args, film: &Film, tally: &Tally) -> Result<()> {
-    let input = &args.input;
-    if tally.frames_out == 0 {
-        return Err(refuse(input, "not one frame could be decoded", REPAIR));
-    }
-    if tally.damaged as f64 > DAMAGED_ALWAYS.max(DAMAGED_SHARE * tally.frames_in as f64) {
-        return Err(refuse(
-            input,
-            format!(
-                "it is damaged: {} frames could not be decoded properly, {} could",
-                tally.damaged, tally.frames_in
-            ),
-            REPAIR,
-        ));
-    }
-    if let Some(stated) = film.duration {
-        let missing = stated.saturating_sub(tally.end);
-        let allowed = MISSING_ALWAYS.max(gst::ClockTime::from_seconds_f64(stated.seconds_f64() * MISSING_SHARE));
-        if missing > allowed {
-            return Err(refuse(
-                input,
-                format!(
-                    "it is cut off: it says to be {:.1} s long and ends after {:.1} s",
-                    stated.seconds_f64(),
-                    tally.end.seconds_f64()
-                ),
-                "get a whole copy, or keep what there is of it (`ffmpeg -i IN -c copy OUT`) and give that",
-            ));
-        }
-    }
-    if tally.frames_in != tally.frames_out && !args.may_drop() {
-        return Err(refuse(
-            &args.output,
-            format!("{} frames went in and {} came out", tally.frames_in, tally.frames_out),
-            "report this with the film's codec and the output of `nullface doctor`",
-        ));
-    }
-    Ok(())
-}
-
-/// Remedy for damaged films.
-const REPAIR: &str = "repair it (`ffmpeg -i IN OUT`) or get another copy";
-
-fn summary(args: &Args, tally: &Tally, exit: Exit) -> String {
-    let mut line = format!(
-        "{}: {} frames, {} faces followed, {:.0} frames/s",
-        args.output.display(),
-        tally.frames_out,
-        tally.count("tracks"),
-        tally.frames_out as f64 / tally.wall.as_secs_f64().max(1e-6),
-    );
-    if tally.damaged > 0 {
-        line += &format!("; {} damaged frames in the input", tally.damaged);
-    }
-    if exit == Exit::CoveredBeyondLimit {
-        line += &format!(
-            "; {:.1} % of the regions were covered otherwise than asked",
-            100.0 * tally.fallback_share()
-        );
-    }
-    line
 }
 
 /// A flag that Ctrl-C and SIGTERM set; a second Ctrl-C ends at once. Writing beyond the shell's file

@@ -48,16 +48,8 @@ pub(super) fn first(args: &Args, film: &Film, stop: &AtomicBool, sources: &[&Pat
     let (path, mut tracks) = if let Some(path) = &args.from_tracks {
         (path.clone(), read(path)?)
     } else if args.two_pass {
-        let path = args.tracks.clone().unwrap_or_else(|| args.output.with_extension(ENDING));
-        // What is not there yet cannot be told apart by the file itself.
-        if sources.contains(&path.as_path()) {
-            return Err(refuse(
-                &path,
-                "it is input, output or report too",
-                "choose another name for --tracks",
-            ));
-        }
-        let target = Target::create(&path, args.force, sources)?;
+        let target = place(args, sources)?;
+        let path = target.path().to_owned();
         let progress = Progress::new(args.quiet, film.duration);
         let found = scout(args, film, stop, &progress);
         progress.clear();
@@ -73,14 +65,24 @@ pub(super) fn first(args: &Args, film: &Film, stop: &AtomicBool, sources: &[&Pat
         tracks.check_film(&sha256(&film.path)?).map_err(refused)?;
         choose(&mut tracks, &args.chosen()?).map_err(refused)?;
     }
-    let mut file = NamedTempFile::new().context("no temporary file for the tracks")?;
-    file.write_all(tracks.to_text().as_bytes())
-        .context("the tracks cannot be handed on")?;
-    Ok(First::Tracks(Passes {
-        given: path,
-        read: file,
-        frames: tracks.film().frames,
-    }))
+    Passes::over(path, &tracks).map(First::Tracks)
+}
+
+/// Reserves the place of the track file that `--two-pass` leaves.
+///
+/// # Errors
+/// It is one of `sources`, exists already, or cannot be written.
+pub(super) fn place(args: &Args, sources: &[&Path]) -> Result<Target> {
+    let path = args.tracks.clone().unwrap_or_else(|| args.output.with_extension(ENDING));
+    // What is not there yet cannot be told apart by the file itself.
+    if sources.contains(&path.as_path()) {
+        return Err(refuse(
+            &path,
+            "it is input, output or report too",
+            "choose another name for --tracks",
+        ));
+    }
+    Target::create(&path, args.force, sources)
 }
 
 /// Takes over what the command line says of single tracks.
@@ -102,6 +104,23 @@ fn choose(tracks: &mut Tracks, chosen: &Chosen) -> Result<(), nullface::tracks::
 }
 
 impl Passes {
+    /// Tracks as they are to be rendered; `given` is the file that they come from.
+    pub(super) fn over(given: PathBuf, tracks: &Tracks) -> Result<Self> {
+        let mut read = NamedTempFile::new().context("no temporary file for the tracks")?;
+        read.write_all(tracks.to_text().as_bytes())
+            .context("the tracks cannot be handed on")?;
+        Ok(Self {
+            given,
+            read,
+            frames: tracks.film().frames,
+        })
+    }
+
+    /// Frames of the film.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames
+    }
+
     /// What the element reads.
     pub(super) fn path(&self) -> &Path {
         self.read.path()

@@ -5,11 +5,12 @@
 //! `--report` asks for it. A report without a footer is not one of a finished film; it never stands under the
 //! final name.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use nullface::audit::{Chain, check};
+use nullface::audit::{Chain, Totals, check};
 use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
@@ -44,20 +45,56 @@ impl Running {
 
     /// What was written, after the element stopped.
     pub(super) fn read(&self) -> Result<Recorded> {
-        let text = std::fs::read_to_string(self.path()).context("the audit trail cannot be read")?;
+        Recorded::read(self.path())
+    }
+}
+
+impl Recorded {
+    /// What an element wrote, after it stopped.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).context("the audit trail cannot be read")?;
         check(text.lines()).context("the element's audit trail")?;
         let records = text.lines().map(|line| {
             let mut record: Map<String, Value> = serde_json::from_str(line)?;
             record.remove("chain");
             Ok(record)
         });
-        Ok(Recorded {
+        Ok(Self {
             records: records.collect::<Result<_>>()?,
         })
     }
-}
 
-impl Recorded {
+    /// One trail of those of a film's parts, in order. What was going on at a seam is told up to it and from it on.
+    pub(super) fn joined(parts: Vec<Self>) -> Result<Self> {
+        let mut records = Vec::new();
+        let (mut all, mut tracks) = (Totals::default(), BTreeSet::new());
+        for (i, part) in parts.into_iter().enumerate() {
+            let mut part = part.records;
+            let footer = part.pop().context("an audit trail without an end")?;
+            let totals: Totals = serde_json::from_value(Value::Object(footer)).context("the end of an audit trail")?;
+            all.frames += totals.frames;
+            all.withheld += totals.withheld;
+            all.faces += totals.faces;
+            for (how, count) in totals.treated {
+                *all.treated.entry(how).or_insert(0) += count;
+            }
+            all.worst_cos = all.worst_cos.into_iter().chain(totals.worst_cos).reduce(f32::max);
+            all.uncovered.extend(totals.uncovered);
+            tracks.extend(part.iter().filter_map(|r| r.get("track").and_then(Value::as_u64)));
+            records.extend(part.into_iter().skip(usize::from(i > 0)));
+        }
+        all.tracks = tracks.len() as u64;
+        let mut footer = object(json!({"record": "footer"}));
+        footer.extend(object(json!(all)));
+        records.push(footer);
+        Ok(Self { records })
+    }
+
+    /// Faces followed.
+    pub(super) fn tracks(&self) -> u64 {
+        self.footer("tracks").as_u64().unwrap_or(0)
+    }
+
     /// Whether every frame that was written is one that the engine answered for.
     pub(super) fn covers(&self, tally: &Tally) -> bool {
         self.uncovered() == 0 && self.unaccounted(tally) == 0

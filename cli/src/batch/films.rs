@@ -33,6 +33,14 @@ impl Job {
         name.push(".report.jsonl");
         self.output.with_file_name(name)
     }
+
+    /// Where its parts lie until it is done.
+    pub(super) fn work(&self) -> PathBuf {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(self.output.file_name().unwrap_or_default());
+        name.push(".work");
+        self.output.with_file_name(name)
+    }
 }
 
 /// All films, in order of their names.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::anonymize::Piece;
 use crate::exit::refuse;
 use crate::target::{ROOM, WRITABLE};
 
@@ -30,6 +31,7 @@ pub(super) struct Entry {
 #[serde(tag = "record", rename_all = "kebab-case")]
 enum Record {
     Begun { entry: Entry },
+    Piece { entry: Entry, made: Piece },
     Done { entry: Entry, output_sha256: String },
 }
 
@@ -39,6 +41,7 @@ pub(super) struct Ledger {
     path: PathBuf,
     file: File,
     begun: HashSet<String>,
+    pieces: HashMap<Entry, Vec<Piece>>,
     done: HashMap<Entry, String>,
 }
 
@@ -65,12 +68,15 @@ impl Ledger {
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(wrong)?;
         let (mut begun, mut done) = (HashSet::new(), HashMap::new());
+        let mut pieces: HashMap<Entry, Vec<Piece>> = HashMap::new();
         for record in text.lines().filter_map(|l| serde_json::from_str(l).ok()) {
             match record {
                 Record::Begun { entry } => {
                     begun.insert(entry.output);
                 }
+                Record::Piece { entry, made } => pieces.entry(entry).or_default().push(made),
                 Record::Done { entry, output_sha256 } => {
+                    pieces.remove(&entry);
                     done.insert(entry, output_sha256);
                 }
             }
@@ -78,7 +84,13 @@ impl Ledger {
         if !text.is_empty() && !text.ends_with('\n') {
             file.seek(SeekFrom::End(0)).and_then(|_| file.write_all(b"\n")).map_err(wrong)?;
         }
-        Ok(Self { path, file, begun, done })
+        Ok(Self {
+            path,
+            file,
+            begun,
+            pieces,
+            done,
+        })
     }
 
     /// The hash of a result that is done.
@@ -89,6 +101,21 @@ impl Ledger {
     /// Whether a result of this name was begun by a batch.
     pub(super) fn began(&self, output: &str) -> bool {
         self.begun.contains(output)
+    }
+
+    /// Pieces of a film that is not done, in the order in which they were made.
+    pub(super) fn pieces(&self, entry: &Entry) -> Vec<Piece> {
+        self.pieces.get(entry).cloned().unwrap_or_default()
+    }
+
+    /// Notes that a piece of a film is made.
+    pub(super) fn keep(&mut self, entry: &Entry, made: &Piece) -> Result<()> {
+        self.write(&Record::Piece {
+            entry: entry.clone(),
+            made: made.clone(),
+        })?;
+        self.pieces.entry(entry.clone()).or_default().push(made.clone());
+        Ok(())
     }
 
     /// Notes that a film begins, and takes away what a run that died left of it.
@@ -107,6 +134,7 @@ impl Ledger {
             entry: entry.clone(),
             output_sha256: output_sha256.to_owned(),
         })?;
+        self.pieces.remove(entry);
         self.done.insert(entry.clone(), output_sha256.to_owned());
         Ok(())
     }
@@ -136,7 +164,7 @@ fn remove_leftovers(output: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, Ledger, NAME};
+    use super::{Entry, Ledger, NAME, Piece};
     use std::io::Write;
 
     fn entry(output: &str) -> Entry {
@@ -168,6 +196,26 @@ mod tests {
         ledger.finish(&entry("b.mp4"), "01").expect("done");
         drop(ledger);
         assert!(Ledger::open(folder.path()).expect("opens").finished(&entry("b.mp4")).is_some());
+    }
+
+    #[test]
+    fn pieces_belong_to_one_film_and_options_until_it_is_done() {
+        let folder = tempfile::tempdir().expect("folder");
+        let piece = Piece::Tracks { sha256: "12".to_owned() };
+        let other = Entry {
+            options: "other".to_owned(),
+            ..entry("a.mp4")
+        };
+        let mut ledger = Ledger::open(folder.path()).expect("opens");
+        ledger.begin(&entry("a.mp4"), &folder.path().join("a.mp4")).expect("begun");
+        ledger.keep(&entry("a.mp4"), &piece).expect("kept");
+        drop(ledger);
+        let mut ledger = Ledger::open(folder.path()).expect("opens again");
+        assert_eq!(ledger.pieces(&entry("a.mp4")), [piece]);
+        assert_eq!(ledger.pieces(&other), []);
+        ledger.finish(&entry("a.mp4"), "ef").expect("done");
+        drop(ledger);
+        assert_eq!(Ledger::open(folder.path()).expect("opens").pieces(&entry("a.mp4")), []);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `nullface batch`: every film of a folder or list. What is done is known by hashes and not done
-//! again; what was under way when the process ended is begun anew; nothing stands under a final name
-//! that is not whole.
+//! again; a long film that was under way when the process ended goes on where it was, a short one is begun
+//! anew; nothing stands under a final name that is not whole.
 //!
 //! | file | what |
 //! |---|---|
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use crate::anonymize;
+use crate::anonymize::{self, Shelf};
 use crate::exit::{Exit, refuse};
 use crate::hash::sha256;
 use films::Job;
@@ -29,8 +29,10 @@ use summary::{Fate, Line, Summary};
 /// Anonymise every film of a folder, or of a list.
 ///
 /// A film whose content, options and result are as a former run left them is skipped. A run that was
-/// ended, however hard, is continued by giving the same command again: finished films stay, a film
-/// that was under way begins anew. Options of `nullface anonymize` follow after `--`.
+/// ended, however hard, is continued by giving the same command again: finished films stay, and a long
+/// film goes on with the first part that is missing. It is then made by two passes: the first looks for faces and
+/// begins anew where it was ended, the second makes the parts. A film shorter than a part, and every film in the
+/// modes that replace faces, begins anew as a whole. Options of `nullface anonymize` follow after `--`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::exit::TABLE)]
 pub(crate) struct Args {
@@ -43,6 +45,10 @@ pub(crate) struct Args {
     /// Films at once; as many as there are cores when left out.
     #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
+    /// Length of the parts in which a longer film is made, s; 0 makes every film as a whole, by one pass unless
+    /// --two-pass is among the options. Not for the modes that replace faces.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    segment_seconds: u32,
     /// Replace results that no former run of this command made.
     #[arg(short, long)]
     force: bool,
@@ -70,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     let jobs = films::jobs(&args.inputs, &args.output)?;
     // Wrong options are said once, before anything runs.
     let options = match jobs.first() {
-        Some(job) => one(args, job)?.fingerprint()?,
+        Some(job) => format!("{} {}", one(args, job)?.fingerprint()?, args.segment_seconds),
         None => return Err(refuse(&args.output, "there is no film to make", "give a folder, a list or films")),
     };
     let ledger = Ledger::open(&args.output)?;
@@ -155,6 +161,8 @@ impl Run<'_> {
             && job.output.is_file()
             && sha256(&job.output)? == hash
         {
+            // Left where a run ended between its last two steps.
+            let _ = std::fs::remove_dir_all(job.work());
             return Ok(Fate::Skipped);
         }
         let mut film = one(self.args, job)?;
@@ -163,12 +171,61 @@ impl Run<'_> {
         if let Some(folder) = job.output.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("{}: the folder cannot be made", folder.display()))?;
         }
+        let shelf = Shelf {
+            folder: job.work(),
+            pieces: lock().pieces(&key),
+            note: &|piece| lock().keep(&key, piece),
+        };
+        self.clear(&shelf, film.force)?;
         lock().begin(&key, &job.output)?;
-        let done = anonymize::film(&film, &self.stop)?;
+        let done = anonymize::in_parts(&film, self.args.segment_seconds, &shelf, &self.stop)?;
         if done.exit == Exit::Interrupted {
             return Ok(Fate::Stopped);
         }
         lock().finish(&key, &sha256(&job.output)?)?;
+        // What cannot be removed is of no use to anybody, and the next run tries again.
+        let _ = std::fs::remove_dir_all(&shelf.folder);
         Ok(Fate::Done(done))
     }
+
+    /// Takes away parts that are of another film, other options or another version, and what was being written
+    /// when a former run ended.
+    fn clear(&self, shelf: &Shelf<'_>, ours: bool) -> Result<()> {
+        let folder = &shelf.folder;
+        if !folder.exists() {
+            return Ok(());
+        }
+        let wrong = |e: std::io::Error| refuse(folder, format!("it cannot be emptied: {e}"), "remove it by hand");
+        if !shelf.pieces.is_empty() {
+            return remove_unfinished(folder).map_err(wrong);
+        }
+        if !ours {
+            return Err(refuse(
+                folder,
+                "a folder of this name exists, and no former run made it",
+                "remove it, or give --force to replace it",
+            ));
+        }
+        let finished = |name: std::ffi::OsString| !name.to_string_lossy().starts_with('.');
+        let filled = std::fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|e| finished(e.file_name())));
+        if filled && !self.args.quiet {
+            eprintln!(
+                "{}: what a former run left there is not of this film by these options and this version; it is begun anew",
+                folder.display()
+            );
+        }
+        std::fs::remove_dir_all(folder).map_err(wrong)
+    }
+}
+
+/// Temporary files in a folder of parts. The ledger's lock says that nobody is writing them.
+fn remove_unfinished(folder: &std::path::Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') && name.ends_with(".part") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }

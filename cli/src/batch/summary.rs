@@ -30,7 +30,13 @@ pub(super) enum Fate {
 impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Done(done) => write!(f, "{} frames, {} faces followed", done.frames, done.tracks),
+            Self::Done(done) => {
+                write!(f, "{} frames, {} faces followed", done.frames, done.tracks)?;
+                match done.parts_kept {
+                    0 => Ok(()),
+                    kept => write!(f, "; {kept} parts of a former run"),
+                }
+            }
             Self::Skipped => f.write_str("there already"),
             Self::Failed(why) => f.write_str(why),
             Self::Stopped => f.write_str("stopped"),
@@ -94,7 +100,7 @@ impl Summary {
                 "output": line.output.strip_prefix(folder).unwrap_or(&line.output).to_string_lossy(),
             });
             let told = match &line.fate {
-                Fate::Done(d) => json!({"fate": "done", "frames": d.frames, "tracks": d.tracks, "fallback_share": d.fallback_share, "exit_code": d.exit as u8}),
+                Fate::Done(d) => json!({"fate": "done", "frames": d.frames, "tracks": d.tracks, "fallback_share": d.fallback_share, "parts_kept": d.parts_kept, "exit_code": d.exit as u8}),
                 Fate::Skipped => json!({"fate": "there already"}),
                 Fate::Failed(why) => json!({"fate": "failed", "why": why}),
                 Fate::Stopped => json!({"fate": "stopped"}),

@@ -98,7 +98,7 @@ const UGLY: &str = "gstreamer1.0-plugins-ugly";
 const LIBAV: &str = "gstreamer1.0-libav";
 
 /// In the order in which a film meets them.
-const NEEDED: [Needed; 41] = [
+const NEEDED: [Needed; 43] = [
     required("filesrc", "libgstreamer1.0-0", "reading files"),
     required("decodebin", BASE, "finding decoders"),
     required("qtdemux", GOOD, "reading mp4 and mov"),
@@ -123,6 +123,8 @@ const NEEDED: [Needed; 41] = [
     required("mp4mux", GOOD, "writing mp4"),
     useful("matroskamux", GOOD, "writing mkv and webm"),
     required("filesink", "libgstreamer1.0-0", "writing files"),
+    useful("gdppay", BAD, "long films in a batch, made in parts"),
+    useful("gdpdepay", BAD, "long films in a batch, made in parts"),
     required("appsrc", BASE, "live work"),
     required("appsink", BASE, "live work"),
     useful("v4l2src", GOOD, "cameras"),
