@@ -7,6 +7,7 @@
 mod args;
 mod clock;
 mod counters;
+mod decoded;
 mod encoders;
 mod faults;
 mod flow;
@@ -27,6 +28,9 @@ use anyhow::{Context, Result};
 use nullface::tracks::Tracks;
 
 pub(crate) use args::{Args, words};
+pub(crate) use decoded::Source;
+pub(crate) use passes::beside;
+pub(crate) use progress::Watch;
 
 use crate::container::Container;
 use crate::exit::{Exit, refuse};
@@ -71,6 +75,14 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 /// One sentence that names the file, what is the matter and the remedy; then nothing stands under the
 /// final name.
 pub(crate) fn film(args: &Args, stop: &AtomicBool) -> Result<Done> {
+    watched(args, stop, None)
+}
+
+/// The same; what would be seen on a terminal is told to `watch`.
+///
+/// # Errors
+/// As [`film`].
+pub(crate) fn watched(args: &Args, stop: &AtomicBool, watch: Option<Arc<Watch>>) -> Result<Done> {
     let container = Container::of(&args.output)?;
     let film = Film::open(&args.input)?;
     if film.interlaced && args.interlaced == args::Interlaced::Refuse {
@@ -90,7 +102,8 @@ pub(crate) fn film(args: &Args, stop: &AtomicBool) -> Result<Done> {
         None => None,
     };
     sources.extend(args.report.as_deref());
-    let progress = Progress::new(args.quiet, film.duration);
+    let mut progress = Progress::new(args.quiet, film.duration);
+    progress.watch = watch;
     for line in notices(args, &film) {
         progress.say(&line);
     }
@@ -179,13 +192,13 @@ pub(crate) fn film(args: &Args, stop: &AtomicBool) -> Result<Done> {
     Ok(done(exit))
 }
 
-/// The first pass alone; `None` where a signal stopped it.
+/// The first pass alone; `None` where `stop` was set.
 ///
 /// # Errors
 /// One sentence that names the film, what is the matter and the remedy.
-pub(crate) fn found(args: &Args, film: &Film) -> Result<Option<Tracks>> {
+pub(crate) fn found(args: &Args, film: &Film, stop: &AtomicBool) -> Result<Option<Tracks>> {
     let progress = Progress::new(args.quiet, film.duration);
-    let tracks = scouting::scout(args, film, &*stop_signals()?, &progress);
+    let tracks = scouting::scout(args, film, stop, &progress);
     progress.clear();
     tracks
 }

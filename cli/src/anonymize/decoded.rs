@@ -1,0 +1,189 @@
+//! Decoded frames of a film, upright, in formats that the element takes. Sound and subtitles are not decoded.
+//!
+//! ```text
+//! filesrc ! decodebin ! queue ! [deinterlace] ! [videoflip] ! videoconvert ! appsink
+//! ```
+//!
+//! Times are those that the element reckons with in the second pass: the buffer's, less the segment's zero.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use gst::prelude::*;
+use nullface::frame::{FrameTime, Pts};
+
+use super::faults;
+use super::links::{make, upright};
+use crate::exit::refuse;
+use crate::film::Film;
+
+/// Frames that may wait between decoder and taker.
+const FRAMES_WAITING: u32 = 4;
+/// How often the bus is looked at while no frame comes.
+const TICK: gst::ClockTime = gst::ClockTime::from_mseconds(50);
+/// Assumed where neither the buffers nor anything else say how long a frame lasts.
+const FALLBACK_FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
+
+/// A film being decoded.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pipeline: gst::Pipeline,
+    sink: gst_app::AppSink,
+    input: std::path::PathBuf,
+    last: std::cell::Cell<Option<FrameTime>>,
+}
+
+impl Source {
+    /// Starts decoding at the film's begin.
+    ///
+    /// # Errors
+    /// One sentence that names the film, what is the matter and the remedy.
+    pub(crate) fn open(film: &Film) -> Result<Self> {
+        let source = make("filesrc", "source")?;
+        source.set_property("location", film.path.as_os_str().to_string_lossy().as_ref());
+        let decode = make("decodebin", "decode")?;
+        let queue = make("queue", "decoded")?;
+        let sink = gst_app::AppSink::builder()
+            .name("frames")
+            .caps(gstnullface::filter::caps())
+            .sync(false)
+            .max_buffers(FRAMES_WAITING)
+            .build();
+        let mut chain = vec![queue];
+        chain.extend(upright(film)?);
+        chain.push(sink.clone().upcast());
+        let pipeline = gst::Pipeline::with_name("first-pass");
+        pipeline.add_many([&source, &decode])?;
+        pipeline.add_many(&chain)?;
+        source.link(&decode)?;
+        gst::Element::link_many(&chain)?;
+        decode.connect("autoplug-continue", false, |values| {
+            let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
+            let kind = caps.and_then(|c| c.structure(0).map(|s| s.name().to_string())).unwrap_or_default();
+            let other = ["audio/", "text/", "subpicture/"].iter().any(|k| kind.starts_with(k));
+            Some((!other).to_value())
+        });
+        let first = chain.first().and_then(|q| q.static_pad("sink")).context("a queue has a pad")?;
+        let (weak, linked) = (pipeline.downgrade(), Arc::new(AtomicBool::new(false)));
+        let seen = Arc::clone(&linked);
+        decode.connect_pad_added(move |decode, pad| {
+            let kind = pad.current_caps().and_then(|c| c.structure(0).map(|s| s.name().to_string()));
+            let made = if kind.as_deref() == Some("video/x-raw") && !seen.swap(true, Ordering::AcqRel) {
+                pad.link(&first).map(|_| ()).context("the picture cannot be linked")
+            } else {
+                nowhere(&weak, pad)
+            };
+            if let Err(why) = made {
+                gst::element_error!(decode, gst::CoreError::Negotiation, ("{why:#}"));
+            }
+        });
+        decode.connect_no_more_pads(move |decode| {
+            if !linked.load(Ordering::Acquire) {
+                gst::element_error!(
+                    decode,
+                    gst::StreamError::CodecNotFound,
+                    ("no stream of it could be decoded to pictures")
+                );
+            }
+        });
+        let made = Self {
+            pipeline,
+            sink,
+            input: film.path.clone(),
+            last: std::cell::Cell::new(None),
+        };
+        if let Err(error) = made.pipeline.set_state(gst::State::Playing) {
+            return Err(made
+                .error()
+                .unwrap_or_else(|| anyhow::anyhow!("the pipeline does not start: {error}")));
+        }
+        Ok(made)
+    }
+
+    /// The next frame; `None` at the film's end.
+    ///
+    /// # Errors
+    /// It cannot be decoded further.
+    pub(crate) fn next(&self) -> Result<Option<gst::Sample>> {
+        loop {
+            if let Some(sample) = self.sink.try_pull_sample(TICK) {
+                return Ok(Some(sample));
+            }
+            if let Some(error) = self.error() {
+                return Err(error);
+            }
+            if self.sink.is_eos() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Goes on with the key frame at or before a moment, as far as the container knows where one is. A first
+    /// frame must have been taken before.
+    ///
+    /// # Errors
+    /// The film cannot be sought in.
+    pub(crate) fn seek(&self, at: Pts) -> Result<()> {
+        // Not to the moment itself: decoders cut the frame that is shown then, and its time is not its own any more.
+        let how = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
+        let sought = self.pipeline.seek_simple(how, gst::ClockTime::from_nseconds(at.0));
+        sought.map_err(|_| {
+            refuse(
+                &self.input,
+                "it cannot be sought in",
+                "copy it into a container that can (`ffmpeg -i IN -c copy OUT.mkv`)",
+            )
+        })
+    }
+
+    fn error(&self) -> Option<anyhow::Error> {
+        let message = self.pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
+        match message.view() {
+            gst::MessageView::Error(error) => Some(faults::sentence(error, &self.input, Path::new("the track file"))),
+            _ => None,
+        }
+    }
+
+    /// When a frame is shown, since the film's zero; one without a stamp follows the frame before.
+    pub(crate) fn time_of(&self, sample: &gst::Sample, buffer: &gst::BufferRef) -> FrameTime {
+        let segment = sample.segment().and_then(|s| s.downcast_ref::<gst::ClockTime>());
+        let zero = segment.and_then(|s| Some(s.start()?.saturating_sub(s.time()?))).unwrap_or_default();
+        let stamped = buffer.pts().map(|pts| Pts(pts.saturating_sub(zero).nseconds()));
+        let follows = || {
+            let step = |l: FrameTime| {
+                if l.duration_ns > 0 {
+                    l.duration_ns
+                } else {
+                    FALLBACK_FRAME.nseconds()
+                }
+            };
+            self.last.get().map_or(Pts(0), |l| Pts(l.pts.0.saturating_add(step(l))))
+        };
+        let at = FrameTime {
+            pts: stamped.unwrap_or_else(follows),
+            duration_ns: buffer.duration().map_or(0, gst::ClockTime::nseconds),
+        };
+        self.last.set(Some(at));
+        at
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // Nothing can be done about a pipeline that does not stop while it is dropped.
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+fn nowhere(pipeline: &gst::glib::WeakRef<gst::Pipeline>, pad: &gst::Pad) -> Result<()> {
+    let sink = gst::ElementFactory::make("fakesink")
+        .property("sync", false)
+        .property("async", false)
+        .build()?;
+    pipeline.upgrade().context("the pipeline is gone")?.add(&sink)?;
+    sink.sync_state_with_parent()?;
+    pad.link(&sink.static_pad("sink").context("fakesink has a pad")?)?;
+    Ok(())
+}
