@@ -168,7 +168,10 @@ function controls() {
 function choose(id) {
   chosen = id;
   lists();
-  document.querySelector("#tracks li.chosen")?.scrollIntoView({ block: "nearest" });
+  // In the list alone: the picture stays where it is.
+  const [list, item] = [byId("tracks"), document.querySelector("#tracks li.chosen")];
+  const hidden = item && (item.offsetTop < list.scrollTop || item.offsetTop + item.offsetHeight > list.scrollTop + list.clientHeight);
+  if (hidden) list.scrollTop = item.offsetTop;
   draw();
 }
 function take(news) {
