@@ -62,7 +62,11 @@ impl Entry {
         let cookie = set.split(';').next().expect("a pair").to_owned();
         let page = ask(port, "GET /", &[("Cookie", &cookie)], "");
         let page = String::from_utf8_lossy(&page.body).into_owned();
-        let token = page.split("name=\"token\" content=\"").nth(1).and_then(|t| t.split('"').next()).expect("a token");
+        let token = page
+            .split("name=\"token\" content=\"")
+            .nth(1)
+            .and_then(|t| t.split('"').next())
+            .expect("a token");
         Self {
             port,
             cookie,
@@ -88,7 +92,17 @@ impl Entry {
 /// Luma at a place, frame by frame.
 fn luma(film: &Path) -> Vec<u8> {
     let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-i", text(film), "-vf", "crop=2:2:70:60,format=gray", "-f", "rawvideo", "-"])
+        .args([
+            "-v",
+            "error",
+            "-i",
+            text(film),
+            "-vf",
+            "crop=2:2:70:60,format=gray",
+            "-f",
+            "rawvideo",
+            "-",
+        ])
         .output()
         .expect("ffmpeg starts");
     output.stdout.chunks(4).map(|c| c[0]).collect()
@@ -118,7 +132,9 @@ fn a_face_marked_in_the_browser_is_in_the_file_and_in_the_film() {
     let area: Vec<f64> = area.as_array().expect("a rectangle").iter().filter_map(Value::as_f64).collect();
     let on_page = |x: f64, y: f64| (area[0] + x / 160.0 * area[2], area[1] + y / 120.0 * area[3]);
     let seek = |page: &mut Browser, at: &str| {
-        page.eval(&format!("byId('place').value = {at}; byId('place').dispatchEvent(new Event('input'))"));
+        page.eval(&format!(
+            "byId('place').value = {at}; byId('place').dispatchEvent(new Event('input'))"
+        ));
     };
     seek(&mut page, "0.37");
     page.until("now.at === 0.36");
@@ -141,7 +157,10 @@ fn a_face_marked_in_the_browser_is_in_the_file_and_in_the_film() {
     let saved = records(&tracks);
     assert_eq!(saved[1]["decision"], "keep");
     let marked = &saved[3];
-    assert_eq!((marked["id"].as_u64(), marked["spans"][0]["origin"].as_str()), (Some(2), Some("by-hand")));
+    assert_eq!(
+        (marked["id"].as_u64(), marked["spans"][0]["origin"].as_str()),
+        (Some(2), Some("by-hand"))
+    );
     let keys = marked["spans"][0]["keys"].as_array().expect("keys").clone();
     for (key, expected) in keys.iter().zip([[0.4, 40.0, 30.0, 90.0, 90.0], [0.8, 60.0, 30.0, 110.0, 90.0]]) {
         for (i, value) in expected.iter().enumerate() {
@@ -181,7 +200,12 @@ fn tracks_are_merged_split_dropped_and_edits_undone_by_keys() {
     page.until("track(0).decision === 'cover'");
     page.key("x");
     page.until("state.tracks.length === 1 && chosen === null");
-    for left in ["state.undo === 3", "state.undo === 2", "state.undo === 1", "state.undo === 0 && state.saved"] {
+    for left in [
+        "state.undo === 3",
+        "state.undo === 2",
+        "state.undo === 1",
+        "state.undo === 0 && state.saved",
+    ] {
         page.key("u");
         page.until(left);
     }
@@ -203,7 +227,15 @@ fn only_who_was_let_in_is_answered() {
     let (film, tracks) = found(&bench, WHITE);
     let (_running, address, port) = review(&film, &bench.path("out.mkv"), &tracks);
     let before = std::fs::read(&tracks).expect("file");
-    let paths = ["/", "/page.js", "/state.json", "/frame.jpg?at=0", "/strip.jpg?at=0", "/boxes.json?at=0", "/?key=0"];
+    let paths = [
+        "/",
+        "/page.js",
+        "/state.json",
+        "/frame.jpg?at=0",
+        "/strip.jpg?at=0",
+        "/boxes.json?at=0",
+        "/?key=0",
+    ];
     for path in paths {
         assert_eq!(ask(port, &format!("GET {path}"), &[], "").status, 403, "{path} without a ticket");
     }
@@ -214,7 +246,10 @@ fn only_who_was_let_in_is_answered() {
         let answer = entry.get(path);
         assert_eq!(answer.status, 200, "{path}");
         let head = answer.head.to_lowercase();
-        assert!(head.contains("cache-control: no-store") && head.contains("default-src 'none'"), "{head}");
+        assert!(
+            head.contains("cache-control: no-store") && head.contains("default-src 'none'"),
+            "{head}"
+        );
     }
     let origin = format!("http://127.0.0.1:{port}");
     let host = format!("127.0.0.1:{port}");
@@ -237,7 +272,10 @@ fn only_who_was_let_in_is_answered() {
     assert_eq!(entry.json("/state.json")["tracks"].as_array().map(Vec::len), Some(2));
     assert_eq!(entry.post("/edit", r#"{"do":"sing"}"#).status, 400);
     let answer = entry.post("/edit", r#"{"do":"drop","track":7}"#);
-    assert_eq!((answer.status, String::from_utf8_lossy(&answer.body).contains("no track 7")), (409, true));
+    assert_eq!(
+        (answer.status, String::from_utf8_lossy(&answer.body).contains("no track 7")),
+        (409, true)
+    );
     assert_eq!(entry.post("/edit", r#"{"do":"drop","track":0}"#).status, 200);
     assert_eq!(std::fs::read(&tracks).expect("file"), before, "only saving writes");
 
@@ -287,7 +325,10 @@ fn frames_come_at_the_times_of_a_film_of_varying_rate_forwards_and_backwards() {
     for i in [40, 3, 55, 0, 30, 12] {
         let between = expected[i] + 0.01;
         let (shown, _, picture) = at(&format!("at={between}"));
-        assert!(near(shown, expected[i]) && picture == pictures[i], "frame {i}: {shown} for {between}");
+        assert!(
+            near(shown, expected[i]) && picture == pictures[i],
+            "frame {i}: {shown} for {between}"
+        );
     }
 }
 
@@ -304,7 +345,11 @@ fn a_rendering_that_is_cancelled_leaves_nothing_and_another_may_follow() {
     assert_eq!(entry.post("/render", "").status, 409, "one at a time");
     assert_eq!(entry.post("/cancel", "").status, 200);
     until("it is cancelled", || state() == "cancelled");
-    assert!(!bench.names().iter().any(|n| n == "out.mkv" || n.ends_with(".part")), "{:?}", bench.names());
+    assert!(
+        !bench.names().iter().any(|n| n == "out.mkv" || n.ends_with(".part")),
+        "{:?}",
+        bench.names()
+    );
     for _ in 0..2 {
         assert_eq!(entry.post("/render", "").status, 200);
         until("it is done", || state() != "running");
@@ -325,10 +370,22 @@ fn what_could_not_be_rendered_is_refused_before_anybody_looks() {
     let (new, film, tracks) = (bench.path("new.mkv"), text(&film), text(&tracks));
     let (new, there) = (text(&new), text(&there));
     for (args, words) in [
-        (vec![text(&other), "-o", new, "--tracks", tracks], ["in.tracks.jsonl", "of another film: of in.mp4"]),
-        (vec![film, "-o", there, "--tracks", tracks], ["there.mkv: it exists already", "--force"]),
-        (vec![film, "-o", "new.avi", "--tracks", tracks], ["nothing can be written as .avi", ".mkv"]),
-        (vec![film, "-o", film, "--force", "--tracks", tracks], ["it is the input itself", "another name"]),
+        (
+            vec![text(&other), "-o", new, "--tracks", tracks],
+            ["in.tracks.jsonl", "of another film: of in.mp4"],
+        ),
+        (
+            vec![film, "-o", there, "--tracks", tracks],
+            ["there.mkv: it exists already", "--force"],
+        ),
+        (
+            vec![film, "-o", "new.avi", "--tracks", tracks],
+            ["nothing can be written as .avi", ".mkv"],
+        ),
+        (
+            vec![film, "-o", film, "--force", "--tracks", tracks],
+            ["it is the input itself", "another name"],
+        ),
         (
             vec![film, "-o", new, "--tracks", tracks, "--", "--except", "anna.jpg"],
             ["in.tracks.jsonl was made already", "decide on the page"],
