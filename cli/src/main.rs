@@ -16,11 +16,13 @@ mod film;
 mod hash;
 mod json;
 mod live;
+mod loopback;
 mod memory;
 mod models;
 mod pages;
 mod probe;
 mod reader;
+mod review;
 mod sheet;
 mod target;
 mod tracks;
@@ -46,6 +48,7 @@ enum Command {
     Live(live::Args),
     Batch(batch::Args),
     Tracks(tracks::Args),
+    Review(review::Args),
     Sheet(sheet::Args),
     Eval(eval::Args),
     Audit(audit::Args),
@@ -74,13 +77,20 @@ fn run(command: &Command) -> Result<Exit> {
         Command::Models(args) => return models::run(args),
         Command::Completions(args) => return Ok(pages::completions(args, Cli::command())),
         Command::Man(args) => return pages::man(args, Cli::command()),
-        Command::Anonymize(_) | Command::Tracks(_) | Command::Batch(_) | Command::Live(_) | Command::Sheet(_) | Command::Eval(_) => {}
+        Command::Anonymize(_)
+        | Command::Tracks(_)
+        | Command::Review(_)
+        | Command::Batch(_)
+        | Command::Live(_)
+        | Command::Sheet(_)
+        | Command::Eval(_) => {}
     }
     gst::init().context("GStreamer cannot be started")?;
     gstnullface::plugin_register_static().context("the element nullfacefilter cannot be registered")?;
     match command {
         Command::Anonymize(args) => anonymize::run(args),
         Command::Tracks(args) => tracks::run(args),
+        Command::Review(args) => review::run(args),
         Command::Live(args) => live::run(args),
         Command::Batch(args) => batch::run(args),
         Command::Sheet(args) => sheet::run(args),

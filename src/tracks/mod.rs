@@ -8,6 +8,7 @@
 //! | `format` | lines of JSON in and out, every value checked; errors name line and field |
 //! | `spans` | boxes between key frames; union and splitting of spans |
 //! | `edit` | [`Tracks::add`], [`Tracks::drop_track`], [`Tracks::merge`], [`Tracks::split`], [`Tracks::decide`] |
+//! | `suspects` | [`Tracks::suspects`]: places that a person should look at |
 //!
 //! Whatever an edit does, the result passes the same checks as a file that is read; where an edit is
 //! refused, nothing has changed.
@@ -33,11 +34,13 @@ mod edit;
 mod error;
 mod format;
 mod spans;
+mod suspects;
 
 use crate::frame::{BoxPx, Pts};
 
 pub use error::{Place, TracksError};
 pub(crate) use spans::union;
+pub use suspects::{DOUBTFUL_SCORE, NEAR_S, Suspect, Suspicion};
 
 /// What the header's `format` says.
 pub const FORMAT: &str = "nullface-tracks";

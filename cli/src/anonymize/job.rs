@@ -3,13 +3,14 @@
 //! the pipeline, or several.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
 use super::args::{Args, Interlaced, Subtitles};
 use super::flow::Tally;
 use super::passes::Passes;
-use super::progress::Progress;
+use super::progress::{Progress, Watch};
 use super::report::{Recorded, Report};
 use super::{Done, mp4, tags};
 use crate::container::Container;
@@ -44,11 +45,11 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Refuses what cannot be done, and reserves the output's name.
+    /// Refuses what cannot be done, and reserves the output's name. `watch` is told what a terminal would show.
     ///
     /// # Errors
     /// One sentence that names the file, what is the matter and the remedy.
-    pub(super) fn prepare(args: &'a Args) -> Result<Self> {
+    pub(super) fn prepare(args: &'a Args, watch: Option<Arc<Watch>>) -> Result<Self> {
         let container = Container::of(&args.output)?;
         let film = Film::open(&args.input)?;
         if film.interlaced && args.interlaced == Interlaced::Refuse {
@@ -67,7 +68,8 @@ impl<'a> Job<'a> {
             Some(path) => Some(Report::create(Target::create(path, args.force, &sources)?, args, &film)?),
             None => None,
         };
-        let progress = Progress::new(args.quiet, film.duration);
+        let mut progress = Progress::new(args.quiet, film.duration);
+        progress.watch = watch;
         for line in notices(args, &film) {
             progress.say(&line);
         }

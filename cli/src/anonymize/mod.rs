@@ -31,6 +31,9 @@ use nullface::tracks::Tracks;
 
 pub(crate) use args::{Args, words};
 pub(crate) use parts::{Piece, Shelf, in_parts};
+pub(crate) use passes::beside;
+pub(crate) use progress::Watch;
+pub(crate) use source::Source;
 
 use crate::exit::Exit;
 use crate::film::Film;
@@ -66,7 +69,15 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
 /// One sentence that names the file, what is the matter and the remedy; then nothing stands under the
 /// final name.
 pub(crate) fn film(args: &Args, stop: &AtomicBool) -> Result<Done> {
-    at_once(Job::prepare(args)?, stop)
+    watched(args, stop, None)
+}
+
+/// The same; what would be seen on a terminal is told to `watch`.
+///
+/// # Errors
+/// As [`film`].
+pub(crate) fn watched(args: &Args, stop: &AtomicBool, watch: Option<Arc<Watch>>) -> Result<Done> {
+    at_once(Job::prepare(args, watch)?, stop)
 }
 
 /// One pipeline from the film to its output.
@@ -89,13 +100,13 @@ fn at_once(job: Job<'_>, stop: &AtomicBool) -> Result<Done> {
     job.finish(&tally, running.read()?, passes.as_ref())
 }
 
-/// The first pass alone; `None` where a signal stopped it.
+/// The first pass alone; `None` where `stop` was set.
 ///
 /// # Errors
 /// One sentence that names the film, what is the matter and the remedy.
-pub(crate) fn found(args: &Args, film: &Film) -> Result<Option<Tracks>> {
+pub(crate) fn found(args: &Args, film: &Film, stop: &AtomicBool) -> Result<Option<Tracks>> {
     let progress = Progress::new(args.quiet, film.duration);
-    let tracks = scouting::scout(args, film, &*stop_signals()?, &progress);
+    let tracks = scouting::scout(args, film, stop, &progress);
     progress.clear();
     tracks
 }

@@ -21,6 +21,11 @@ use crate::tracks::{read, write};
 /// What stands before the ending of a track file's name.
 const ENDING: &str = "tracks.jsonl";
 
+/// Where the track file of an output goes.
+pub(crate) fn beside(output: &Path) -> PathBuf {
+    output.with_extension(ENDING)
+}
+
 /// A track file to render from, as the element reads it.
 #[derive(Debug)]
 pub(super) struct Passes {
@@ -73,7 +78,7 @@ pub(super) fn first(args: &Args, film: &Film, stop: &AtomicBool, sources: &[&Pat
 /// # Errors
 /// It is one of `sources`, exists already, or cannot be written.
 pub(super) fn place(args: &Args, sources: &[&Path]) -> Result<Target> {
-    let path = args.tracks.clone().unwrap_or_else(|| args.output.with_extension(ENDING));
+    let path = args.tracks.clone().unwrap_or_else(|| beside(&args.output));
     // What is not there yet cannot be told apart by the file itself.
     if sources.contains(&path.as_path()) {
         return Err(refuse(

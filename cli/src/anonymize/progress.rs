@@ -1,6 +1,7 @@
 //! The progress bar: place in the film, time left, frames a second, faces seen. Drawn on the
 //! terminal's error stream only; silent with `--quiet`, plain lines where there is no terminal.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,9 +9,37 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// Redraws per second.
 const REDRAW_HZ: u8 = 8;
 
+/// Who watches a film from elsewhere than the terminal.
+#[derive(Debug, Default)]
+pub(crate) struct Watch(Mutex<Seen>);
+
+/// What a watcher has seen.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// Where the last frame written ends.
+    pub(crate) end: gst::ClockTime,
+    /// Frames written.
+    pub(crate) frames: u64,
+    /// What was said, line by line.
+    pub(crate) lines: Vec<String>,
+}
+
+impl Watch {
+    /// What has been seen by now.
+    pub(crate) fn seen(&self) -> Seen {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn see(&self, what: impl FnOnce(&mut Seen)) {
+        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
 /// Progress of one film.
 #[derive(Debug)]
 pub(super) struct Progress {
+    /// Who is told beside the terminal.
+    pub(super) watch: Option<Arc<Watch>>,
     bar: ProgressBar,
     quiet: bool,
     start: Instant,
@@ -36,6 +65,7 @@ impl Progress {
             bar.set_style(style);
         }
         Self {
+            watch: None,
             bar,
             quiet,
             start: Instant::now(),
@@ -47,10 +77,16 @@ impl Progress {
         self.bar.set_position(end.mseconds());
         let rate = frames as f64 / self.start.elapsed().as_secs_f64().max(1e-6);
         self.bar.set_message(format!("{rate:.0} frames/s  {faces} faces"));
+        if let Some(watch) = &self.watch {
+            watch.see(|seen| (seen.end, seen.frames) = (end, frames));
+        }
     }
 
     /// Prints a line above the bar.
     pub(super) fn say(&self, line: &str) {
+        if let Some(watch) = &self.watch {
+            watch.see(|seen| seen.lines.push(line.to_owned()));
+        }
         if !self.quiet {
             self.bar.suspend(|| eprintln!("{line}"));
         }

@@ -18,6 +18,7 @@ use nullface::frame::{FrameTime, Pts};
 use super::counters::{Counters, count_frames_fed};
 use super::faults;
 use super::links::{make, upright};
+use crate::exit::refuse;
 use crate::film::Film;
 
 /// Frames that may wait between decoder and engine.
@@ -28,7 +29,8 @@ const TICK: gst::ClockTime = gst::ClockTime::from_mseconds(50);
 const FALLBACK_FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
 /// Decoded frames of a film, upright, in formats that the element takes.
-pub(super) struct Source {
+#[derive(Debug)]
+pub(crate) struct Source {
     pipeline: gst::Pipeline,
     sink: gst_app::AppSink,
     input: std::path::PathBuf,
@@ -42,7 +44,7 @@ impl Source {
     ///
     /// # Errors
     /// One sentence that names the film, what is the matter and the remedy.
-    pub(super) fn open(film: &Film, working: Option<gst::Caps>) -> Result<Self> {
+    pub(crate) fn open(film: &Film, working: Option<gst::Caps>) -> Result<Self> {
         let source = make("filesrc", "source")?;
         source.set_property("location", film.path.as_os_str().to_string_lossy().as_ref());
         let decode = make("decodebin", "decode")?;
@@ -119,7 +121,7 @@ impl Source {
     ///
     /// # Errors
     /// The film cannot be decoded.
-    pub(super) fn next(&self) -> Result<Option<gst::Sample>> {
+    pub(crate) fn next(&self) -> Result<Option<gst::Sample>> {
         loop {
             if let Some(sample) = self.sink.try_pull_sample(TICK) {
                 self.counters.frames_in.fetch_add(1, Ordering::Relaxed);
@@ -137,6 +139,24 @@ impl Source {
         }
     }
 
+    /// Goes on with the key frame at or before a moment, as far as the container knows where one is. A first
+    /// frame must have been taken before.
+    ///
+    /// # Errors
+    /// The film cannot be sought in.
+    pub(crate) fn seek(&self, at: Pts) -> Result<()> {
+        // Not to the moment itself: decoders cut the frame that is shown then, and its time is not its own any more.
+        let how = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
+        let sought = self.pipeline.seek_simple(how, gst::ClockTime::from_nseconds(at.0));
+        sought.map_err(|_| {
+            refuse(
+                &self.input,
+                "it cannot be sought in",
+                "copy it into a container that can (`ffmpeg -i IN -c copy OUT.mkv`)",
+            )
+        })
+    }
+
     fn error(&self) -> Option<anyhow::Error> {
         let bus = self.pipeline.bus()?;
         while let Some(message) = bus.pop_filtered(&[gst::MessageType::Error, gst::MessageType::Warning]) {
@@ -152,7 +172,7 @@ impl Source {
     }
 
     /// Frames so far that are damaged or, at the film's end, were left out: before it the decoder is ahead.
-    pub(super) fn damaged(&self) -> u64 {
+    pub(crate) fn damaged(&self) -> u64 {
         let warnings = self.warnings.load(Ordering::Relaxed);
         if self.sink.is_eos() {
             self.counters.damaged(warnings)
@@ -162,7 +182,7 @@ impl Source {
     }
 
     /// When a frame is shown, since the film's zero; one without a stamp follows the frame before.
-    pub(super) fn time_of(&self, sample: &gst::Sample, buffer: &gst::BufferRef) -> FrameTime {
+    pub(crate) fn time_of(&self, sample: &gst::Sample, buffer: &gst::BufferRef) -> FrameTime {
         let segment = sample.segment().and_then(|s| s.downcast_ref::<gst::ClockTime>());
         let zero = segment.and_then(|s| Some(s.start()?.saturating_sub(s.time()?))).unwrap_or_default();
         let stamped = buffer.pts().map(|pts| Pts(pts.saturating_sub(zero).nseconds()));

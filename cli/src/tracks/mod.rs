@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
             let film = Film::open(&asked.input)?;
             asked.check(film.duration)?;
             let target = Target::create(&find.output, find.force, &[&asked.input])?;
-            match anonymize::found(&asked, &film)? {
+            match anonymize::found(&asked, &film, &*anonymize::stop_signals()?)? {
                 Some(tracks) => write(&tracks, target).map(|()| Exit::Done),
                 None => Ok(Exit::Interrupted),
             }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+pub mod browser;
 pub mod live;
 
 pub mod schema;

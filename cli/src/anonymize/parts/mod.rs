@@ -75,7 +75,7 @@ pub(crate) struct Shelf<'a> {
 /// One sentence that names the file, what is the matter and the remedy; then nothing stands under the
 /// final name, and the pieces that are made stay.
 pub(crate) fn in_parts(args: &Args, seconds: u32, shelf: &Shelf<'_>, stop: &AtomicBool) -> Result<Done> {
-    let job = Job::prepare(args)?;
+    let job = Job::prepare(args, None)?;
     let length = gst::ClockTime::from_seconds(seconds.into());
     if length.is_zero() || args.mode.replaces() || job.film.duration.is_none_or(|d| d <= length) {
         return at_once(job, stop);

@@ -8,41 +8,25 @@
 //! | `GET /state.json` | everything but the picture |
 //! | `POST /tracks/ID` with `{"covered": true}` | the track is filled with one colour, or treated as all others again |
 //!
-//! The picture is taken where the outputs take it: behind the filter. [`guard`] says who may ask.
+//! The picture is taken where the outputs take it: behind the filter. [`crate::loopback`] says who may ask.
 
-mod guard;
-
-use std::io::Cursor;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use gst::prelude::*;
-use tiny_http::{Header, Method, Request, Response, Server};
+use tiny_http::{Method, Request, Response};
 
 use super::board::Board;
 use super::hub::{Feed, Hub, Running, lock};
 use super::outlet;
 use super::source::tap;
-use guard::Asked;
+use crate::loopback::{Answers, Page, Reply, body, part, text, with_headers};
 
-/// Requests answered at the same time.
-const ANSWERERS: usize = 4;
 /// Longest that a request for a picture waits for a new one.
 const PICTURE_PATIENCE: Duration = Duration::from_secs(1);
-/// How often answerers look whether the session is over.
-const TICK: Duration = Duration::from_millis(200);
-/// Longest body of a request, bytes.
-const MAX_BODY: usize = 1024;
 /// Widest picture shown, px.
 const WIDEST: u32 = 960;
-
-const POLICY: &str =
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; frame-ancestors 'none'";
-
-type Reply = Response<Cursor<Vec<u8>>>;
 
 /// The last picture and its number.
 #[derive(Debug, Default)]
@@ -70,20 +54,21 @@ impl Pictures {
 /// The monitor.
 #[derive(Debug)]
 pub(super) struct Monitor {
-    port: u16,
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
+    page: Page,
     _camera: Running,
     feed: Arc<Feed>,
     hub: Arc<Hub>,
 }
 
 struct Desk {
-    server: Arc<Server>,
-    port: u16,
     pictures: Arc<Pictures>,
     board: Arc<Mutex<Board>>,
-    stop: Arc<AtomicBool>,
+}
+
+/// What a switch says.
+#[derive(serde::Deserialize)]
+struct Switch {
+    covered: bool,
 }
 
 impl Monitor {
@@ -92,35 +77,15 @@ impl Monitor {
     /// # Errors
     /// The port is taken.
     pub(super) fn start(port: u16, hub: &Arc<Hub>, board: &Arc<Mutex<Board>>) -> Result<Self> {
-        let server = Server::http(("127.0.0.1", port))
-            .map_err(|e| anyhow!("--monitor {port}: the page cannot be served there: {e}; choose another port, or 0 for a free one"))?;
-        let port = server.server_addr().to_ip().map_or(port, |address| address.port());
         let (pipeline, feed, pictures) = camera()?;
+        let board = Arc::clone(board);
+        let page = Page::start(port, "--monitor", Arc::new(Desk { pictures, board }))?;
         hub.add(&feed);
         pipeline
             .set_state(gst::State::Playing)
             .context("the monitor's encoder does not start")?;
-        let stop = Arc::<AtomicBool>::default();
-        let server = Arc::new(server);
-        let mut threads = Vec::with_capacity(ANSWERERS);
-        for _ in 0..ANSWERERS {
-            let desk = Desk {
-                server: Arc::clone(&server),
-                port,
-                pictures: Arc::clone(&pictures),
-                board: Arc::clone(board),
-                stop: Arc::clone(&stop),
-            };
-            threads.push(
-                std::thread::Builder::new()
-                    .name("nullface-monitor".to_owned())
-                    .spawn(move || desk.serve())?,
-            );
-        }
         Ok(Self {
-            port,
-            stop,
-            threads,
+            page,
             _camera: pipeline,
             feed,
             hub: Arc::clone(hub),
@@ -129,17 +94,12 @@ impl Monitor {
 
     /// Where the page is.
     pub(super) fn address(&self) -> String {
-        format!("http://127.0.0.1:{}/", self.port)
+        self.page.address()
     }
 }
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        for thread in self.threads.drain(..) {
-            // A panic in it was said already.
-            let _ = thread.join();
-        }
         self.hub.remove(&self.feed);
     }
 }
@@ -170,42 +130,13 @@ fn camera() -> Result<(Running, Arc<Feed>, Arc<Pictures>)> {
     Ok((Running(pipeline), feed, pictures))
 }
 
-impl Desk {
-    fn serve(&self) {
-        while !self.stop.load(Ordering::Acquire) {
-            if let Ok(Some(mut request)) = self.server.recv_timeout(TICK) {
-                let reply = self.answer(&mut request);
-                // A browser that left needs no answer.
-                let _ = request.respond(reply);
-            }
-        }
-    }
-
-    fn answer(&self, request: &mut Request) -> Reply {
-        let header = |name: &'static str| {
-            request
-                .headers()
-                .iter()
-                .find(|h| h.field.equiv(name))
-                .map(|h| h.value.as_str().to_owned())
-        };
-        let (host, origin, site) = (header("Host"), header("Origin"), header("Sec-Fetch-Site"));
-        let asked = Asked {
-            host: host.as_deref(),
-            origin: origin.as_deref(),
-            site: site.as_deref(),
-            changes: *request.method() != Method::Get,
-        };
-        if let Some(why) = guard::refusal(asked, self.port) {
-            return text(403, why);
-        }
-        let url = request.url().to_owned();
-        let (path, query) = url.split_once('?').unwrap_or((&url, ""));
+impl Answers for Desk {
+    fn answer(&self, request: &mut Request, path: &str, query: &str) -> Reply {
         match (request.method(), path) {
-            (Method::Get, "/") => page("text/html; charset=utf-8", include_str!("page.html")),
-            (Method::Get, "/page.js") => page("text/javascript; charset=utf-8", include_str!("page.js")),
-            (Method::Get, "/page.css") => page("text/css; charset=utf-8", include_str!("page.css")),
-            (Method::Get, "/state.json") => page("application/json", &lock(&self.board).json().to_string()),
+            (Method::Get, "/") => part("text/html; charset=utf-8", include_str!("page.html")),
+            (Method::Get, "/page.js") => part("text/javascript; charset=utf-8", include_str!("page.js")),
+            (Method::Get, "/page.css") => part("text/css; charset=utf-8", include_str!("page.css")),
+            (Method::Get, "/state.json") => part("application/json", &lock(&self.board).json().to_string()),
             (Method::Get, "/picture.jpg") => self.picture(query),
             (Method::Post, path) => match path.strip_prefix("/tracks/").and_then(|id| id.parse().ok()) {
                 Some(track) => self.switch(track, request),
@@ -214,7 +145,9 @@ impl Desk {
             _ => text(404, "nothing of that name"),
         }
     }
+}
 
+impl Desk {
     fn picture(&self, query: &str) -> Reply {
         let after = query.strip_prefix("after=").and_then(|n| n.parse().ok()).unwrap_or(0);
         match self.pictures.after(after) {
@@ -227,44 +160,10 @@ impl Desk {
     }
 
     fn switch(&self, track: u64, request: &mut Request) -> Reply {
-        use std::io::Read;
-        let mut body = String::new();
-        let read = request.as_reader().take(MAX_BODY as u64).read_to_string(&mut body);
-        let asked: Option<bool> = read
-            .ok()
-            .and_then(|_| serde_json::from_str::<serde_json::Value>(&body).ok())
-            .and_then(|body| body.get("covered")?.as_bool());
-        match asked {
-            None => text(400, "expected {\"covered\": true} or {\"covered\": false}"),
-            Some(covered) if lock(&self.board).switch(track, covered) => text(200, "done"),
-            Some(_) => text(404, "no such track"),
+        match body::<Switch>(request) {
+            Err(reply) => *reply,
+            Ok(asked) if lock(&self.board).switch(track, asked.covered) => text(200, "done"),
+            Ok(_) => text(404, "no such track"),
         }
     }
-}
-
-fn with_headers(mut reply: Reply, headers: &[(&str, &str)]) -> Reply {
-    let always = [
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-        ("Cross-Origin-Resource-Policy", "same-origin"),
-        ("Referrer-Policy", "no-referrer"),
-        ("Content-Security-Policy", POLICY),
-    ];
-    for (name, value) in always.iter().chain(headers) {
-        if let Ok(header) = Header::from_bytes(*name, *value) {
-            reply.add_header(header);
-        }
-    }
-    reply
-}
-
-fn page(kind: &str, body: &str) -> Reply {
-    with_headers(Response::from_data(body.as_bytes()), &[("Content-Type", kind)])
-}
-
-fn text(status: u16, body: &str) -> Reply {
-    with_headers(
-        Response::from_data(body.as_bytes()).with_status_code(status),
-        &[("Content-Type", "text/plain; charset=utf-8")],
-    )
 }

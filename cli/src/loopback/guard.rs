@@ -1,22 +1,22 @@
-//! Who may ask. The page listens on the loopback address, but every page that this machine's browser
+//! Who may ask. Pages listen on the loopback address, but every page that this machine's browser
 //! shows can send requests there, and a name of somebody else's can be made to point there. So a
 //! request must name us as its host, and where it says from which page it comes, that must be ours.
 
 /// What of a request is looked at.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     /// Header `Host`.
-    pub(super) host: Option<&'a str>,
+    pub(crate) host: Option<&'a str>,
     /// Header `Origin`.
-    pub(super) origin: Option<&'a str>,
+    pub(crate) origin: Option<&'a str>,
     /// Header `Sec-Fetch-Site`.
-    pub(super) site: Option<&'a str>,
+    pub(crate) site: Option<&'a str>,
     /// Whether it would change something.
-    pub(super) changes: bool,
+    pub(crate) changes: bool,
 }
 
 /// Why a request is refused; `None` where it may be answered.
-pub(super) fn refusal(asked: Asked<'_>, port: u16) -> Option<&'static str> {
+pub(crate) fn refusal(asked: Asked<'_>, port: u16) -> Option<&'static str> {
     let ours = |authority: &str| {
         ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| {
             authority
