@@ -19,6 +19,7 @@ ARGS = {
     "anonymize": "cli/src/anonymize/args.rs",
     "live": "cli/src/live/args.rs",
     "batch": "cli/src/batch/mod.rs",
+    "review": "cli/src/review/args.rs",
     "man": "cli/src/pages.rs",
     "completions": "cli/src/pages.rs",
     "sheet": "cli/src/sheet.rs",
