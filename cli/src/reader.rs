@@ -143,7 +143,8 @@ impl Drop for Reader {
     }
 }
 
-fn nowhere(pipeline: &gst::glib::WeakRef<gst::Pipeline>, pad: &gst::Pad) -> Result<()> {
+/// Lets a stream of a decoder that nobody wants run dry.
+pub(crate) fn nowhere(pipeline: &gst::glib::WeakRef<gst::Pipeline>, pad: &gst::Pad) -> Result<()> {
     let sink = gst::ElementFactory::make("fakesink")
         .property("sync", false)
         .property("async", false)

@@ -20,6 +20,7 @@ use super::faults;
 use super::links::{make, upright};
 use crate::exit::refuse;
 use crate::film::Film;
+use crate::reader::nowhere;
 
 /// Frames that may wait between decoder and engine.
 const FRAMES_WAITING: u32 = 4;
@@ -210,15 +211,4 @@ impl Drop for Source {
         // Nothing can be done about a pipeline that does not stop while it is dropped.
         let _ = self.pipeline.set_state(gst::State::Null);
     }
-}
-
-fn nowhere(pipeline: &gst::glib::WeakRef<gst::Pipeline>, pad: &gst::Pad) -> Result<()> {
-    let sink = gst::ElementFactory::make("fakesink")
-        .property("sync", false)
-        .property("async", false)
-        .build()?;
-    pipeline.upgrade().context("the pipeline is gone")?.add(&sink)?;
-    sink.sync_state_with_parent()?;
-    pad.link(&sink.static_pad("sink").context("fakesink has a pad")?)?;
-    Ok(())
 }
