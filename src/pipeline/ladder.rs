@@ -252,6 +252,15 @@ mod tests {
         assert!(governor.is_full());
     }
 
+    #[test]
+    fn a_rung_a_hair_too_dear_is_given_up_before_the_stream_is_a_second_behind() {
+        let mut governor = Governor::new(Mode::Nullface);
+        // The rung above the opaque one costs half a thousandth too much: 15 frames behind after 30,000.
+        let used = run(&mut governor, &[2.4, 2.3, 1.1, 1.0005, 0.0], 40_000);
+        assert!(used.iter().take(20_000).all(|at| *at < 4), "given up too soon");
+        assert!(used.contains(&4), "never given up");
+    }
+
     proptest! {
         #[test]
         fn whatever_rungs_cost_the_stream_keeps_up_and_changes_are_rare(
@@ -262,9 +271,11 @@ mod tests {
             let mut governor = Governor::new(Mode::Nullface);
             run(&mut governor, &costs, 25 * 120);
             let before = governor.changes();
-            let used: f64 = run(&mut governor, &costs, 25 * 600).iter().map(|at| costs[*at]).sum();
-            // Tries cost time; on average over ten minutes they are paid for.
-            prop_assert!(used / (25.0 * 600.0) <= 1.0, "load {}", used / (25.0 * 600.0));
+            let frames = 25 * 600;
+            let used: f64 = run(&mut governor, &costs, frames).iter().map(|at| costs[*at]).sum();
+            // Tries cost time; over ten minutes they are paid for, but for what a rung may be behind for good.
+            let behind = used - frames as f64;
+            prop_assert!(behind <= LAST_TOLERANCE + HANG, "{behind} frames behind");
             prop_assert!(governor.changes() - before <= 30, "{} changes in ten minutes", governor.changes() - before);
         }
 
