@@ -10,12 +10,12 @@
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
 use nullface_kernels::mask::RegionMask;
 use opencv::core::{self, Mat, Point2f, Scalar};
+use opencv::imgproc;
 use opencv::prelude::*;
-use opencv::{imgproc, video};
 
 use super::EvalError;
 use crate::frame::{Affine, BoxPx, FrameView, Mesh};
-use crate::stages::align::oval_polygon;
+use crate::stages::align::{Flow, oval_polygon};
 
 /// Share of the oval that sharpness is taken of: the rim is where faces are blended in.
 pub const INNER: f32 = 0.8;
@@ -199,8 +199,10 @@ pub fn warp_error(window: &Window, inside: &[bool], now: &Luma, next: &Luma) -> 
         why: e.message,
     };
     let side = window.side;
-    let forward = flow(&now.source, &next.source, side).map_err(failed)?;
-    let backward = flow(&next.source, &now.source, side).map_err(failed)?;
+    let (here, there) = (levels(&now.source), levels(&next.source));
+    let mut flow = Flow::default();
+    let forward = flow.between(&here, &there, side)?.to_vec();
+    let backward = flow.between(&there, &here, side)?;
     let mut map = vec![Point2f::default(); side * side];
     for (at, to) in map.iter_mut().enumerate() {
         let f = forward[at];
@@ -227,15 +229,8 @@ pub fn warp_error(window: &Window, inside: &[bool], now: &Luma, next: &Luma) -> 
     Ok(enough.then(|| (theirs / n as f64, own / n as f64)))
 }
 
-fn flow(from: &[f32], to: &[f32], side: usize) -> opencv::Result<Vec<[f32; 2]>> {
-    let byte = |luma: &[f32]| luma.iter().map(|v| v.clamp(0.0, 255.0).round() as u8).collect::<Vec<u8>>();
-    let (from, to) = (byte(from), byte(to));
-    let side = side as i32;
-    let from = Mat::new_rows_cols_with_data(side, side, &from)?;
-    let to = Mat::new_rows_cols_with_data(side, side, &to)?;
-    let mut out = Mat::default();
-    video::DISOpticalFlow::create(video::DISOpticalFlow_PRESET_FAST)?.calc(&from, &to, &mut out)?;
-    Ok(out.data_typed::<core::Vec2f>()?.iter().map(|v| [v[0], v[1]]).collect())
+fn levels(luma: &[f32]) -> Vec<u8> {
+    luma.iter().map(|v| v.clamp(0.0, 255.0).round() as u8).collect()
 }
 
 fn remapped(luma: &[f32], map: &[Point2f], side: usize) -> opencv::Result<Vec<f32>> {

@@ -1,7 +1,7 @@
 //! Replaces faces by others: from mesh and source embedding to pixels that are proven to be
 //! somebody else's.
 //!
-//! 1. aligned canvas, mesh smoothed in it ([`slot`], [`canvas`], [`smooth`])
+//! 1. mesh held on the face, aligned canvas ([`steady`], [`slot`], [`canvas`])
 //!    and proven to lie on the track's face ([`placed`])
 //! 2. target of the person, from the session's secret ([`person`], [`audition`])
 //! 3. k-same composite
@@ -28,8 +28,9 @@ mod placed;
 mod precision;
 mod prove;
 mod slot;
-mod smooth;
+mod steady;
 mod steer;
+mod trust;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -55,17 +56,16 @@ use cache::{Policy, Stamp};
 use diffuse::{Diffuser, Job};
 use person::{Person, TrackMemory};
 use slot::{Slot, Try};
+use trust::After;
 
 /// Targets tried for one face in one frame.
 const TRIES: u32 = 3;
 /// Share of the limit that a new target must stay under, while there are others to try.
-const GOAL: f32 = 0.7;
+const GOAL: f32 = 0.8;
 /// Share of the same-person threshold that a result must stay under where the user names no limit. The
 /// threshold is one recogniser's: of eight films, HSE-FaceRes took faces for their source in one, and there
 /// they lay from 0.6 of it up (worst of the others: 0.48).
-const MARGIN: f32 = 0.6;
-/// Frames in a row that a face already shown may fail, and be covered, before it becomes somebody else.
-const STRIKES: u32 = 3;
+const MARGIN: f32 = 0.5;
 /// Guidance of the stronger edit, as a multiple.
 const STRONGER: f32 = 1.6;
 /// Tracks and textures unseen for so long are forgotten, s; persons keep their draw.
@@ -219,7 +219,7 @@ impl Generator {
         };
         if asked != self.asked {
             self.asked = asked;
-            self.persons.values_mut().for_each(Person::redraw);
+            self.persons.values_mut().for_each(Person::start_anew);
         }
         self.mode = settings.mode;
         self.policy = Policy {
@@ -255,6 +255,11 @@ impl Generator {
             (slot.area_px, slot.may_edit) = (request.area_px, None);
             let memory = self.tracks.entry(request.track).or_default();
             let person = self.persons.entry(request.face.person).or_default();
+            if person.trust.rests(at) {
+                (person.seen, memory.seen) = (at, at);
+                slot.verdict = Some(Err(refuse(CoverReason::TooNear)));
+                continue;
+            }
             slot.verdict = slot.seat(&self.basis, request.face, at, frame, memory, person).err().map(Err);
         }
         let n = faces.len();
@@ -270,7 +275,7 @@ impl Generator {
                 self.diffuse(n, at, tools);
             }
             self.prior(n, at, tools);
-            self.settle(n, left == 0, tools.allowed.is_over());
+            self.settle(n, at, left == 0, tools.allowed.is_over());
         }
         let reason = if tools.allowed.is_over() {
             CoverReason::Deadline
@@ -480,26 +485,29 @@ impl Generator {
     }
 
     /// Takes what was found; else covers what stood in front of the face as well, or draws somebody else.
-    fn settle(&mut self, n: usize, last: bool, over: bool) {
+    fn settle(&mut self, n: usize, at: Pts, last: bool, over: bool) {
         for slot in self.slots.iter_mut().take(n).filter(|s| s.verdict.is_none()) {
             let keeps_front = slot.keeps_front();
             let Some(person) = self.persons.get_mut(&slot.person) else {
                 continue;
             };
             match slot.found.take() {
-                Some(found) if person.shown || last || found.cos < GOAL * self.limit => {
-                    (person.shown, person.strikes) = (true, 0);
+                Some(found) if person.trust.is_shown() || person.trust.is_last_draw() || found.cos < GOAL * self.limit => {
+                    person.trust.passed(at);
                     slot.verdict = Some(Ok(found));
                 }
                 // Nothing was proven against the target: time passed.
                 _ if over => {}
                 _ if keeps_front => slot.give_up_front(),
-                _ if person.shown && person.strikes < STRIKES => {
-                    // A blink or a turn: a covered frame shows less of a change than a new person.
-                    person.strikes += 1;
-                    slot.verdict = Some(Err(refuse(CoverReason::TooNear)));
-                }
-                _ => person.redraw(),
+                _ => match person.trust.failed(at) {
+                    After::Cover => slot.verdict = Some(Err(refuse(CoverReason::TooNear))),
+                    After::Redraw => {
+                        person.redraw();
+                        if last || person.trust.rests(at) {
+                            slot.verdict = Some(Err(refuse(CoverReason::TooNear)));
+                        }
+                    }
+                },
             }
         }
     }

@@ -7,7 +7,8 @@ use crate::stages::prior::{Basis, Target, Wanted};
 
 use super::cache::Cache;
 use super::placed::Anchor;
-use super::smooth::Smoother;
+use super::steady::Steady;
+use super::trust::Trust;
 
 /// Samples after which a person's own shape is locked.
 const SHAPE_SAMPLES: u32 = 25;
@@ -17,10 +18,8 @@ const SHAPE_SAMPLES: u32 = 25;
 pub(super) struct Person {
     /// Redraws so far.
     pub(super) attempt: u32,
-    /// Whether a face with this target has been shown: from then on it changes only where it must.
-    pub(super) shown: bool,
-    /// Frames in a row in which it failed since.
-    pub(super) strikes: u32,
+    /// Whether it can be replaced at all.
+    pub(super) trust: Trust,
     weights: Vec<(usize, f32)>,
     target: Option<Target>,
     shape: Vec<f32>,
@@ -73,9 +72,14 @@ impl Person {
     /// Somebody else from now on.
     pub(super) fn redraw(&mut self) {
         self.attempt += 1;
-        (self.shown, self.strikes) = (false, 0);
         self.weights.clear();
         self.target = None;
+    }
+
+    /// Somebody else, whatever became of those before.
+    pub(super) fn start_anew(&mut self) {
+        self.trust = Trust::default();
+        self.redraw();
     }
 
     /// Forgets what can be made again.
@@ -103,8 +107,8 @@ impl Person {
 /// One track.
 #[derive(Debug, Default)]
 pub(super) struct TrackMemory {
-    /// Mesh points.
-    pub(super) smoother: Smoother,
+    /// The mesh, held on its face.
+    pub(super) steady: Steady,
     /// The denoiser's edits.
     pub(super) cache: Cache,
     /// The last proof that the mesh lies on the face.

@@ -63,6 +63,8 @@ pub(super) struct Slot {
     pub(super) landmarks: Landmarks5,
     /// Of the frame's crop: see [`super::placed`].
     pub(super) thumb: Vec<f32>,
+    /// As it is, steadied, frame px.
+    mesh: Mesh,
     pub(super) place: Place,
     pose: shape::Pose,
     own_shape: Vec<f32>,
@@ -120,6 +122,11 @@ impl Default for Slot {
             source: Embedding(Vec::new()),
             landmarks: Landmarks5([[0.0; 2]; 5]),
             thumb: Vec::new(),
+            mesh: Mesh {
+                points_px: Vec::new(),
+                depth_px: Vec::new(),
+                face_prob: 0.0,
+            },
             place: Place::default(),
             pose: shape::Pose::default(),
             own_shape: Vec::new(),
@@ -176,14 +183,15 @@ impl Slot {
     ) -> Result<(), Refusal> {
         let not_replaceable = || refuse(CoverReason::NotReplaceable);
         (self.found, self.step, self.front) = (None, None, true);
-        self.landmarks = face.mesh.landmarks5().ok_or_else(not_replaceable)?;
+        self.mesh.clone_from(&face.mesh);
+        memory.steady.hold(at, frame, &mut self.mesh);
+        self.landmarks = self.mesh.landmarks5().ok_or_else(not_replaceable)?;
         self.place = Place::of(&self.landmarks).ok_or_else(not_replaceable)?;
-        self.place.mesh_in_crop(&face.mesh, &mut self.points);
+        self.place.mesh_in_crop(&self.mesh, &mut self.points);
         if self.points.len() != MESH_POINTS || !self.points.iter().flatten().all(|v| v.is_finite()) {
             return Err(not_replaceable());
         }
         memory.seen = at;
-        memory.smoother.smooth(at, &mut self.points);
         refill(&mut self.crop, self.points.iter().map(|p| [p[0], p[1]]));
         refill(&mut self.depth, self.points.iter().map(|p| p[2]));
         self.lay_out();

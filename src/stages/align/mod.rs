@@ -6,11 +6,14 @@
 //! | mesh | outline of the face, lips, eyes, brows, nose | [`FACE_OVAL`] and its siblings |
 //! | mesh | polygon to cover | [`oval_polygon`] |
 //! | five landmarks | map of the ArcFace crop | [`arcface_crop`] |
+//! | two pictures | where each pixel went | [`Flow`] |
 
+mod flow;
 mod mesh;
 mod regions;
 
 pub use crate::frame::{ARCFACE_TEMPLATE_112, arcface_crop, similarity};
+pub use flow::Flow;
 pub use mesh::FaceMesh;
 pub use regions::{BROW_LEFT, BROW_RIGHT, EYE_LEFT, EYE_RIGHT, FACE_OVAL, LIPS_INNER, LIPS_OUTER, NOSE_RIDGE, NOSE_WINGS, oval_polygon};
 
