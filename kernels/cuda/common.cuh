@@ -25,6 +25,10 @@ DEVICE u16 float_to_half(float f) {
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
     return h;
 }
+// Arrays indexed by unrolled loops stay in registers.
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL
 #endif
 
 struct Component {
@@ -44,7 +48,7 @@ struct Frame {
     int depth;   // 0 = 8 bit, 1 = upper ten of sixteen, 2 = lower ten
     int max_code;
     int even;    // two-byte samples lie at even addresses
-    int spare;
+    int wide;    // rows begin and end on 16-byte borders, and all of their bytes may be read
     float decode[12]; // rgb = decode * [c0 c1 c2 1]
     float encode[12]; // codes = encode * [r g b 1]
 };
@@ -64,11 +68,12 @@ DEVICE u8 *sample_at(const Frame &f, const Component &c, int sx, int sy) {
     return (u8 *)c.base + (long long)sy * c.stride + ((long long)sx * c.step + c.offset) * bytes;
 }
 
+DEVICE int code_of(const Frame &f, int raw) { return f.depth == 0 ? raw : (f.depth == 1 ? raw >> 6 : raw & 0x3ff); }
+
 DEVICE int load_code(const Frame &f, const Component &c, int sx, int sy) {
     const u8 *p = sample_at(f, c, sx, sy);
     if (f.depth == 0) return *p;
-    int raw = f.even ? *(const u16 *)p : p[0] | p[1] << 8;
-    return f.depth == 1 ? raw >> 6 : raw & 0x3ff;
+    return code_of(f, f.even ? *(const u16 *)p : p[0] | p[1] << 8);
 }
 
 DEVICE void store_code(const Frame &f, const Component &c, int sx, int sy, int code) {
@@ -103,15 +108,20 @@ DEVICE Bilinear bilinear(float position_px, int side) {
 
 DEVICE float tap_offset(int i, int n) { return ((float)i + 0.5f) / (float)n - 0.5f; }
 
+// 0 outside the mask's rectangle.
+DEVICE int alpha_at(const Mask &m, int x, int y) {
+    int dx = x - m.x, dy = y - m.y;
+    if (dx < 0 || dy < 0 || dx >= m.width || dy >= m.height) return 0;
+    return ((const u8 *)m.alpha)[(long long)dy * m.width + dx];
+}
+
 // Weight of a sample: 0 if any pixel that it serves has alpha 0, else the floor of the mean.
 DEVICE int sample_weight(const Frame &f, const Mask &m, const Component &c, int sx, int sy) {
     int sum = 0, count = 0;
     int y1 = min((sy + 1) << c.shift_y, f.height), x1 = min((sx + 1) << c.shift_x, f.width);
     for (int y = sy << c.shift_y; y < y1; y++) {
         for (int x = sx << c.shift_x; x < x1; x++) {
-            int dx = x - m.x, dy = y - m.y;
-            if (dx < 0 || dy < 0 || dx >= m.width || dy >= m.height) return 0;
-            int a = ((const u8 *)m.alpha)[(long long)dy * m.width + dx];
+            int a = alpha_at(m, x, y);
             if (a == 0) return 0;
             sum += a;
             count++;

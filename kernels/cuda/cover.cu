@@ -2,7 +2,7 @@
 //
 // | | |
 // |---|---|
-// | cover_means | (sum + n/2) / n, integer, per cell and component; grid (8, 8, 3), 256 threads, shared sums |
+// | cover_means | (sum + n/2) / n, integer, per cell and component; grid (8, 8, 3), 256 threads, shared sums; 16-byte loads where rows allow |
 // | cover_apply | solid: the codes; pixelate: the nearest cell; blur: quadratic B-spline of the cells; then the blend |
 // | input | mask inside the frame; the axes of each component's grid (src/cuda/args.rs makes them) |
 // | output | the frame in place; weight 0 bit for bit, 255 replaces |
@@ -24,9 +24,22 @@ struct CoverArgs {
     int mode; // 0 solid, 1 pixelate, 2 blur
 };
 
-DEVICE int cell_edge(const Axis &a, int cell) { return (int)((long long)cell * a.len / a.cells); }
-DEVICE int cell_of(const Axis &a, int sample) {
-    return min((int)((((long long)sample + 1) * a.cells - 1) / a.len), a.cells - 1);
+// At most 8 cells and 32768 samples: everything fits 32 bits, and a 64-bit division costs a hundred instructions.
+DEVICE int cell_edge(const Axis &a, int cell) { return cell * a.len / a.cells; }
+DEVICE int cell_of(const Axis &a, int sample) { return min(((sample + 1) * a.cells - 1) / a.len, a.cells - 1); }
+
+// Sum of the component's samples e0 <= element < e1 of a row, sixteen bytes at a time.
+DEVICE u32 sum_of_chunk(const Frame &f, const Component &c, int sy, int chunk, int e0, int e1) {
+    const uint4 w = *(const uint4 *)((const u8 *)c.base + (long long)sy * c.stride + 16 * (long long)chunk);
+    int bits = f.depth == 0 ? 8 : 16, n = 128 / bits, first = chunk * n;
+    u64 lo = w.x | (u64)w.y << 32, hi = w.z | (u64)w.w << 32;
+    u32 sum = 0;
+    for (int i = 0; i < n; i++) {
+        int e = first + i;
+        int raw = (int)((i < n / 2 ? lo : hi) >> (i * bits & 63)) & ((1 << bits) - 1);
+        if (e >= e0 && e < e1 && e % c.step == c.offset) sum += (u32)code_of(f, raw);
+    }
+    return sum;
 }
 
 extern "C" __global__ void cover_means(const CoverArgs a) {
@@ -38,10 +51,17 @@ extern "C" __global__ void cover_means(const CoverArgs a) {
     int w = cell_edge(ax, i + 1) - x0, h = cell_edge(ay, j + 1) - y0;
     const Component &c = a.frame.c[component];
     u64 sum = 0;
-    long long count = (long long)w * h;
-    for (long long k = threadIdx.x; k < count; k += blockDim.x) {
-        int row = (int)(k / w), column = (int)(k - (long long)row * w);
-        sum += (u64)load_code(a.frame, c, ax.start + x0 + column, ay.start + y0 + row);
+    int count = w * h;
+    if (a.frame.wide) {
+        int per = a.frame.depth == 0 ? 16 : 8, e0 = (ax.start + x0) * c.step, e1 = (ax.start + x0 + w) * c.step;
+        int chunk0 = e0 / per, chunks = (e1 + per - 1) / per - chunk0;
+        for (int k = (int)threadIdx.x; k < chunks * h; k += (int)blockDim.x) {
+            sum += sum_of_chunk(a.frame, c, ay.start + y0 + k / chunks, chunk0 + k % chunks, e0, e1);
+        }
+    } else {
+        for (int k = (int)threadIdx.x; k < count; k += (int)blockDim.x) {
+            sum += (u64)load_code(a.frame, c, ax.start + x0 + k % w, ay.start + y0 + k / w);
+        }
     }
     sums[threadIdx.x] = sum;
     __syncthreads();
@@ -60,18 +80,17 @@ struct Spline {
     u32 weight[3];
 };
 
-DEVICE long long floor_div(long long a, long long b) { return a / b - (a % b < 0 ? 1 : 0); }
-
 DEVICE Spline spline(const Axis &a, int sample) {
-    const long long one = 1024;
-    long long u = floor_div((2 * (long long)sample + 1) * a.cells * one / 2, a.len) - one / 2;
-    long long middle = floor_div(u + one / 2, one);
-    long long f = u - middle * one;
+    const int one = 1024;
+    // Never negative before the half is taken off, so that division and shift round down.
+    int u = (2 * sample + 1) * a.cells * (one / 2) / a.len - one / 2;
+    int middle = (u + one / 2) >> 10;
+    int f = u - middle * one;
     Spline s;
     s.weight[0] = (u32)(((one / 2 - f) * (one / 2 - f)) >> 11);
     s.weight[2] = (u32)(((one / 2 + f) * (one / 2 + f)) >> 11);
     s.weight[1] = (u32)one - s.weight[0] - s.weight[2];
-    for (int k = 0; k < 3; k++) s.cell[k] = clamp_int((int)middle - 1 + k, 0, a.cells - 1);
+    for (int k = 0; k < 3; k++) s.cell[k] = clamp_int(middle - 1 + k, 0, a.cells - 1);
     return s;
 }
 

@@ -10,7 +10,8 @@
 // | launch | 32x8 threads, grid (ceil w/32, ceil h/8, faces); no shared memory, no synchronisation |
 // | tolerance | f32 sums against src/crop/reference.rs: 0.05 of 255 before scale; f16: half an ulp more |
 //
-// Limits: block means are read anew by each tap that needs them (through the L1 cache), at most four times.
+// Limits: block means are read anew by each tap that needs them (through the L1 cache), at most four times;
+// an affine map's taps lie anywhere, so that they are read by the sample, not sixteen bytes at a time.
 #include "common.cuh"
 
 struct CropMap {
@@ -26,21 +27,24 @@ struct CropArgs {
     float scale, bias;
 };
 
+// A block's mean; each sample is read once and counts for as many of the block's pixels as it serves.
 DEVICE void add_block(const Frame &f, int block, int bx, int by, float w, float *sum) {
-    int y1 = min((by + 1) * block, f.height), x1 = min((bx + 1) * block, f.width);
-    float part[3] = {0.0f, 0.0f, 0.0f};
-    int count = 0;
-    for (int y = by * block; y < y1; y++) {
-        for (int x = bx * block; x < x1; x++) {
-            for (int i = 0; i < 3; i++) {
-                const Component &c = f.c[i];
-                part[i] += (float)load_code(f, c, x >> c.shift_x, y >> c.shift_y);
-            }
-            count++;
-        }
-    }
+    int y0 = by * block, x0 = bx * block, y1 = min(y0 + block, f.height), x1 = min(x0 + block, f.width);
+    int count = (y1 - y0) * (x1 - x0);
     float k = count > 0 ? w / (float)count : 0.0f;
-    for (int i = 0; i < 3; i++) sum[i] += k * part[i];
+    UNROLL
+    for (int i = 0; i < 3; i++) {
+        const Component &c = f.c[i];
+        float part = 0.0f;
+        for (int sy = y0 >> c.shift_y; sy < ceil_shift(y1, c.shift_y); sy++) {
+            int rows = min((sy + 1) << c.shift_y, y1) - max(sy << c.shift_y, y0);
+            for (int sx = x0 >> c.shift_x; sx < ceil_shift(x1, c.shift_x); sx++) {
+                int served = rows * (min((sx + 1) << c.shift_x, x1) - max(sx << c.shift_x, x0));
+                part += (float)(served * load_code(f, c, sx, sy));
+            }
+        }
+        sum[i] += k * part;
+    }
 }
 
 extern "C" __global__ void crop_affine(const CropArgs a) {

@@ -25,6 +25,7 @@ extern "C" __global__ void probe(const ProbeArgs a) {
 
 HOST_ENTRY(crop_affine, CropArgs, false)
 HOST_ENTRY(composite, CompositeArgs, false)
+HOST_ENTRY(weight_mask, WeightArgs, false)
 HOST_ENTRY(cover_means, CoverArgs, true)
 HOST_ENTRY(cover_apply, CoverArgs, false)
 HOST_ENTRY(warp_edit, WarpArgs, false)

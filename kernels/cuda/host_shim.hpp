@@ -32,6 +32,7 @@ struct alignas(16) float4 {
 static thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 template <class T> static inline T min(T a, T b) { return b < a ? b : a; }
+template <class T> [[maybe_unused]] static inline T max(T a, T b) { return a < b ? b : a; }
 
 namespace shim {
 constexpr unsigned MAX_THREADS = 1024;

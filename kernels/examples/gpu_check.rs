@@ -5,6 +5,7 @@
 //! `scripts/gpu-check.sh` runs it. One line a claim, `PASS` or `FAIL`; the last line is `N passed, N failed`.
 //! Speed is bytes that the operator must move over time, as a share of what a device-to-device copy of
 //! 256 MiB reaches in the same run; each figure is the median of [`ROUNDS`] rounds of [`LAUNCHES`] launches.
+//! A frame's trip is timed from the processor's memory and back, frame by frame.
 //! `--dry-run` compiles every kernel and asks for no device.
 #![allow(
     clippy::print_stdout,
@@ -23,7 +24,8 @@ use std::time::Instant;
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 use nullface_kernels::cuda::args::{CoverMode, EditFace};
 use nullface_kernels::cuda::ops::{self, DeviceFrame, Patch, Span, StepOperands, Unguided, WarpEdit, WarpOperand};
-use nullface_kernels::cuda::{self, Compiled, Compiler, CudaError, Gpu};
+use nullface_kernels::cuda::{self, Compiled, Compiler, CudaError, Gpu, Pass};
+use nullface_kernels::mask::Weights;
 use nullface_kernels::{Affine, PixelFormat, RegionMask};
 use support::Frame;
 use support::parity::{self, Verdict};
@@ -35,6 +37,8 @@ const SIDE: usize = 128;
 /// Share of the copy's bandwidth that an operator must reach.
 const LEAST: f64 = 0.7;
 const LEAST_STEP: f64 = 0.8;
+/// Most that a frame's trip may take at the 95th percentile: a quarter of the 4 ms that a frame has.
+const TRIP_MS: f64 = 1.0;
 /// What `--dry-run` compiles for.
 const ARCHITECTURES: [u32; 7] = [75, 80, 86, 89, 90, 100, 120];
 
@@ -145,7 +149,68 @@ fn speed(gpu: &Gpu) -> Result<Vec<Verdict>, CudaError> {
     let timed = time(gpu, || ops::warp(gpu, &faces, (SIDE, SIDE)).map(|_| ()));
     table.row("warp_edit 8 faces", pixels * (2.0 + 12.0 + 12.0), LEAST, timed);
     steps(gpu, &mut table)?;
+    for faces in [4, FACES] {
+        table.verdicts.push(trip(gpu, faces));
+    }
     Ok(table.verdicts)
+}
+
+/// A frame's whole trip, from the processor's memory and back: masks, pictures and pixels up, a mask raster and a
+/// composite a face, pixels down, one wait.
+fn trip(gpu: &Gpu, faces: usize) -> Verdict {
+    const PICTURE: usize = 320;
+    let mut frame = Frame::noise(PixelFormat::Nv12, 1920, 1080, 0, 3);
+    let info = frame.info;
+    let (picture, values) = (vec![90_u8; 3 * PICTURE * PICTURE], vec![1.0_f32; PICTURE * PICTURE]);
+    let maps: Vec<Affine> = (0..faces)
+        .map(|i| Affine::scale_shift(0.94, 0.94, 20.0 + 220.0 * i as f32, 200.0 + 40.0 * (i % 2) as f32))
+        .collect();
+    let mut pass = Pass::new(gpu);
+    let before = gpu.traffic();
+    let mut frames = 0;
+    let mut run = || {
+        frames += 1;
+        pass.begin(&info);
+        for map in &maps {
+            let weights = Weights {
+                values: &values,
+                side: PICTURE,
+                frame_from_square: *map,
+                square_from_frame: map.inverse().expect("a scale"),
+            };
+            pass.place(&picture, &weights)?;
+        }
+        pass.run(&mut frame.view_mut())
+    };
+    let mut rounds = Vec::new();
+    let held = (0..ROUNDS * LAUNCHES).try_for_each(|_| {
+        let started = Instant::now();
+        run()?;
+        rounds.push(started.elapsed().as_secs_f64() * 1e3);
+        Ok::<_, CudaError>(())
+    });
+    rounds.sort_by(f64::total_cmp);
+    let now = gpu.traffic();
+    let a_frame = |now: u64, before: u64| (now - before) as f64 / f64::from(frames.max(1));
+    let held = held.map_err(|e| e.to_string()).and_then(|()| {
+        let (median, slow) = (rounds[rounds.len() / 2], rounds[rounds.len() - 1 - rounds.len() / 20]);
+        let waits = a_frame(now.waits, before.waits);
+        let told = format!(
+            "{median:.3} ms (p95 {slow:.3}), {:.2} MB up, {:.2} MB down, {waits:.0} wait a frame, {} allocations in all",
+            a_frame(now.uploaded, before.uploaded) / 1e6,
+            a_frame(now.downloaded, before.downloaded) / 1e6,
+            now.allocations - before.allocations,
+        );
+        if slow <= TRIP_MS && waits <= 1.0 {
+            Ok(told)
+        } else {
+            Err(format!("{told}; wanted {TRIP_MS} ms and one wait"))
+        }
+    });
+    Verdict {
+        name: format!("trip 1080p NV12, {faces} faces of 300 px"),
+        held,
+    }
 }
 
 fn steps(gpu: &Gpu, table: &mut Table) -> Result<(), CudaError> {

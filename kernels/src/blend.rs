@@ -11,7 +11,7 @@
 
 use crate::KernelError;
 use crate::image::ImageMut;
-use crate::mask::RegionMask;
+use crate::mask::{Rect, RegionMask};
 use crate::packing::{Component, Depth, Packing};
 use crate::simd::vectorised;
 use rayon::prelude::*;
@@ -46,13 +46,19 @@ pub(crate) fn check_mask(op: &'static str, mask: &RegionMask, width: u32, height
             mask.alpha.len().to_string(),
         );
     }
+    check_rect(op, mask.rect(), width, height)
+}
+
+/// Rectangle inside the frame.
+pub(crate) fn check_rect(op: &'static str, rect: Rect, width: u32, height: u32) -> Result<(), KernelError> {
     let inside = |start: i32, len: u32, side: u32| u32::try_from(start).is_ok_and(|s| s.checked_add(len).is_some_and(|end| end <= side));
-    if !inside(mask.x, mask.width, width) || !inside(mask.y, mask.height, height) {
-        return argument(
-            "mask rectangle",
-            format!("inside {width}x{height}"),
-            format!("{}x{} at {},{}", mask.width, mask.height, mask.x, mask.y),
-        );
+    if !inside(rect.x, rect.width, width) || !inside(rect.y, rect.height, height) {
+        return Err(KernelError::Argument {
+            op,
+            what: "mask rectangle",
+            expected: format!("inside {width}x{height}"),
+            got: format!("{}x{} at {},{}", rect.width, rect.height, rect.x, rect.y),
+        });
     }
     Ok(())
 }

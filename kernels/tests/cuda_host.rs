@@ -12,11 +12,13 @@ use half::f16;
 use libloading::Symbol;
 use nullface_kernels::cuda::args::{
     CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, Frame as Args, LINE_BLOCK, PIXEL_BLOCK, WarpArgs, WarpFace,
-    mask_grid,
+    WeightArgs,
 };
+use nullface_kernels::cuda::mask_grid;
 use nullface_kernels::edit_step::{EditOperands, EditStep, Unguided, edit_step, rescale_factor, rescale_factor_stock};
+use nullface_kernels::mask::{self, Rect, RegionMask, Weights};
 use nullface_kernels::warp_edit::{Edit, NO_TRIANGLE, warp_edit};
-use nullface_kernels::{Affine, RegionMask, composite, cover, crop};
+use nullface_kernels::{Affine, composite, cover, crop};
 use support::shim::library;
 use support::{FORMATS, Frame, Noise, SIZES, assert_untouched, random_mask};
 
@@ -198,7 +200,6 @@ fn composite_is_the_reference_and_leaves_the_rest_alone() {
             let mut noise = Noise(u64::from(width) * 77 + u64::from(height));
             let before = Frame::noise(format, width, height, noise.below(4) as usize, 3);
             let mask = random_mask(width, height, &mut noise);
-            let grid = mask_grid(&mask).expect("not empty");
             let bytes: Vec<u8> = (0..3 * SIDE * SIDE).map(|_| noise.next() as u8).collect();
             let delta: Vec<f32> = (0..3 * SIDE * SIDE).map(|_| noise.between(-300.0, 300.0)).collect();
             for map in [
@@ -220,8 +221,8 @@ fn composite_is_the_reference_and_leaves_the_rest_alone() {
                         let at = if adds { delta.as_ptr() as u64 } else { bytes.as_ptr() as u64 };
                         let (info, frame) = (got.info, frame_args(&mut got));
                         let alpha = mask.alpha.as_ptr() as u64;
-                        let args = CompositeArgs::new((&info, frame), (&mask, alpha), (at, SIDE, SIDE), &map, adds).expect("valid");
-                        launch("composite", &args, grid, PIXEL_BLOCK, reverse);
+                        let args = CompositeArgs::new((&info, frame), (mask.rect(), alpha), (at, SIDE, SIDE), &map, adds).expect("valid");
+                        launch("composite", &args, args.grid().expect("not empty"), PIXEL_BLOCK, reverse);
                         got
                     };
                     let got = run(false);
@@ -240,6 +241,75 @@ fn composite_is_the_reference_and_leaves_the_rest_alone() {
 }
 
 #[test]
+fn weight_mask_is_the_reference_turned_cut_off_and_outside() {
+    let mut noise = Noise(21);
+    let (mut compared, mut shown) = (0, 0);
+    for side in [1, 2, 7, 40] {
+        let values: Vec<f32> = (0..side * side).map(|_| noise.between(-0.1, 1.1)).collect();
+        for (width, height) in [(64, 47), (7, 5), (1, 1)] {
+            for turn in [0.0_f32, 0.7, 3.0] {
+                let (sin, cos) = turn.sin_cos();
+                let frame_from_square = Affine {
+                    m: [
+                        1.3 * cos,
+                        -1.3 * sin,
+                        noise.between(-9.0, 9.0),
+                        1.3 * sin,
+                        1.3 * cos,
+                        noise.between(-9.0, 20.0),
+                    ],
+                };
+                let weights = Weights {
+                    values: &values,
+                    side,
+                    square_from_frame: frame_from_square.inverse().expect("turns"),
+                    frame_from_square,
+                };
+                let mut want = RegionMask::default();
+                if !want.weighted_into(&weights, width, height).expect("valid") {
+                    continue;
+                }
+                let fast = want.clone();
+                mask::reference::weighted(&mut want, &weights);
+                let run = |reverse| {
+                    let mut got = vec![77_u8; want.alpha.len()];
+                    let args = WeightArgs {
+                        weights: values.as_ptr() as u64,
+                        alpha: got.as_mut_ptr() as u64,
+                        side: side as i32,
+                        x: want.x,
+                        y: want.y,
+                        width: want.width as i32,
+                        height: want.height as i32,
+                        spare: 0,
+                        m: weights.square_from_frame.m,
+                    };
+                    launch(
+                        "weight_mask",
+                        &args,
+                        [want.width.div_ceil(32), want.height.div_ceil(8), 1],
+                        PIXEL_BLOCK,
+                        reverse,
+                    );
+                    got
+                };
+                let got = run(false);
+                assert_eq!(got, run(true), "order of threads");
+                for ((a, b), c) in got.iter().zip(&want.alpha).zip(&fast.alpha) {
+                    assert!(
+                        a.abs_diff(*b) <= 1 && c.abs_diff(*b) <= 1,
+                        "side {side} {width}x{height} {turn}: {a} {b} {c}"
+                    );
+                    compared += 1;
+                    shown += usize::from(*a > 0);
+                }
+            }
+        }
+    }
+    assert!(compared > 3_000 && shown > 2_000, "{compared} {shown}");
+}
+
+#[test]
 fn cover_is_the_reference_bit_for_bit() {
     let mut changed = 0;
     for format in FORMATS {
@@ -247,7 +317,7 @@ fn cover_is_the_reference_bit_for_bit() {
             let mut noise = Noise(u64::from(width) * 7 + u64::from(height));
             let before = Frame::noise(format, width, height, noise.below(4) as usize, 9);
             let mask = random_mask(width, height, &mut noise);
-            let grid = mask_grid(&mask).expect("not empty");
+            let grid = mask_grid(mask.rect()).expect("not empty");
             for mode in [
                 CoverMode::Solid([20, 200, 90]),
                 CoverMode::Pixelate(8),
@@ -266,7 +336,7 @@ fn cover_is_the_reference_bit_for_bit() {
                     let (mut got, mut means) = (before.clone(), vec![u32::MAX; 192]);
                     let (info, frame) = (got.info, frame_args(&mut got));
                     let alpha = mask.alpha.as_ptr() as u64;
-                    let args = CoverArgs::new((&info, frame), (&mask, alpha), means.as_mut_ptr() as u64, mode).expect("valid");
+                    let args = CoverArgs::new((&info, frame), (mask.rect(), alpha), means.as_mut_ptr() as u64, mode).expect("valid");
                     launch("cover_means", &args, [8, 8, 3], LINE_BLOCK, reverse);
                     launch("cover_apply", &args, grid, PIXEL_BLOCK, reverse);
                     assert!(got == want, "{format:?} {width}x{height} {mode:?} reverse {reverse}");
@@ -518,21 +588,15 @@ fn arguments_that_do_not_fit_are_refused() {
         assert!(Args::new(&frame.info, &planes).is_err(), "{planes:?}");
     }
     let good = Args::new(&frame.info, &[(8, 16), (8, 16)]).expect("valid");
-    let mask = |x, width, len| RegionMask {
-        x,
-        y: 0,
-        width,
-        height: 8,
-        alpha: vec![1; len],
-    };
-    for bad in [mask(1, 16, 128), mask(-1, 8, 64), mask(0, 8, 63)] {
-        assert!(CoverArgs::new((&frame.info, good), (&bad, 8), 8, CoverMode::Blur(8)).is_err());
-        assert!(CompositeArgs::new((&frame.info, good), (&bad, 8), (8, 4, 4), &Affine::IDENTITY, false).is_err());
+    let rect = |x, width| Rect { x, y: 0, width, height: 8 };
+    for bad in [rect(1, 16), rect(-1, 8)] {
+        assert!(CoverArgs::new((&frame.info, good), (bad, 8), 8, CoverMode::Blur(8)).is_err());
+        assert!(CompositeArgs::new((&frame.info, good), (bad, 8), (8, 4, 4), &Affine::IDENTITY, false).is_err());
     }
-    let fits = mask(0, 16, 128);
+    let fits = rect(0, 16);
     let flat = Affine::scale_shift(0.0, 1.0, 0.0, 0.0);
-    assert!(CompositeArgs::new((&frame.info, good), (&fits, 8), (8, 4, 4), &flat, false).is_err());
-    assert!(CompositeArgs::new((&frame.info, good), (&fits, 8), (8, 0, 4), &Affine::IDENTITY, false).is_err());
+    assert!(CompositeArgs::new((&frame.info, good), (fits, 8), (8, 4, 4), &flat, false).is_err());
+    assert!(CompositeArgs::new((&frame.info, good), (fits, 8), (8, 0, 4), &Affine::IDENTITY, false).is_err());
     assert!(CropMap::new(&flat).is_err());
-    assert!(mask_grid(&RegionMask::default()).is_none());
+    assert!(mask_grid(Rect::default()).is_none());
 }

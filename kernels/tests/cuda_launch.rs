@@ -117,11 +117,12 @@ fn every_claim_of_the_check_on_a_real_gpu_holds_on_the_shim() {
         .iter()
         .filter_map(|v| v.held.as_ref().err().map(|e| format!("{}: {e}", v.name)))
         .collect();
-    assert!(broken.is_empty() && verdicts.len() == 3 * FORMATS.len() + 1 + 8, "{broken:#?}");
+    assert!(broken.is_empty() && verdicts.len() == 4 * FORMATS.len() + 1 + 8, "{broken:#?}");
     let launched = knobs.launched.lock().unwrap();
     for kernel in [
         "crop_affine",
         "composite",
+        "weight_mask",
         "cover_means",
         "cover_apply",
         "warp_edit",

@@ -1,7 +1,7 @@
 //! The cell grid: its geometry and the weights of its expansion, shared by reference and fast path.
 
 use crate::image::ImageInfo;
-use crate::mask::RegionMask;
+use crate::mask::Rect;
 use crate::packing::{Component, Packing};
 
 /// Most cells a side, as an array length.
@@ -73,7 +73,7 @@ pub(super) struct Grid {
 
 impl Grid {
     /// The grids of all components over the mask's rectangle.
-    pub(super) fn of(info: &ImageInfo, mask: &RegionMask, cells: u32) -> [Self; 3] {
+    pub(super) fn of(info: &ImageInfo, mask: Rect, cells: u32) -> [Self; 3] {
         let cells = cells.clamp(1, super::MAX_CELLS) as usize;
         let (w, h) = (mask.width.max(1) as usize, mask.height.max(1) as usize);
         let share = |side: usize| ((cells * side * 2 + w.max(h)) / (2 * w.max(h))).max(1);

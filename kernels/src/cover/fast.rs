@@ -21,7 +21,7 @@ pub(super) fn solid(image: &mut ImageMut<'_>, mask: &RegionMask, rgb: [u8; 3]) {
 
 /// See [`super::pixelate`]; the mask has been checked.
 pub(super) fn pixelate(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) {
-    let grids = Grid::of(image.info(), mask, cells);
+    let grids = Grid::of(image.info(), mask.rect(), cells);
     let means = means(&image.as_image(), &grids);
     apply(image, mask, &Blocks { grids, means });
 }
@@ -56,7 +56,7 @@ impl Source for Blocks {
 
 /// See [`super::blur`]; the mask has been checked.
 pub(super) fn blur(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) {
-    let grids = Grid::of(image.info(), mask, cells);
+    let grids = Grid::of(image.info(), mask.rect(), cells);
     let means = means(&image.as_image(), &grids);
     let packing = Packing::of(image.info().format);
     // Cb and Cr share a grid.

@@ -24,15 +24,15 @@ use crate::blend::check_mask;
 use crate::color::Coder;
 use crate::cuda::args::Axis as DeviceAxis;
 use crate::image::{ImageInfo, ImageMut};
-use crate::mask::RegionMask;
+use crate::mask::{Rect, RegionMask};
 use crate::packing::Packing;
 
 /// Most cells along either side of a region.
 pub const MAX_CELLS: u32 = 8;
 
 /// The cells' axes of all components, across and down, for the CUDA kernels.
-pub(crate) fn device_grids(info: &ImageInfo, mask: &RegionMask, cells: u32) -> ([DeviceAxis; 3], [DeviceAxis; 3]) {
-    let grids = cells::Grid::of(info, mask, cells);
+pub(crate) fn device_grids(info: &ImageInfo, rect: Rect, cells: u32) -> ([DeviceAxis; 3], [DeviceAxis; 3]) {
+    let grids = cells::Grid::of(info, rect, cells);
     let axis = |a: cells::Axis| DeviceAxis {
         start: a.start as i32,
         len: a.len as i32,

@@ -25,7 +25,7 @@ pub fn solid(image: &mut ImageMut<'_>, mask: &RegionMask, rgb: [u8; 3]) -> Resul
 /// As there.
 pub fn pixelate(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) -> Result<(), KernelError> {
     check_mask("cover::pixelate", mask, image.width(), image.height())?;
-    let grids = Grid::of(image.info(), mask, cells);
+    let grids = Grid::of(image.info(), mask.rect(), cells);
     let means = means(&image.as_image(), &grids);
     replace(image, mask, |component, sx, sy| {
         let grid = &grids[component];
@@ -40,7 +40,7 @@ pub fn pixelate(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) -> Resu
 /// As there.
 pub fn blur(image: &mut ImageMut<'_>, mask: &RegionMask, cells: u32) -> Result<(), KernelError> {
     check_mask("cover::blur", mask, image.width(), image.height())?;
-    let grids = Grid::of(image.info(), mask, cells);
+    let grids = Grid::of(image.info(), mask.rect(), cells);
     let means = means(&image.as_image(), &grids);
     replace(image, mask, |component, sx, sy| {
         let grid = &grids[component];

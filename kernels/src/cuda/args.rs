@@ -4,14 +4,15 @@
 //! here reads through them. Geometry is checked by the same rules as the plain definitions; that buffers
 //! are as long as their geometry says is the launching side's to see to.
 
+use super::window::Window;
 use crate::KernelError;
 use crate::affine::Affine;
-use crate::blend::check_mask;
+use crate::blend::check_rect;
 use crate::color::Coder;
 use crate::cover::device_grids;
 use crate::crop::device_map;
 use crate::image::{ImageInfo, MAX_SIDE_PX};
-use crate::mask::RegionMask;
+use crate::mask::Rect;
 use crate::packing::{Depth, Packing};
 use crate::taps::tap_count;
 use crate::tile::{MAX_TILE_TAPS, check_map};
@@ -44,7 +45,7 @@ pub struct Frame {
     depth: i32,
     max_code: i32,
     even: i32,
-    spare: i32,
+    wide: i32,
     decode: [[f32; 4]; 3],
     encode: [[f32; 4]; 3],
 }
@@ -55,6 +56,15 @@ impl Frame {
     /// # Errors
     /// [`KernelError::Argument`]: size, number of planes, a stride shorter than a row, a null plane.
     pub fn new(info: &ImageInfo, planes: &[(u64, usize)]) -> Result<Self, KernelError> {
+        Self::of_window(info, &Window::whole(info), planes)
+    }
+
+    /// A frame of which only a window is there: planes hold the window's rows, and nothing else of the frame
+    /// may be touched. Planes begin where the whole frame's would, so that positions stay the frame's.
+    ///
+    /// # Errors
+    /// As [`Self::new`], by the window's rows.
+    pub fn of_window(info: &ImageInfo, window: &Window, planes: &[(u64, usize)]) -> Result<Self, KernelError> {
         let op = "cuda::Frame";
         let argument = |what, expected: String, got: String| Err(KernelError::Argument { op, what, expected, got });
         let side = 1..=MAX_SIDE_PX;
@@ -69,7 +79,7 @@ impl Frame {
             return argument("planes", info.format.planes().to_string(), planes.len().to_string());
         }
         for (index, &(base, stride)) in planes.iter().enumerate() {
-            let (row, _) = info.format.plane_size(index, info.width, info.height);
+            let row = window.part(info, index).row;
             if base == 0 || stride < row || stride > i32::MAX as usize {
                 return argument(
                     "plane",
@@ -78,9 +88,13 @@ impl Frame {
                 );
             }
         }
+        let at = |plane: usize| {
+            let (base, stride) = planes.get(plane).copied().unwrap_or_default();
+            (window.part(info, plane).frame_base(base, stride), stride)
+        };
         let (packing, coder) = (Packing::of(info.format), Coder::new(info));
         let component = |c: &crate::packing::Component| {
-            let (base, stride) = planes.get(c.plane).copied().unwrap_or_default();
+            let (base, stride) = at(c.plane);
             Component {
                 base,
                 stride: stride as i32,
@@ -107,10 +121,21 @@ impl Frame {
                     .iter()
                     .all(|&(base, stride)| base.is_multiple_of(2) && stride.is_multiple_of(2)),
             ),
-            spare: 0,
+            wide: 0,
             decode: *coder.decode_rows(),
             encode: *coder.encode_rows(),
         })
+    }
+}
+
+impl Frame {
+    /// Tells that every row's bytes may be read up to its stride, so that rows can be read sixteen bytes at a
+    /// time where they begin and end on such borders.
+    #[must_use]
+    pub fn with_whole_rows(mut self) -> Self {
+        let aligned = |c: &Component| c.base.is_multiple_of(16) && c.stride % 16 == 0;
+        self.wide = i32::from(self.c.iter().all(aligned));
+        self
     }
 }
 
@@ -126,22 +151,16 @@ pub struct Mask {
 }
 
 impl Mask {
-    fn new(op: &'static str, info: &ImageInfo, mask: &RegionMask, alpha: u64) -> Result<Self, KernelError> {
-        check_mask(op, mask, info.width, info.height)?;
+    fn new(op: &'static str, info: &ImageInfo, rect: Rect, alpha: u64) -> Result<Self, KernelError> {
+        check_rect(op, rect, info.width, info.height)?;
         Ok(Self {
             alpha,
-            x: mask.x,
-            y: mask.y,
-            width: mask.width as i32,
-            height: mask.height as i32,
+            x: rect.x,
+            y: rect.y,
+            width: rect.width as i32,
+            height: rect.height as i32,
         })
     }
-}
-
-/// Blocks that cover a mask's rectangle for all components; `None` where it is empty.
-#[must_use]
-pub fn mask_grid(mask: &RegionMask) -> Option<[u32; 3]> {
-    (mask.width > 0 && mask.height > 0).then(|| [(mask.width + 1).div_ceil(32), (mask.height + 1).div_ceil(8), 3])
 }
 
 /// One face of [`CropArgs`].
@@ -214,17 +233,19 @@ pub struct CompositeArgs {
 impl CompositeArgs {
     /// A crop of RGB bytes at `crop`, or of RGB differences (`f32`) where `adds`.
     ///
+    /// `alpha`: address of as many bytes as the rectangle has pixels.
+    ///
     /// # Errors
-    /// [`KernelError::Argument`] as [`crate::composite`] has it for mask, size and map.
+    /// [`KernelError::Argument`] as [`crate::composite`] has it for rectangle, size and map.
     pub fn new(
         (info, frame): (&ImageInfo, Frame),
-        (mask, alpha): (&RegionMask, u64),
+        (rect, alpha): (Rect, u64),
         (crop, width, height): (u64, usize, usize),
         crop_from_frame: &Affine,
         adds: bool,
     ) -> Result<Self, KernelError> {
         let op = "cuda::CompositeArgs";
-        let mask = Mask::new(op, info, mask, alpha)?;
+        let mask = Mask::new(op, info, rect, alpha)?;
         let side = 1..=MAX_SIDE_PX as usize;
         if !side.contains(&width) || !side.contains(&height) {
             return Err(KernelError::Argument {
@@ -249,6 +270,42 @@ impl CompositeArgs {
             m: crop_from_frame.m,
         })
     }
+}
+
+impl CompositeArgs {
+    /// Blocks of a launch; `None` where the rectangle is empty.
+    #[must_use]
+    pub fn grid(&self) -> Option<[u32; 3]> {
+        let coarse = &self.frame.c[1];
+        let side = |start: i32, len: i32, shift: i32| ((start + len + (1 << shift) - 1) >> shift) - (start >> shift);
+        let m = &self.mask;
+        let (across, down) = (side(m.x, m.width, coarse.shift_x), side(m.y, m.height, coarse.shift_y));
+        (m.width > 0 && m.height > 0).then(|| [(across as u32).div_ceil(32), (down as u32).div_ceil(8), 1])
+    }
+}
+
+/// Arguments of `weight_mask`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WeightArgs {
+    /// Address of `side * side` weights, `f32`.
+    pub weights: u64,
+    /// Address of the mask, one byte a pixel of its rectangle.
+    pub alpha: u64,
+    /// Side of the square.
+    pub side: i32,
+    /// Left edge of the rectangle, frame px.
+    pub x: i32,
+    /// Top edge.
+    pub y: i32,
+    /// Its width.
+    pub width: i32,
+    /// Its height.
+    pub height: i32,
+    /// Unused.
+    pub spare: i32,
+    /// Square px from frame px.
+    pub m: [f32; 6],
 }
 
 /// How `cover_apply` covers.
@@ -286,26 +343,21 @@ pub struct CoverArgs {
 }
 
 impl CoverArgs {
-    /// `means`: address of 192 `u32`.
+    /// `alpha`: address of as many bytes as the rectangle has pixels; `means`: of 192 `u32`.
     ///
     /// # Errors
-    /// [`KernelError::Argument`] for a mask that does not fit itself or the frame.
-    pub fn new(
-        (info, frame): (&ImageInfo, Frame),
-        (mask, alpha): (&RegionMask, u64),
-        means: u64,
-        mode: CoverMode,
-    ) -> Result<Self, KernelError> {
-        let plain = Mask::new("cuda::CoverArgs", info, mask, alpha)?;
+    /// [`KernelError::Argument`] for a rectangle that leaves the frame.
+    pub fn new((info, frame): (&ImageInfo, Frame), (rect, alpha): (Rect, u64), means: u64, mode: CoverMode) -> Result<Self, KernelError> {
+        let mask = Mask::new("cuda::CoverArgs", info, rect, alpha)?;
         let (number, cells, rgb) = match mode {
             CoverMode::Solid(rgb) => (0, 1, rgb),
             CoverMode::Pixelate(cells) => (1, cells, [0; 3]),
             CoverMode::Blur(cells) => (2, cells, [0; 3]),
         };
-        let (x, y) = device_grids(info, mask, cells);
+        let (x, y) = device_grids(info, rect, cells);
         Ok(Self {
             frame,
-            mask: plain,
+            mask,
             means,
             x,
             y,

@@ -5,7 +5,7 @@
 //! | | |
 //! |---|---|
 //! | stream | one a driver; everything is queued on it in call order |
-//! | waiting | only [`Driver::wait`] waits; uploads from pageable memory return once the bytes are staged |
+//! | waiting | only [`Driver::wait`] waits for the device; copies of pageable memory return once the bytes are staged, copies of page-locked memory at once |
 //! | errors | [`CudaError`]; a lost device is told apart, because what was on it is gone |
 
 use super::CudaError;
@@ -63,10 +63,20 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
     /// Gives memory back, after what is queued has used it.
     fn release(&self, address: u64, bytes: usize);
 
+    /// Takes page-locked memory of the processor, filled with whatever; `bytes` is above 0.
+    ///
+    /// # Errors
+    /// [`CudaError::LockedMemory`] where there is too little.
+    fn lock_pages(&self, bytes: usize) -> Result<*mut u8, CudaError>;
+
+    /// Gives it back; nothing that is queued uses it any more.
+    fn unlock_pages(&self, at: *mut u8, bytes: usize);
+
     /// Queues a copy to the device.
     ///
     /// # Safety
-    /// `to` is the address of at least as many bytes of this driver's memory.
+    /// `to` is the address of at least as many bytes of this driver's memory; bytes in page-locked memory
+    /// stay as they are until [`Driver::wait`] has returned.
     ///
     /// # Errors
     /// [`CudaError`].

@@ -50,6 +50,12 @@ pub enum CudaError {
         /// Bytes there are.
         total: usize,
     },
+    /// Not enough memory of the processor that can be page-locked.
+    #[error("page-locked memory: {asked} bytes asked for: free some, raise the limit of locked memory, or choose the processor")]
+    LockedMemory {
+        /// Bytes asked for.
+        asked: usize,
+    },
     /// The device fell out of use: nothing on it can be trusted any more.
     #[error("{op}: the device was lost ({why}); what was on it is gone")]
     Lost {

@@ -203,6 +203,17 @@ impl Gpu {
         }
     }
 
+    /// Page-locked memory of the processor; counted like memory of the device.
+    pub(super) fn lock_pages(&self, bytes: usize) -> Result<*mut u8, CudaError> {
+        self.count(6, 1);
+        self.call("lock pages", |d| d.lock_pages(bytes))
+    }
+
+    /// Gives it back; nothing that is queued uses it any more.
+    pub(super) fn unlock_pages(&self, at: *mut u8, bytes: usize) {
+        self.0.driver.unlock_pages(at, bytes);
+    }
+
     /// Gives memory that is kept for reuse back to the driver.
     pub fn trim(&self) {
         for (size, addresses) in locked(&self.0.spare).drain() {
@@ -377,15 +388,25 @@ impl<T: Plain> Buffer<T> {
     /// # Safety
     /// `out` is alive and unread until [`Gpu::wait`] has returned, whatever this returns.
     pub(super) unsafe fn queue_read(&self, out: &mut [T]) -> Result<(), CudaError> {
-        check("cuda::Buffer::read", "length", out.len() <= self.len, self.len, out.len())?;
+        // SAFETY: the caller's promise.
+        unsafe { self.queue_read_at(0, out) }
+    }
+
+    /// Queues reading values from an index on.
+    ///
+    /// # Safety
+    /// As [`Self::queue_read`].
+    pub(super) unsafe fn queue_read_at(&self, start: usize, out: &mut [T]) -> Result<(), CudaError> {
+        let fits = start.checked_add(out.len()).is_some_and(|end| end <= self.len);
+        check("cuda::Buffer::read", "end", fits, self.len, start.saturating_add(out.len()))?;
         if out.is_empty() {
             return Ok(());
         }
         self.gpu.count(2, 1);
         self.gpu.count(3, size_of_val(out));
+        let from = self.address + (start * size_of::<T>()) as u64;
         // SAFETY: the buffer is long enough by the check above; the rest is the caller's promise.
-        self.gpu
-            .call("download", |d| unsafe { d.download(self.address, bytes_of_mut(out)) })
+        self.gpu.call("download", |d| unsafe { d.download(from, bytes_of_mut(out)) })
     }
 
     /// Queues filling with zeros.

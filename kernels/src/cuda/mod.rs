@@ -17,6 +17,9 @@ mod images;
 mod memory;
 mod nvidia;
 pub mod ops;
+mod pass;
+mod staging;
+mod window;
 
 pub use compile::{Compiler, find_nvrtc};
 pub use driver::{DeviceInfo, Driver, Function, Grid};
@@ -24,6 +27,8 @@ pub use error::CudaError;
 pub use images::{Compiled, Event, Images};
 pub use memory::{Buffer, Gpu, Plain, Tensor, Traffic};
 pub use nvidia::{Nvidia, has_driver};
+pub use pass::{Pass, mask_grid};
+pub use window::Window;
 
 /// Opens a device with compiled and cached kernels.
 ///

@@ -178,6 +178,24 @@ impl Driver for Nvidia {
         }
     }
 
+    fn lock_pages(&self, bytes: usize) -> Result<*mut u8, CudaError> {
+        self.bind("cuMemHostAlloc")?;
+        // SAFETY: handed out once and given back once, by `Staging`.
+        unsafe { result::malloc_host(bytes, 0) }
+            .map(<*mut std::ffi::c_void>::cast)
+            .map_err(|e| match e.0 {
+                sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY => CudaError::LockedMemory { asked: bytes },
+                _ => failed("cuMemHostAlloc")(e),
+            })
+    }
+
+    fn unlock_pages(&self, at: *mut u8, _bytes: usize) {
+        if self.bind("cuMemFreeHost").is_ok() {
+            // SAFETY: came from `lock_pages`, and nothing queued uses it by the contract.
+            let _ = unsafe { result::free_host(at.cast()) };
+        }
+    }
+
     unsafe fn upload(&self, to: u64, bytes: &[u8]) -> Result<(), CudaError> {
         self.bind("cuMemcpyHtoDAsync")?;
         // SAFETY: the caller's promise; pageable bytes are staged before the call returns.

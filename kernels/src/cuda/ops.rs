@@ -3,12 +3,14 @@
 
 use super::args::{
     CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, Frame, LINE_BLOCK, PIXEL_BLOCK, WarpArgs, WarpFace,
-    mask_grid,
+    WeightArgs,
 };
 use super::driver::Grid;
 use super::error::{CudaError, check};
 use super::memory::{Buffer, Gpu, Plain};
+use super::pass::queue_cover;
 use crate::affine::Affine;
+use crate::blend::check_mask;
 use crate::crop::{ChannelOrder, CropSpec, Layout};
 use crate::image::{Image, ImageInfo, ImageMut, MAX_SIDE_PX};
 use crate::mask::RegionMask;
@@ -22,6 +24,8 @@ unsafe impl Plain for CompositeArgs {}
 // SAFETY: as above.
 unsafe impl Plain for CoverArgs {}
 // SAFETY: as above.
+unsafe impl Plain for WeightArgs {}
+// SAFETY: as above.
 unsafe impl Plain for WarpFace {}
 // SAFETY: as above.
 unsafe impl Plain for WarpArgs {}
@@ -29,6 +33,10 @@ unsafe impl Plain for WarpArgs {}
 unsafe impl Plain for EditFace {}
 // SAFETY: as above.
 unsafe impl Plain for EditArgs {}
+
+/// Entries of `composite.cu` and `cover.cu`, in the order that launches number them.
+pub(super) const COMPOSITE: [&str; 2] = ["composite", "weight_mask"];
+pub(super) const COVER: [&str; 2] = ["cover_means", "cover_apply"];
 
 /// Most faces a launch.
 pub const MAX_FACES: usize = 4096;
@@ -130,7 +138,7 @@ impl DeviceFrame {
             .iter()
             .map(|(buffer, pitch)| Ok((buffer.on(gpu, op, "frame")?, *pitch)))
             .collect::<Result<Vec<_>, CudaError>>()?;
-        Ok(Frame::new(&self.info, &planes)?)
+        Ok(Frame::new(&self.info, &planes)?.with_whole_rows())
     }
 }
 
@@ -220,23 +228,24 @@ pub fn composite(
         Patch::Deltas(d) => (d.on(gpu, op, "crop")?, d.len(), true),
     };
     check(op, "crop length", len == 3 * width * height, 3 * width * height, len)?;
-    let Some(blocks) = mask_grid(mask) else {
-        return Ok(());
-    };
+    check_mask(op, mask, frame.info.width, frame.info.height)?;
     let alpha = gpu.upload(&mask.alpha)?;
     let args = CompositeArgs::new(
         (frame.info(), frame.args(gpu, op)?),
-        (mask, alpha.address()),
+        (mask.rect(), alpha.address()),
         (address, width, height),
         crop_from_frame,
         adds,
     )?;
+    let Some(blocks) = args.grid() else {
+        return Ok(());
+    };
     let grid = Grid {
         blocks,
         threads: PIXEL_BLOCK,
     };
-    // SAFETY: mask and crop are as long as their sizes by the checks of `CompositeArgs::new` and above.
-    unsafe { gpu.launch("composite", &["composite"], 0, grid, &args) }
+    // SAFETY: mask and crop are as long as their sizes by the checks above.
+    unsafe { gpu.launch("composite", &COMPOSITE, 0, grid, &args) }
 }
 
 /// Covers a region, in place.
@@ -245,26 +254,12 @@ pub fn composite(
 /// As [`crate::cover`].
 pub fn cover(gpu: &Gpu, frame: &mut DeviceFrame, mask: &RegionMask, mode: CoverMode) -> Result<(), CudaError> {
     let op = "cuda::cover";
-    let Some(blocks) = mask_grid(mask) else {
-        return Ok(());
-    };
+    check_mask(op, mask, frame.info.width, frame.info.height)?;
     let (alpha, means) = (gpu.upload(&mask.alpha)?, gpu.zeros::<u32>(192)?);
-    let args = CoverArgs::new((frame.info(), frame.args(gpu, op)?), (mask, alpha.address()), means.address(), mode)?;
-    let entries = ["cover_means", "cover_apply"];
-    if !matches!(mode, CoverMode::Solid(_)) {
-        let grid = Grid {
-            blocks: [8, 8, 3],
-            threads: LINE_BLOCK,
-        };
-        // SAFETY: the mask is as long as its size by the check of `CoverArgs::new`, means has 192 values.
-        unsafe { gpu.launch("cover", &entries, 0, grid, &args) }?;
-    }
-    let grid = Grid {
-        blocks,
-        threads: PIXEL_BLOCK,
-    };
-    // SAFETY: as above.
-    unsafe { gpu.launch("cover", &entries, 1, grid, &args) }
+    let target = (frame.info(), frame.args(gpu, op)?);
+    let args = CoverArgs::new(target, (mask.rect(), alpha.address()), means.address(), mode)?;
+    // SAFETY: the mask is as long as its size by the check above, means has 192 values.
+    unsafe { queue_cover(gpu, mask.rect(), mode, &args) }
 }
 
 /// One cached edit of [`warp`].

@@ -15,6 +15,9 @@
 
 pub mod reference;
 mod scan;
+mod weighted;
+
+pub use weighted::Weights;
 
 use crate::KernelError;
 
@@ -29,6 +32,19 @@ const FAR_PX: f32 = 100_000.0;
 
 /// Corners of the polygon that stands for a superellipse.
 const SUPERELLIPSE_POINTS: usize = 128;
+
+/// A rectangle of the frame, px.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rect {
+    /// Left edge.
+    pub x: i32,
+    /// Top edge.
+    pub y: i32,
+    /// Width.
+    pub width: u32,
+    /// Height.
+    pub height: u32,
+}
 
 /// Coverage of a rectangle of the frame.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -169,6 +185,17 @@ impl RegionMask {
             width: frame_width,
             height: frame_height,
             alpha,
+        }
+    }
+
+    /// Its rectangle.
+    #[must_use]
+    pub fn rect(&self) -> Rect {
+        Rect {
+            x: self.x,
+            y: self.y,
+            width: self.width,
+            height: self.height,
         }
     }
 

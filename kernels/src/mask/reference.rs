@@ -1,6 +1,17 @@
-//! The plain definition of a polygon's coverage: for every pixel, winding number and distance.
+//! The plain definitions. Of a polygon's coverage: for every pixel, winding number and distance. Of a
+//! square's weights: for every pixel, its own position.
 
-use super::{RegionMask, near, ramp, ramp_px};
+use super::{RegionMask, Weights, near, ramp, ramp_px};
+
+/// Fills the mask's rectangle from a square of weights.
+pub fn weighted(mask: &mut RegionMask, weights: &Weights<'_>) {
+    let (x0, y0, width) = (mask.x as f32, mask.y as f32, (mask.width as usize).max(1));
+    for (i, alpha) in mask.alpha.iter_mut().enumerate() {
+        let centre = [x0 + (i % width) as f32 + 0.5, y0 + (i / width) as f32 + 0.5];
+        let p = weights.square_from_frame.apply(centre);
+        *alpha = if weights.holds(p) { (weights.at(p) * 255.0 + 0.5) as u8 } else { 0 };
+    }
+}
 
 /// Fills the mask's rectangle.
 pub(super) fn fill(mask: &mut RegionMask, points: &[[f32; 2]], feather_px: f32) {

@@ -10,6 +10,7 @@
 
 pub mod parity;
 pub mod shim;
+pub mod trip;
 
 use nullface_kernels::image::{Image, ImageInfo, ImageMut, Matrix, PixelFormat, Plane, PlaneMut, Range};
 

@@ -46,6 +46,7 @@ pub fn all(gpu: &Gpu) -> Vec<Verdict> {
         verdicts.push(verdict(format!("crop_affine {format:?}"), || crops(gpu, format)));
         verdicts.push(verdict(format!("composite {format:?}"), || composites(gpu, format)));
         verdicts.push(verdict(format!("cover {format:?}"), || covers(gpu, format)));
+        verdicts.push(verdict(format!("trip {format:?}"), || super::trip::claim(gpu, format)));
     }
     verdicts.push(verdict("warp_edit", || warps(gpu)));
     for half in [false, true] {

@@ -54,6 +54,8 @@ pub struct Knobs {
     pub used: AtomicUsize,
     /// Bytes there are.
     pub memory: AtomicUsize,
+    /// Bytes of page-locked memory in use.
+    pub locked: AtomicUsize,
     /// Names of the kernels launched.
     pub launched: Mutex<Vec<String>>,
 }
@@ -69,6 +71,10 @@ pub struct Shim {
     entries: Mutex<Vec<String>>,
     pending: Mutex<Vec<Pending>>,
     sizes: Mutex<HashMap<u64, usize>>,
+    /// Page-locked memory.
+    locked: Mutex<HashMap<usize, usize>>,
+    /// Copies from page-locked memory that may still be under way, as they were when they were queued.
+    flying: Mutex<Vec<(Pending, Vec<u8>)>>,
 }
 
 impl std::fmt::Debug for Shim {
@@ -110,6 +116,8 @@ pub fn gpu_with(images: Box<dyn Images>) -> (Gpu, Arc<Knobs>) {
         entries: Mutex::default(),
         pending: Mutex::default(),
         sizes: Mutex::default(),
+        locked: Mutex::default(),
+        flying: Mutex::default(),
     };
     (Gpu::new(Box::new(shim), images), knobs)
 }
@@ -135,6 +143,11 @@ impl Shim {
 impl Drop for Shim {
     fn drop(&mut self) {
         assert_eq!(self.knobs.used.load(Ordering::SeqCst), 0, "memory that was never given back");
+        assert_eq!(
+            self.knobs.locked.load(Ordering::SeqCst),
+            0,
+            "locked memory that was never given back"
+        );
     }
 }
 
@@ -176,8 +189,39 @@ impl Driver for Shim {
         unsafe { dealloc(address as *mut u8, layout(bytes)) };
     }
 
+    fn lock_pages(&self, bytes: usize) -> Result<*mut u8, CudaError> {
+        self.step("lock pages")?;
+        if bytes > self.knobs.memory.load(Ordering::SeqCst) {
+            return Err(CudaError::LockedMemory { asked: bytes });
+        }
+        self.knobs.locked.fetch_add(bytes, Ordering::SeqCst);
+        // SAFETY: sizes are above 0; released by `unlock_pages` with the same layout.
+        let at = unsafe { alloc_zeroed(layout(bytes)) };
+        // SAFETY: allocated just now.
+        unsafe { std::ptr::write_bytes(at, 0xab, bytes) };
+        self.locked.lock().expect("lock").insert(at as usize, bytes);
+        Ok(at)
+    }
+
+    fn unlock_pages(&self, at: *mut u8, bytes: usize) {
+        let size = self.locked.lock().expect("lock").remove(&(at as usize));
+        assert_eq!(size, Some(bytes), "given back as it was taken");
+        let flying = self.flying.lock().expect("lock");
+        let used = |p: &Pending| (at as u64..at as u64 + bytes as u64).contains(&(p.0));
+        assert!(!flying.iter().any(|(p, _)| used(p)), "given back while a copy may be under way");
+        self.knobs.locked.fetch_sub(bytes, Ordering::SeqCst);
+        // SAFETY: taken with the same layout, and once, by the line above.
+        unsafe { dealloc(at, layout(bytes)) };
+    }
+
     unsafe fn upload(&self, to: u64, bytes: &[u8]) -> Result<(), CudaError> {
         self.step("upload")?;
+        let from = bytes.as_ptr() as usize;
+        let locked = |(at, len): (&usize, &usize)| (*at..at + len).contains(&from);
+        if self.locked.lock().expect("lock").iter().any(locked) {
+            let source = Pending(from as u64, std::ptr::null_mut(), bytes.len());
+            self.flying.lock().expect("lock").push((source, bytes.to_vec()));
+        }
         // SAFETY: the caller's promise.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
         Ok(())
@@ -247,6 +291,11 @@ impl Driver for Shim {
 
     fn wait(&self) -> Result<(), CudaError> {
         let pending: Vec<Pending> = self.pending.lock().expect("lock").drain(..).collect();
+        for (Pending(from, _, len), was) in self.flying.lock().expect("lock").drain(..) {
+            // SAFETY: locked memory lives while a copy of it may be under way, by the check in `unlock_pages`.
+            let now = unsafe { std::slice::from_raw_parts(from as *const u8, len) };
+            assert!(now == was, "page-locked memory was written while a copy of it was under way");
+        }
         self.step("wait")?;
         for Pending(from, to, len) in pending {
             // SAFETY: both sides live until the wait, by the contract of `download`.

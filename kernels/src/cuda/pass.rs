@@ -1,0 +1,371 @@
+//! A frame's treatment on a device, as one trip: recorded while it is decided, run at the frame's release.
+//!
+//! | state | what may come |
+//! |---|---|
+//! | idle | [`Pass::begin`]; operators are refused |
+//! | recording | [`Pass::cover`], [`Pass::place`]: kept with what they need, the device is not asked |
+//! | run | one copy up, the kernels in the order recorded, one copy down, one wait; then idle again, also after an error |
+//!
+//! | | |
+//! |---|---|
+//! | goes up | masks and pictures of the operators, and the frame's [`Window`] around all of them |
+//! | comes down | the window |
+//! | memory | one page-locked buffer and one on the device; both grow, both are kept: a steady stream allocates nothing |
+//! | order | operators see what those before them left, as on the processor |
+//! | errors | [`CudaError`]; the frame is then untouched, which is to say uncovered: the caller covers it |
+//!
+//! Why recorded: nothing crosses the bus for a frame without faces, two waits become one, and whatever goes
+//! wrong goes wrong in one place, before the first pixel has changed.
+//! Limits: what reads pixels between two operators must read the frame as it came.
+
+use super::args::{CompositeArgs, CoverArgs, CoverMode, Frame, LINE_BLOCK, PIXEL_BLOCK, WeightArgs};
+use super::driver::Grid;
+use super::error::{CudaError, check};
+use super::memory::{Buffer, Gpu};
+use super::ops::{COMPOSITE, COVER};
+use super::staging::Staging;
+use super::window::{Part, Window};
+use crate::KernelError;
+use crate::affine::Affine;
+use crate::blend::{check_mask, check_rect};
+use crate::image::{ImageInfo, ImageMut};
+use crate::mask::{Rect, RegionMask, Weights};
+
+/// Everything in the buffers begins at multiples of this, bytes.
+const ALIGN: usize = 256;
+/// Bytes of a cover's cell means.
+const MEANS: usize = 192 * 4;
+
+/// Where something lies in the buffer, from its beginning.
+type Offset = usize;
+
+#[derive(Debug, Clone, Copy)]
+enum Op {
+    Cover {
+        rect: Rect,
+        alpha: Offset,
+        mode: CoverMode,
+    },
+    Place {
+        rect: Rect,
+        weights: Offset,
+        picture: Offset,
+        side: usize,
+        square_from_frame: Affine,
+    },
+}
+
+impl Op {
+    fn rect(&self) -> Rect {
+        match self {
+            Self::Cover { rect, .. } | Self::Place { rect, .. } => *rect,
+        }
+    }
+
+    /// Bytes that it needs on the device beside what goes up.
+    fn scratch(&self) -> usize {
+        match self {
+            Self::Cover { .. } => MEANS,
+            Self::Place { rect, .. } => rect.width as usize * rect.height as usize,
+        }
+    }
+}
+
+/// A frame's treatment on a device; see the table above.
+#[derive(Debug)]
+pub struct Pass {
+    gpu: Gpu,
+    /// The frame's, while one is recorded.
+    info: Option<ImageInfo>,
+    ops: Vec<Op>,
+    staging: Staging,
+    arena: Option<Buffer<u8>>,
+}
+
+impl Pass {
+    /// On a device; nothing is allocated yet.
+    #[must_use]
+    pub fn new(gpu: &Gpu) -> Self {
+        Self {
+            gpu: gpu.clone(),
+            info: None,
+            ops: Vec::new(),
+            staging: Staging::new(gpu),
+            arena: None,
+        }
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Begins a frame; what was recorded and not run is forgotten.
+    pub fn begin(&mut self, info: &ImageInfo) {
+        self.ops.clear();
+        self.staging.clear();
+        self.info = Some(*info);
+    }
+
+    fn recording(&self, op: &'static str) -> Result<ImageInfo, CudaError> {
+        self.info.ok_or_else(|| {
+            CudaError::Argument(KernelError::Argument {
+                op,
+                what: "frame",
+                expected: "one that was begun".to_owned(),
+                got: "none".to_owned(),
+            })
+        })
+    }
+
+    /// Keeps bytes at the next aligned place.
+    fn keep(&mut self, bytes: impl ExactSizeIterator<Item = u8>) -> Result<Offset, CudaError> {
+        let at = self.staging.len().next_multiple_of(ALIGN);
+        let skip = at - self.staging.len();
+        let room = self.staging.extend(skip + bytes.len())?;
+        room.iter_mut().skip(skip).zip(bytes).for_each(|(to, from)| *to = from);
+        Ok(at)
+    }
+
+    /// Records a cover.
+    ///
+    /// # Errors
+    /// A mask that does not fit itself or the frame, no frame begun, no memory.
+    pub fn cover(&mut self, mask: &RegionMask, mode: CoverMode) -> Result<(), CudaError> {
+        let op = "cuda::Pass::cover";
+        let info = self.recording(op)?;
+        check_mask(op, mask, info.width, info.height)?;
+        if mask.width == 0 || mask.height == 0 {
+            return Ok(());
+        }
+        let alpha = self.keep(mask.alpha.iter().copied())?;
+        self.ops.push(Op::Cover {
+            rect: mask.rect(),
+            alpha,
+            mode,
+        });
+        Ok(())
+    }
+
+    /// Records a square picture, interleaved RGB, shown by weights: mask raster and composite are the device's.
+    ///
+    /// # Errors
+    /// Lengths or maps that do not fit, no frame begun, no memory.
+    pub fn place(&mut self, picture: &[u8], weights: &Weights<'_>) -> Result<(), CudaError> {
+        let op = "cuda::Pass::place";
+        let info = self.recording(op)?;
+        weights.check(op)?;
+        let pixels = 3 * weights.side * weights.side;
+        check(op, "picture", picture.len() == pixels, pixels, picture.len())?;
+        let Some(rect) = weights.rect(info.width, info.height) else {
+            return Ok(());
+        };
+        check_rect(op, rect, info.width, info.height)?;
+        let picture = self.keep(picture.iter().copied())?;
+        let weights_at = self.keep(super::memory::bytes_of(weights.values).iter().copied())?;
+        self.ops.push(Op::Place {
+            rect,
+            weights: weights_at,
+            picture,
+            side: weights.side,
+            square_from_frame: weights.square_from_frame,
+        });
+        Ok(())
+    }
+
+    /// Runs what was recorded, on the frame's pixels. Where nothing was recorded the device is not asked.
+    ///
+    /// # Errors
+    /// Another frame's geometry, [`CudaError`]; `image` is then untouched.
+    pub fn run(&mut self, image: &mut ImageMut<'_>) -> Result<(), CudaError> {
+        let op = "cuda::Pass::run";
+        let info = self.recording(op)?;
+        self.info = None;
+        let same = *image.info() == info;
+        check(op, "frame", same, format!("{info:?}"), format!("{:?}", image.info()))?;
+        let Some(window) = Window::around(&info, self.ops.iter().map(Op::rect)) else {
+            return Ok(());
+        };
+        let layout = Layout::of(&info, &window, &self.ops, self.staging.len());
+        let missing = layout.scratch - self.staging.len();
+        self.staging.extend(missing)?;
+        layout.pack(image, self.staging.bytes_mut());
+        self.reserve(layout.end)?;
+        let Some(mut arena) = self.arena.take() else {
+            return Ok(());
+        };
+        let queued = self.queue(&info, &window, &layout, &mut arena);
+        // Whatever was queued still uses both buffers.
+        let waited = self.gpu.wait();
+        self.arena = Some(arena);
+        queued.and(waited)?;
+        layout.unpack(self.staging.bytes(), image);
+        Ok(())
+    }
+
+    /// A buffer on the device of at least so many bytes.
+    fn reserve(&mut self, bytes: usize) -> Result<(), CudaError> {
+        if self.arena.as_ref().is_none_or(|a| a.len() < bytes) {
+            self.arena = None;
+            self.arena = Some(self.gpu.unfilled(bytes.next_power_of_two())?);
+        }
+        Ok(())
+    }
+
+    /// One copy up, the kernels, one copy down.
+    fn queue(&mut self, info: &ImageInfo, window: &Window, layout: &Layout, arena: &mut Buffer<u8>) -> Result<(), CudaError> {
+        let base = arena.address();
+        self.staging.upload(arena)?;
+        let planes: Vec<(u64, usize)> = layout.planes.iter().map(|p| (base + p.at as u64, p.pitch)).collect();
+        let frame = Frame::of_window(info, window, &planes)?.with_whole_rows();
+        let mut scratch = base + layout.scratch as u64;
+        for op in &self.ops {
+            match *op {
+                Op::Cover { rect, alpha, mode } => {
+                    let args = CoverArgs::new((info, frame), (rect, base + alpha as u64), scratch, mode)?;
+                    // SAFETY: mask, means and the window's planes are as long as the contract wants by `Layout::of`.
+                    unsafe { queue_cover(&self.gpu, rect, mode, &args) }?;
+                }
+                Op::Place {
+                    rect,
+                    weights,
+                    picture,
+                    side,
+                    square_from_frame,
+                } => {
+                    let raster = WeightArgs {
+                        weights: base + weights as u64,
+                        alpha: scratch,
+                        side: side as i32,
+                        x: rect.x,
+                        y: rect.y,
+                        width: rect.width as i32,
+                        height: rect.height as i32,
+                        spare: 0,
+                        m: square_from_frame.m,
+                    };
+                    let grid = Grid {
+                        blocks: [rect.width.div_ceil(32), rect.height.div_ceil(8), 1],
+                        threads: PIXEL_BLOCK,
+                    };
+                    // SAFETY: weights are `side * side`, and the scratch has a byte for each pixel, by `Layout::of`.
+                    unsafe { self.gpu.launch("composite", &COMPOSITE, 1, grid, &raster) }?;
+                    let crop = (base + picture as u64, side, side);
+                    let args = CompositeArgs::new((info, frame), (rect, scratch), crop, &square_from_frame, false)?;
+                    if let Some(blocks) = args.grid() {
+                        let grid = Grid {
+                            blocks,
+                            threads: PIXEL_BLOCK,
+                        };
+                        // SAFETY: as above; the picture has three bytes for each weight.
+                        unsafe { self.gpu.launch("composite", &COMPOSITE, 0, grid, &args) }?;
+                    }
+                }
+            }
+            scratch += op.scratch().next_multiple_of(ALIGN) as u64;
+        }
+        let first = layout.pixels;
+        let down = self.staging.bytes_mut().get_mut(first..).unwrap_or_default();
+        // SAFETY: `run` waits before it touches the bytes, and `self` owns them.
+        unsafe { arena.queue_read_at(first, down) }
+    }
+}
+
+/// Blocks of `cover_apply` over a rectangle, for all components; `None` where it is empty.
+#[must_use]
+pub fn mask_grid(rect: Rect) -> Option<[u32; 3]> {
+    (rect.width > 0 && rect.height > 0).then(|| [(rect.width + 1).div_ceil(32), (rect.height + 1).div_ceil(8), 3])
+}
+
+/// Queues a cover.
+///
+/// # Safety
+/// Every address in `args` is of this device's memory and as long as the kernel's contract says.
+pub(super) unsafe fn queue_cover(gpu: &Gpu, rect: Rect, mode: CoverMode, args: &CoverArgs) -> Result<(), CudaError> {
+    let Some(blocks) = mask_grid(rect) else {
+        return Ok(());
+    };
+    if !matches!(mode, CoverMode::Solid(_)) {
+        let grid = Grid {
+            blocks: [8, 8, 3],
+            threads: LINE_BLOCK,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { gpu.launch("cover", &COVER, 0, grid, args) }?;
+    }
+    let grid = Grid {
+        blocks,
+        threads: PIXEL_BLOCK,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { gpu.launch("cover", &COVER, 1, grid, args) }
+}
+
+/// A plane of the window in the buffer.
+#[derive(Debug)]
+struct Plane {
+    at: Offset,
+    pitch: usize,
+    part: Part,
+}
+
+/// Where everything lies: operators' data, the window's planes, scratch memory that never crosses the bus.
+#[derive(Debug)]
+struct Layout {
+    planes: Vec<Plane>,
+    /// The first byte that comes down.
+    pixels: Offset,
+    /// The first byte that does not go up.
+    scratch: Offset,
+    end: Offset,
+}
+
+impl Layout {
+    fn of(info: &ImageInfo, window: &Window, ops: &[Op], data: usize) -> Self {
+        let pixels = data.next_multiple_of(ALIGN);
+        let mut at = pixels;
+        let planes = (0..info.format.planes())
+            .map(|index| {
+                let part = window.part(info, index);
+                let pitch = part.row.next_multiple_of(ALIGN);
+                let plane = Plane { at, pitch, part };
+                at += pitch * part.rows;
+                plane
+            })
+            .collect();
+        let rest: usize = ops.iter().map(|op| op.scratch().next_multiple_of(ALIGN)).sum();
+        Self {
+            planes,
+            pixels,
+            scratch: at,
+            end: at + rest,
+        }
+    }
+
+    /// The window of a frame into the buffer.
+    fn pack(&self, image: &ImageMut<'_>, to: &mut [u8]) {
+        for (plane, from) in self.planes.iter().zip(image.as_image().planes()) {
+            let rows = to.get_mut(plane.at..).unwrap_or_default().chunks_mut(plane.pitch);
+            for (row, to) in rows.enumerate().take(plane.part.rows) {
+                let at = (plane.part.top + row) * from.stride + plane.part.left;
+                if let (Some(to), Some(from)) = (to.get_mut(..plane.part.row), from.data.get(at..at + plane.part.row)) {
+                    to.copy_from_slice(from);
+                }
+            }
+        }
+    }
+
+    /// And back.
+    fn unpack(&self, from: &[u8], image: &mut ImageMut<'_>) {
+        for (plane, to) in self.planes.iter().zip(image.planes_mut()) {
+            let rows = from.get(plane.at..).unwrap_or_default().chunks(plane.pitch);
+            for (row, from) in rows.enumerate().take(plane.part.rows) {
+                let at = (plane.part.top + row) * to.stride + plane.part.left;
+                if let (Some(to), Some(from)) = (to.data.get_mut(at..at + plane.part.row), from.get(..plane.part.row)) {
+                    to.copy_from_slice(from);
+                }
+            }
+        }
+    }
+}
