@@ -33,8 +33,7 @@ fn backend() -> Backend {
     Backend::open(&BackendConfig {
         models_dir: Some(checkout().join("models/small")),
         device: DeviceRequest::Cpu,
-        threads: 0,
-        runtime_library: None,
+        ..BackendConfig::default()
     })
     .expect("runtime and models of the checkout; scripts/setup.sh brings the runtime")
 }

@@ -6,7 +6,10 @@ mod support;
 use std::sync::Arc;
 
 use gst::prelude::*;
-use gstnullface::filter::{FilterMode, FilterOnFailure};
+use gstnullface::filter::{FilterMode, FilterOnFailure, NullfaceFilter};
+use nullface::Settings;
+use nullface::backend::DeviceEvent;
+use nullface::pipeline::{Engine, EngineConfig};
 use support::{Script, assert_no_source_block, caps, element, frame, harness};
 
 fn nv12() -> String {
@@ -291,6 +294,44 @@ fn the_bus_hears_of_the_opening_and_of_the_device() {
         })
         .collect();
     assert_eq!(said, ["Start", "Complete", "nullface-device"]);
+}
+
+#[test]
+fn the_bus_hears_what_is_built_for_a_device_and_that_it_was_lost() {
+    let element = element(&Arc::default());
+    let filter = element.clone().downcast::<NullfaceFilter>().expect("the element's type");
+    filter.set_processor_factory(Box::new(|config: &EngineConfig, settings: &Settings| {
+        let what = || "denoiser".to_owned();
+        config.device_events.tell(DeviceEvent::Building { what: what() });
+        config.device_events.tell(DeviceEvent::Built { what: what() });
+        config.device_events.tell(DeviceEvent::Lost {
+            what: what(),
+            why: "pulled out".to_owned(),
+        });
+        Ok(Box::new(Engine::from_parts(
+            support::whole_frame_parts(),
+            config,
+            settings.clone(),
+        )?))
+    }));
+    let (_h, bus) = harness(&element, &nv12());
+    let (mut progress, mut events) = (Vec::new(), Vec::new());
+    for message in support::messages(&bus) {
+        match message.view() {
+            gst::MessageView::Progress(p) if p.get().0 == gst::ProgressType::Continue => progress.push(p.get().2.to_string()),
+            gst::MessageView::Element(e) => {
+                let told = e.structure().filter(|s| s.has_field("event"));
+                events.extend(told.map(|s| [s.get::<String>("event").unwrap(), s.get::<String>("reason").unwrap()].join(": ")));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(
+        progress,
+        ["denoiser is being built for the device; it is kept", "denoiser is built"]
+    );
+    assert_eq!(events.len(), 3, "{events:?}");
+    assert_eq!(events[2], "lost: the device was lost under denoiser: pulled out");
 }
 
 #[test]

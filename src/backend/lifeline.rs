@@ -11,7 +11,8 @@
 //! error covers. Faults that are not the device's (a wrong shape, too little memory) rebuild nothing.
 //! Limits: after some faults CUDA refuses everything to the process until it ends; a rebuild there fails.
 
-use super::device::Device;
+use super::device::{Device, ResolvedDevice};
+use super::events::{DeviceEvent, DeviceEvents};
 
 /// Most runs between two tries to build again.
 const MOST_REST: u32 = 256;
@@ -34,9 +35,18 @@ const FAULTS: [&str; 12] = [
 
 type Build<S> = Box<dyn FnMut(Device) -> Result<S, String> + Send>;
 
+/// Where networks are built, and who is told.
+pub(super) struct Place<'a> {
+    pub(super) device: &'a ResolvedDevice,
+    pub(super) threads: usize,
+    pub(super) events: &'a DeviceEvents,
+}
+
 /// A network and how it is made again.
 pub(super) struct Lifeline<S> {
     current: S,
+    name: String,
+    events: DeviceEvents,
     device: Device,
     strict: bool,
     lost: Option<String>,
@@ -48,17 +58,29 @@ pub(super) struct Lifeline<S> {
 
 impl<S> Lifeline<S> {
     /// Builds on the device, or on the processor where `strict` is not set.
-    pub(super) fn start(device: Device, strict: bool, mut build: Build<S>) -> Result<Self, String> {
-        let (current, device) = match build(device) {
-            Ok(built) => (built, device),
-            Err(e) if device == Device::Cpu || strict => return Err(e),
+    pub(super) fn start(name: &str, place: &Place<'_>, mut build: Build<S>) -> Result<Self, String> {
+        let (wanted, strict, events) = (place.device.device, place.device.strict, place.events);
+        let what = || name.to_owned();
+        if wanted != Device::Cpu {
+            events.tell(DeviceEvent::Building { what: what() });
+        }
+        let (current, device) = match build(wanted) {
+            Ok(built) => (built, wanted),
+            Err(e) if wanted == Device::Cpu || strict => return Err(e),
             Err(e) => {
-                tracing::warn!(%device, error = e, "device does not start; the processor is used");
-                (build(Device::Cpu)?, Device::Cpu)
+                tracing::warn!(device = %wanted, error = e, "device does not start; the processor is used");
+                let built = build(Device::Cpu)?;
+                events.tell(DeviceEvent::Left { what: what(), why: e });
+                (built, Device::Cpu)
             }
         };
+        if device != Device::Cpu {
+            events.tell(DeviceEvent::Built { what: what() });
+        }
         Ok(Self {
             current,
+            name: name.to_owned(),
+            events: events.clone(),
             device,
             strict,
             lost: None,
@@ -102,6 +124,10 @@ impl<S> Lifeline<S> {
             Ok(built) => {
                 tracing::warn!(device = %self.device, cause = why, "device was lost; the network was built again");
                 self.current = built;
+                self.events.tell(DeviceEvent::Returned {
+                    what: self.name.clone(),
+                    device: self.device,
+                });
             }
             Err(e) if self.strict => {
                 self.rest = self.pause;
@@ -111,6 +137,10 @@ impl<S> Lifeline<S> {
             Err(e) => {
                 let built = build(Device::Cpu)?;
                 tracing::warn!(device = %self.device, cause = why, error = e, "device was lost; the processor is used");
+                self.events.tell(DeviceEvent::Left {
+                    what: self.name.clone(),
+                    why: e,
+                });
                 (self.current, self.device, self.build) = (built, Device::Cpu, None);
             }
         }
@@ -121,7 +151,14 @@ impl<S> Lifeline<S> {
     /// A run failed with these words.
     pub(super) fn failed(&mut self, why: &str) {
         if self.device != Device::Cpu && FAULTS.iter().any(|f| why.contains(f)) {
-            self.lost = Some(why.lines().next().unwrap_or_default().chars().take(200).collect());
+            let why: String = why.lines().next().unwrap_or_default().chars().take(200).collect();
+            if self.lost.is_none() {
+                self.events.tell(DeviceEvent::Lost {
+                    what: self.name.clone(),
+                    why: why.clone(),
+                });
+            }
+            self.lost = Some(why);
         }
     }
 }
@@ -131,8 +168,27 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-    use super::{Lifeline, MOST_REST};
-    use crate::backend::Device;
+    use std::sync::Mutex;
+
+    use super::{Lifeline, MOST_REST, Place};
+    use crate::backend::{Device, DeviceEvents, ResolvedDevice};
+
+    fn on_gpu(strict: bool) -> ResolvedDevice {
+        ResolvedDevice {
+            device: GPU,
+            reason: "a test".to_owned(),
+            strict,
+        }
+    }
+
+    fn start(strict: bool, events: &DeviceEvents, build: super::Build<Device>) -> Result<Lifeline<Device>, String> {
+        let place = Place {
+            device: &on_gpu(strict),
+            threads: 1,
+            events,
+        };
+        Lifeline::start("net", &place, build)
+    }
 
     const GPU: Device = Device::Cuda { ordinal: 0 };
     const FAULT: &str = "Non-zero status code: CUDA failure 719: unspecified launch failure";
@@ -140,13 +196,17 @@ mod tests {
     struct World {
         gone: Arc<AtomicBool>,
         builds: Arc<AtomicU32>,
+        told: Arc<Mutex<Vec<&'static str>>>,
     }
 
     fn line(strict: bool) -> (Lifeline<Device>, World) {
         let world = World {
             gone: Arc::default(),
             builds: Arc::default(),
+            told: Arc::default(),
         };
+        let told = world.told.clone();
+        let events = DeviceEvents::new(move |e| told.lock().expect("lock").push(e.word()));
         let (gone, builds) = (world.gone.clone(), world.builds.clone());
         let build = Box::new(move |device| {
             builds.fetch_add(1, Ordering::SeqCst);
@@ -156,7 +216,7 @@ mod tests {
                 Ok(device)
             }
         });
-        (Lifeline::start(GPU, strict, build).expect("starts"), world)
+        (start(strict, &events, build).expect("starts"), world)
     }
 
     #[test]
@@ -167,6 +227,7 @@ mod tests {
             line.failed(FAULT);
             assert_eq!(line.ready().copied(), Ok(GPU));
             assert_eq!((world.builds.load(Ordering::SeqCst), line.device()), (2, GPU));
+            assert_eq!(*world.told.lock().expect("lock"), ["building", "built", "lost", "returned"]);
         }
     }
 
@@ -179,6 +240,7 @@ mod tests {
         free.failed(FAULT);
         assert_eq!(free.ready().copied(), Ok(Device::Cpu), "the processor cannot be lost");
         assert_eq!(free.device(), Device::Cpu);
+        assert_eq!(*world.told.lock().expect("lock"), ["building", "built", "lost", "left"]);
 
         let (mut named, world) = line(true);
         world.gone.store(true, Ordering::SeqCst);
@@ -219,7 +281,11 @@ mod tests {
                 }
             })
         };
-        assert_eq!(Lifeline::start(GPU, false, build()).map(|l| l.device()), Ok(Device::Cpu));
-        assert_eq!(Lifeline::start(GPU, true, build()).map(|l| l.device()), Err("none".to_owned()));
+        let told = Arc::<Mutex<Vec<String>>>::default();
+        let heard = told.clone();
+        let events = DeviceEvents::new(move |e| heard.lock().expect("lock").push(e.to_string()));
+        assert_eq!(start(false, &events, build()).map(|l| l.device()), Ok(Device::Cpu));
+        assert_eq!(told.lock().expect("lock")[1], "the processor runs net: none");
+        assert_eq!(start(true, &events, build()).map(|l| l.device()), Err("none".to_owned()));
     }
 }

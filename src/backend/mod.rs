@@ -6,6 +6,7 @@
 mod bound;
 mod describe;
 mod device;
+mod events;
 mod gpu;
 mod lifeline;
 mod manifest;
@@ -19,10 +20,15 @@ mod session;
 pub(crate) mod testing;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use lifeline::Place;
+use nullface_kernels::cuda::Gpu;
 
 pub use bound::Bound;
 pub use describe::{Description, Finding, describe};
 pub use device::{Device, DeviceRequest, GpuParts, ResolvedDevice};
+pub use events::{DeviceEvent, DeviceEvents};
 pub use manifest::{CropSpecEntry, ModelEntry, Models, TensorSpec, Threshold, Thresholds};
 pub use network::{ExternalData, Input, Network, NetworkSource, Outlet};
 pub use opencv_yn::FaceDetectorYn;
@@ -41,6 +47,8 @@ pub struct BackendConfig {
     pub device: DeviceRequest,
     /// Threads for networks; 0 = one a core. The first backend of a process sizes the common pool.
     pub threads: usize,
+    /// Who is told when something is built for the device, or the device is lost.
+    pub device_events: DeviceEvents,
 }
 
 /// Runtime, device and models, ready to open sessions.
@@ -50,6 +58,9 @@ pub struct Backend {
     device: ResolvedDevice,
     models: Models,
     threads: usize,
+    events: DeviceEvents,
+    /// Opened when first asked for; the same for all clones.
+    gpu: Arc<Mutex<Option<Gpu>>>,
 }
 
 impl Backend {
@@ -66,6 +77,8 @@ impl Backend {
             device,
             models,
             threads: config.threads,
+            events: config.device_events.clone(),
+            gpu: Arc::default(),
         })
     }
 
@@ -76,7 +89,7 @@ impl Backend {
     pub fn session(&self, name: &str) -> Result<Session, BackendError> {
         let (entry, bytes) = self.models.read(name)?;
         let path = self.models.folder().join(&entry.file).display().to_string();
-        Session::load(self.runtime, name, &path, &bytes, Some(entry), &self.device, self.threads)
+        Session::load(self.runtime, name, &path, &bytes, Some(entry), &self.place())
     }
 
     /// A network from the user's own file, which no manifest vouches for.
@@ -90,15 +103,7 @@ impl Backend {
             why: format!("cannot be read: {e}"),
             remedy: "name a readable ONNX file".to_owned(),
         })?;
-        Session::load(
-            self.runtime,
-            name,
-            &path.display().to_string(),
-            &bytes,
-            None,
-            &self.device,
-            self.threads,
-        )
+        Session::load(self.runtime, name, &path.display().to_string(), &bytes, None, &self.place())
     }
 
     /// A network with several inputs from bytes that the caller has verified.
@@ -120,13 +125,27 @@ impl Backend {
     /// # Errors
     /// [`BackendError`]: wrong graph or weights, device that does not start.
     pub fn network_from(&self, source: NetworkSource) -> Result<Network, BackendError> {
-        Network::load(self.runtime, source, &self.device, self.threads)
+        Network::load(self.runtime, source, &self.place())
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            device: &self.device,
+            threads: self.threads,
+            events: &self.events,
+        }
     }
 
     /// The runtime.
     #[must_use]
     pub fn runtime(&self) -> &'static Runtime {
         self.runtime
+    }
+
+    /// Who is told of what happens to the device.
+    #[must_use]
+    pub fn device_events(&self) -> &DeviceEvents {
+        &self.events
     }
 
     /// The device chosen and why.

@@ -7,8 +7,8 @@
 use ort::value::{TensorElementType, TensorRef, ValueType};
 
 use super::BackendError;
-use super::device::{Device, ResolvedDevice};
-use super::lifeline::Lifeline;
+use super::device::Device;
+use super::lifeline::{Lifeline, Place};
 use super::providers::Graph;
 use super::runtime::Runtime;
 use super::session::build;
@@ -73,13 +73,8 @@ impl std::fmt::Debug for Network {
 
 impl Network {
     /// Loads verified bytes.
-    pub(super) fn load(
-        runtime: &'static Runtime,
-        source: NetworkSource,
-        device: &ResolvedDevice,
-        threads: usize,
-    ) -> Result<Self, BackendError> {
-        let name = source.name.clone();
+    pub(super) fn load(runtime: &'static Runtime, source: NetworkSource, place: &Place<'_>) -> Result<Self, BackendError> {
+        let (name, threads) = (source.name.clone(), place.threads);
         let build = Box::new(move |device| {
             let graph = Graph {
                 name: &source.name,
@@ -90,9 +85,9 @@ impl Network {
             };
             build(runtime, &graph, device, threads).map_err(|e| e.to_string())
         });
-        let inner = Lifeline::start(device.device, device.strict, build).map_err(|e| BackendError::Run {
+        let inner = Lifeline::start(&name, place, build).map_err(|e| BackendError::Run {
             model: name.clone(),
-            why: format!("does not load on {}: {e}", device.device),
+            why: format!("does not load on {}: {e}", place.device.device),
         })?;
         Ok(Self { inner, name })
     }

@@ -22,8 +22,8 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Shape, Tensor, TensorElementType, ValueType};
 
 use super::BackendError;
-use super::device::{Device, ResolvedDevice};
-use super::lifeline::Lifeline;
+use super::device::Device;
+use super::lifeline::{Lifeline, Place};
 use super::manifest::{ModelEntry, TensorSpec};
 use super::providers::{Graph, register, with_fresh_engines};
 use super::runtime::Runtime;
@@ -50,7 +50,7 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// Loads verified bytes. `threads` 0 = the common pool.
+    /// Loads verified bytes. Threads 0 = the common pool.
     ///
     /// # Errors
     /// [`BackendError::Model`] where the graph does not load or differs from its entry;
@@ -61,9 +61,9 @@ impl Session {
         path: &str,
         bytes: &[u8],
         entry: Option<&ModelEntry>,
-        device: &ResolvedDevice,
-        threads: usize,
+        place: &Place<'_>,
     ) -> Result<Self, BackendError> {
+        let (device, threads) = (place.device, place.threads);
         let wrong = |why: String| BackendError::Model {
             name: name.to_owned(),
             path: path.to_owned(),
@@ -83,7 +83,7 @@ impl Session {
             };
             build(runtime, &graph, device, threads).map_err(|e| e.to_string())
         });
-        let inner = Lifeline::start(device.device, device.strict, build).map_err(|e| match (device.device, device.strict) {
+        let inner = Lifeline::start(name, place, build).map_err(|e| match (device.device, device.strict) {
             (Device::Cpu, _) | (_, false) => wrong(format!("does not load: {e}")),
             (used, true) => BackendError::Device {
                 device: used.to_string(),

@@ -10,7 +10,7 @@ pub(crate) fn backend() -> Backend {
         models_dir,
         device: DeviceRequest::Cpu,
         threads: 2,
-        runtime_library: None,
+        ..BackendConfig::default()
     })
     .expect("runtime and models of the checkout; scripts/setup.sh brings the runtime")
 }

@@ -10,7 +10,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, BackendError, ResolvedDevice};
+use nullface_kernels::cuda::Gpu;
+
+use crate::backend::{Backend, BackendError, Device, ResolvedDevice};
 use crate::frame::{FrameTime, FrameView, FrameViewMut};
 use crate::stages::align::MeshFitter;
 use crate::stages::blend;
@@ -131,6 +133,7 @@ impl Engine {
         let backend = Backend::open(&config.into())?;
         let mut engine = Self::from_parts(super::open::parts(&backend, config)?, config, settings)?;
         engine.config = Some(config.clone());
+        engine.treat_on(&backend);
         if engine.settings.mode.replaces() {
             let generator = Generator::open(&backend, config)?;
             engine.treater.set_generator(generator);
@@ -149,6 +152,21 @@ impl Engine {
         Ok(self)
     }
 
+    /// The same with frames treated on a device of the caller's: covers and new faces are then drawn there.
+    #[must_use]
+    pub fn with_device(mut self, gpu: Gpu) -> Self {
+        self.treater.set_device(move || (!gpu.is_lost()).then(|| gpu.clone()));
+        self
+    }
+
+    /// Frames are treated where networks run, as long as our kernels can be had there.
+    fn treat_on(&mut self, backend: &Backend) {
+        if backend.device().device != Device::Cpu {
+            let backend = backend.clone();
+            self.treater.set_device(move || backend.open_gpu());
+        }
+    }
+
     /// An engine over the caller's own networks.
     ///
     /// # Errors
@@ -164,13 +182,15 @@ impl Engine {
         let mut recogniser = recogniser;
         let mut analyst = Analyst::new(detector, mesh, config, &settings)?;
         analyst.choose(&settings.who, recogniser.as_mut())?;
+        let mut treater = Treater::default();
+        treater.set_device_events(config.device_events.clone());
         Ok(Self {
             analyst,
             follower: config.tracks.as_deref().map(Follower::open).transpose()?,
             settings,
             recogniser,
             device,
-            treater: Treater::default(),
+            treater,
             ladder: Ladder::default(),
             pending: VecDeque::new(),
             next: 0,

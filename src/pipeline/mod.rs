@@ -14,6 +14,7 @@ mod schedule;
 mod scout;
 mod settings;
 mod stats;
+mod surface;
 mod treat;
 mod turns;
 mod who;

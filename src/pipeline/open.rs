@@ -39,6 +39,7 @@ impl From<&EngineConfig> for BackendConfig {
             models_dir: config.models_dir.clone(),
             device: config.device.into(),
             threads: config.threads,
+            device_events: config.device_events.clone(),
         }
     }
 }

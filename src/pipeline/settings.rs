@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::backend::DeviceEvents;
 use crate::frame::Pts;
 
 use super::engine::EngineError;
@@ -260,6 +261,8 @@ pub struct EngineConfig {
     pub lookahead: usize,
     /// Secret of the session; random where `None`.
     pub seed: Option<u64>,
+    /// Who is told when something is built for the device, or the device is lost.
+    pub device_events: DeviceEvents,
 }
 
 /// What may change between two frames.

@@ -3,6 +3,9 @@
 
 use std::time::Instant;
 
+use nullface_kernels::cuda::Gpu;
+
+use crate::backend::DeviceEvents;
 use crate::frame::{FrameView, FrameViewMut, Landmarks5};
 use crate::stages::align::MeshFitter;
 use crate::stages::blend::{self, Cover, Masker, Shape};
@@ -14,6 +17,7 @@ use super::generate::{Generator, Refusal, Replaced, Request, Tools};
 use super::outcome::{CoverReason, FaceReport, FrameReport, Outcome, Rung};
 use super::plan::{Plan, Region};
 use super::settings::{Mode, OnFailure, Settings};
+use super::surface::{Desk, Surface};
 use super::turns::{Asking, Turns};
 
 /// Frames for which a face is replaced once it is its turn, where there is not time for all: covers that
@@ -45,6 +49,7 @@ impl Mode {
 #[derive(Debug)]
 pub(super) struct Treater {
     masker: Masker,
+    desk: Desk,
     generator: Option<Generator>,
     /// Who is replaced where there is not time for all.
     shown: Turns,
@@ -54,6 +59,7 @@ impl Default for Treater {
     fn default() -> Self {
         Self {
             masker: Masker::default(),
+            desk: Desk::default(),
             generator: None,
             shown: Turns::of_frames(SHOWN_FRAMES),
         }
@@ -64,6 +70,16 @@ impl Treater {
     /// From now on faces can be replaced.
     pub(super) fn set_generator(&mut self, generator: Generator) {
         self.generator = Some(generator);
+    }
+
+    /// From now on frames are treated on a device, where `open` gives one.
+    pub(super) fn set_device(&mut self, open: impl FnMut() -> Option<Gpu> + Send + 'static) {
+        self.desk.set_device(open);
+    }
+
+    /// From now on `events` is told where frames lose their device.
+    pub(super) fn set_device_events(&mut self, events: DeviceEvents) {
+        self.desk.set_events(events);
     }
 
     /// Whether faces can be replaced.
@@ -124,43 +140,50 @@ impl Treater {
         report
     }
 
-    /// Replaces what can be replaced and covers the rest.
+    /// Replaces what can be replaced, covers the rest, and proves the covers on what leaves.
     fn regions(&mut self, plan: &Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>, report: &mut FrameReport) {
         let replaced = self.replace(plan, &frame.as_image(), bench);
-        for (region, (verdict, _)) in plan.regions.iter().zip(&replaced) {
-            if let Some((why, cos)) = region.kept() {
-                report.faces.push(FaceReport {
+        let mut surface = self.desk.surface(frame);
+        let written = self.write(plan, &replaced, &mut surface, bench, report);
+        let proven = match self.desk.release(surface, written) {
+            Ok(()) => self.prove(plan, frame, bench, &mut report.faces),
+            failed => failed,
+        };
+        if let Err(fault) = proven {
+            report.fault.get_or_insert(fault);
+            report.withheld = Some(CoverReason::StageFailed);
+        }
+    }
+
+    /// Writes covers and new faces.
+    fn write(
+        &mut self,
+        plan: &Plan,
+        replaced: &[(Result<Replaced, Refusal>, Option<usize>)],
+        surface: &mut Surface<'_, '_>,
+        bench: &Workbench<'_>,
+        report: &mut FrameReport,
+    ) -> Result<(), String> {
+        for (region, (verdict, _)) in plan.regions.iter().zip(replaced) {
+            let face = match (region.kept(), verdict) {
+                (Some((why, cos)), _) => FaceReport {
                     outcome: Outcome::Kept { why, cos },
                     ..unchecked(region)
-                });
-                continue;
-            }
-            let treated = match verdict {
-                Ok(done) => Ok(face(region, *done)),
-                Err(refusal) => {
+                },
+                (None, Ok(done)) => face(region, *done),
+                (None, Err(refusal)) => {
                     if let Some(fault) = &refusal.fault {
                         report.fault.get_or_insert_with(|| fault.clone());
                     }
-                    self.region(region, refusal.reason, frame, bench)
+                    self.region(region, refusal.reason, surface, bench)?
                 }
             };
-            match treated {
-                Ok(face) => report.faces.push(face),
-                Err(fault) => {
-                    report.fault.get_or_insert(fault);
-                    report.withheld = Some(CoverReason::StageFailed);
-                    return;
-                }
-            }
+            report.faces.push(face);
         }
         // Last, so that the cover of a second, larger region over the same head does not hide a new face.
-        let Some(generator) = &mut self.generator else { return };
-        for seat in replaced.iter().filter(|r| r.0.is_ok()).filter_map(|r| r.1) {
-            if let Err(fault) = generator.write(seat, frame) {
-                report.fault.get_or_insert(fault);
-                report.withheld = Some(CoverReason::StageFailed);
-            }
-        }
+        let Some(generator) = &mut self.generator else { return Ok(()) };
+        let seats = replaced.iter().filter(|r| r.0.is_ok()).filter_map(|r| r.1);
+        seats.map(|seat| generator.write(seat, surface)).collect()
     }
 
     /// A verdict for each region: the new face with its place in the generator, or why it must be covered.
@@ -238,8 +261,8 @@ impl Treater {
         &mut self,
         region: &Region,
         reason: CoverReason,
-        frame: &mut FrameViewMut<'_>,
-        bench: &mut Workbench<'_>,
+        surface: &mut Surface<'_, '_>,
+        bench: &Workbench<'_>,
     ) -> Result<FaceReport, String> {
         let settings = bench.settings;
         let (how, rung) = match reason {
@@ -248,30 +271,48 @@ impl Treater {
             CoverReason::Deadline if bench.budget.time.is_none() && bench.budget.best < Rung::Solid => settings.mode.cover(),
             _ => (Cover::Solid, Rung::Solid),
         };
-        self.cover(region, frame, settings, how)?;
-        let mut face = FaceReport {
+        self.cover(region, surface, settings, how)?;
+        Ok(FaceReport {
             outcome: Outcome::Covered { reason, rung },
             ..unchecked(region)
-        };
-        if let (Some(source), Some(landmarks), false) = (&region.check_against, region.landmarks, rung == Rung::Solid) {
-            let limit = settings.verify_threshold.unwrap_or_else(|| bench.recogniser.same_person_cos());
-            match check(frame, landmarks, source, bench.recogniser) {
-                Ok(cos) if cos < limit => face.cos = Some(cos),
-                verdict => {
-                    self.cover(region, frame, settings, Cover::Solid)?;
-                    let reason = if verdict.is_ok() {
-                        CoverReason::TooNear
-                    } else {
-                        CoverReason::StageFailed
-                    };
-                    face.outcome = Outcome::Covered { reason, rung: Rung::Solid };
-                }
-            }
-        }
-        Ok(face)
+        })
     }
 
-    fn cover(&mut self, region: &Region, frame: &mut FrameViewMut<'_>, settings: &Settings, how: Cover) -> Result<(), String> {
+    /// Measures the covers that are due against their sources, on the pixels that leave; whoever can still be
+    /// told is filled.
+    fn prove(
+        &mut self,
+        plan: &Plan,
+        frame: &mut FrameViewMut<'_>,
+        bench: &mut Workbench<'_>,
+        faces: &mut [FaceReport],
+    ) -> Result<(), String> {
+        let limit = |r: &dyn Recogniser| bench.settings.verify_threshold.unwrap_or_else(|| r.same_person_cos());
+        let limit = limit(bench.recogniser);
+        for (region, face) in plan.regions.iter().zip(faces) {
+            let covered = matches!(face.outcome, Outcome::Covered { rung, .. } if rung != Rung::Solid);
+            let (Some(source), Some(landmarks), true) = (&region.check_against, region.landmarks, covered) else {
+                continue;
+            };
+            let verdict = check(frame, landmarks, source, bench.recogniser);
+            if let Ok(cos) = verdict
+                && cos < limit
+            {
+                face.cos = Some(cos);
+                continue;
+            }
+            self.cover(region, &mut Surface::on_processor(frame), bench.settings, Cover::Solid)?;
+            let reason = if verdict.is_ok() {
+                CoverReason::TooNear
+            } else {
+                CoverReason::StageFailed
+            };
+            face.outcome = Outcome::Covered { reason, rung: Rung::Solid };
+        }
+        Ok(())
+    }
+
+    fn cover(&mut self, region: &Region, surface: &mut Surface<'_, '_>, settings: &Settings, how: Cover) -> Result<(), String> {
         let shape = Shape {
             box_px: region.box_px,
             oval_px: &region.oval_px,
@@ -279,9 +320,9 @@ impl Treater {
             scale: settings.mask_scale,
             feather: settings.feather,
         };
-        let (width, height) = (frame.width(), frame.height());
+        let (width, height) = surface.size_px();
         match self.masker.mask(&shape, width, height) {
-            Ok(Some(mask)) => blend::apply(frame, mask, how, settings.fill_rgb).map_err(|e| e.to_string()),
+            Ok(Some(mask)) => surface.cover(mask, how, settings.fill_rgb),
             Ok(None) => Ok(()),
             Err(e) => Err(e.to_string()),
         }

@@ -18,6 +18,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::BaseTransformMode;
 use gst_base::subclass::base_transform::GenerateOutputSuccess;
 use gst_base::subclass::prelude::*;
+use nullface::backend::{DeviceEvent, DeviceEvents};
 use nullface::frame::{FrameTime, Pts};
 use nullface::pipeline::{Discontinuity, FrameReport, Settings, Stats};
 
@@ -164,6 +165,14 @@ impl NullfaceFilter {
         if self.obj().post_message(message).is_err() {
             gst::debug!(CAT, imp = self, "no bus to tell");
         }
+    }
+
+    /// Says what happens to the device, on whichever thread it does.
+    fn device_event(&self, event: &DeviceEvent) {
+        if matches!(event, DeviceEvent::Building { .. } | DeviceEvent::Built { .. }) {
+            self.progress(gst::ProgressType::Continue, &event.to_string());
+        }
+        self.post(messages::device_event_structure(event));
     }
 
     /// Says how the opening of the engine goes: with a large pack it takes its time.
@@ -465,6 +474,13 @@ impl BaseTransformImpl for NullfaceFilter {
         let factory = Arc::clone(&lock(&self.factory));
         self.audit.start(audit.as_deref(), &config, &settings)?;
         self.progress(gst::ProgressType::Start, "opening the models");
+        let mut config = config;
+        let weak = self.obj().downgrade();
+        config.device_events = DeviceEvents::new(move |event| {
+            if let Some(element) = weak.upgrade() {
+                element.imp().device_event(&event);
+            }
+        });
         let started = Worker::start(factory, config, settings, Arc::clone(&self.stats), Arc::clone(&self.interrupt));
         let (worker, device) = started.map_err(|error| {
             self.progress(gst::ProgressType::Error, "the models cannot be opened");

@@ -12,7 +12,7 @@
 //! | `faces` | GstValueArray | of structures `face`: `track`, `x`, `y`, `width`, `height`, `outcome`, `reason`, `rung`, `cos`, `choice`, `likeness` |
 
 use gst::glib::value::ToSendValue;
-use nullface::backend::ResolvedDevice;
+use nullface::backend::{DeviceEvent, ResolvedDevice};
 use nullface::frame::FrameTime;
 use nullface::pipeline::{Choice, CoverReason, FaceReport, KeepReason, Outcome, Rung, Stats};
 
@@ -56,6 +56,15 @@ pub(super) fn device_structure(device: &ResolvedDevice) -> gst::Structure {
     gst::Structure::builder("nullface-device")
         .field("device", device.device.to_string())
         .field("reason", device.reason.as_str())
+        .build()
+}
+
+/// The message about something that happened to the device.
+pub(super) fn device_event_structure(event: &DeviceEvent) -> gst::Structure {
+    gst::Structure::builder("nullface-device")
+        .field("event", event.word())
+        .field("what", event.what())
+        .field("reason", event.to_string())
         .build()
 }
 

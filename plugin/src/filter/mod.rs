@@ -24,7 +24,8 @@
 //! - `nullface` on each change: `timestamp`, `detected`, `withheld`, `fault`, `faces` (array of `face`
 //!   with `track`, `x`, `y`, `width`, `height`, `outcome`, `reason`, `rung`, `cos`, `choice`, `likeness`).
 //! - `nullface-rung` when the best rung allowed changes: `timestamp`, `rung`.
-//! - `nullface-device` at start: `device`, `reason`.
+//! - `nullface-device` at start: `device`, `reason`; later `event` (`building`, `built`, `lost`, `returned`, `left`),
+//!   `what`, `reason`.
 //! - progress messages with code `engine` while models are opened.
 //!
 //! # Regions

@@ -234,7 +234,7 @@ fn solid(settings: Settings) -> Settings {
 }
 
 /// Networks that see one face as large as any frame: whatever the engine treats, it treats whole.
-fn whole_frame_parts() -> Parts {
+pub(crate) fn whole_frame_parts() -> Parts {
     Parts {
         detector: Box::new(WholeFrame),
         mesh: Box::new(WholeFrame),

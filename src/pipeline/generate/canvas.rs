@@ -6,12 +6,14 @@
 //! | canvas | the crop and a ring of [`MARGIN_PX`] around it, for chin and forehead, times `k` |
 //! | `k` | 1 to 3, by the face's size in the frame; larger faces are enlarged |
 
+use nullface_kernels::KernelError;
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
-use nullface_kernels::mask::RegionMask;
-use nullface_kernels::{KernelError, composite};
+use nullface_kernels::mask::{RegionMask, Weights};
 
-use crate::frame::{Affine, FrameInfo, FrameView, FrameViewMut, Landmarks5, Matrix, Mesh, PixelFormat, Plane, Point, Range, arcface_crop};
+use crate::frame::{Affine, FrameInfo, FrameView, Landmarks5, Matrix, Mesh, PixelFormat, Plane, Point, Range, arcface_crop};
 use crate::stages::prior::{Border, LowPass, raster};
+
+use super::super::surface::Surface;
 
 /// Side of the denoiser's crop.
 pub(super) const CROP_PX: usize = 128;
@@ -139,47 +141,15 @@ impl Place {
         }
     }
 
-    /// Blends a finished canvas into the frame by `weight` (0–1, canvas px).
-    pub(super) fn write(
-        &self,
-        frame: &mut FrameViewMut<'_>,
-        picture: &[u8],
-        weight: &[f32],
-        mask: &mut RegionMask,
-    ) -> Result<(), KernelError> {
-        if self.mask(frame.width(), frame.height(), weight, mask).is_none() {
-            return Ok(());
-        }
-        composite::blend_crop(frame, mask, picture, self.side, self.side, &self.canvas_from_frame)
-    }
-
-    /// The weight on the frame's grid; `None` where it lies outside the frame.
-    fn mask(&self, width: u32, height: u32, weight: &[f32], out: &mut RegionMask) -> Option<()> {
-        let side = self.side as f32;
-        let corners = [[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]].map(|c| self.frame_from_canvas.apply(c));
-        let least = |i: usize| corners.iter().fold(f32::INFINITY, |m, c| m.min(c[i])).floor().max(0.0);
-        let most = |i: usize, end: u32| corners.iter().fold(f32::NEG_INFINITY, |m, c| m.max(c[i])).ceil().min(end as f32);
-        let (x0, y0, x1, y1) = (least(0), least(1), most(0, width), most(1, height));
-        if !(x1 > x0 && y1 > y0) {
-            return None;
-        }
-        let (w, h) = ((x1 - x0) as usize, (y1 - y0) as usize);
-        let alpha = &mut out.alpha;
-        alpha.clear();
-        alpha.resize(w * h, 0);
-        let (dx, dy) = (self.canvas_from_frame.m[0], self.canvas_from_frame.m[3]);
-        for (y, row) in alpha.chunks_exact_mut(w).enumerate() {
-            let mut p = self.canvas_from_frame.apply([x0 + 0.5, y0 + y as f32 + 0.5]);
-            for a in row {
-                if p[0] > 0.0 && p[1] > 0.0 && p[0] < side && p[1] < side {
-                    let [v] = raster::sample::<1>(weight, self.side, self.side, p);
-                    *a = (v * 255.0 + 0.5) as u8;
-                }
-                p = [p[0] + dx, p[1] + dy];
-            }
-        }
-        (out.x, out.y, out.width, out.height) = (x0 as i32, y0 as i32, w as u32, h as u32);
-        Some(())
+    /// Shows a finished canvas in the frame by `weight` (0–1, canvas px).
+    pub(super) fn write(&self, surface: &mut Surface<'_, '_>, picture: &[u8], weight: &[f32], mask: &mut RegionMask) -> Result<(), String> {
+        let weights = Weights {
+            values: weight,
+            side: self.side,
+            frame_from_square: self.frame_from_canvas,
+            square_from_frame: self.canvas_from_frame,
+        };
+        surface.place(picture, &weights, mask)
     }
 }
 

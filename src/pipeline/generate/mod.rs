@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::backend::{Backend, find_own_pack_dir, find_pack_dir};
-use crate::frame::{FrameView, FrameViewMut, Pts};
+use crate::frame::{FrameView, Pts};
 use crate::pack::Pack;
 use crate::secret::SessionSecret;
 use crate::stages::align::MeshFitter;
@@ -51,6 +51,7 @@ use super::engine::EngineError;
 use super::outcome::{CoverReason, Rung};
 use super::plan::Replaceable;
 use super::settings::{EngineConfig, FaceRegion, Mode, Settings};
+use super::surface::Surface;
 use super::turns::{Asking, Turns};
 use cache::{Policy, Stamp};
 use diffuse::{Diffuser, Job};
@@ -297,9 +298,9 @@ impl Generator {
 
     /// Blends the i-th face into the frame: after other regions have been covered, so that a second,
     /// larger region over the same head does not cover the new face.
-    pub(super) fn write(&mut self, i: usize, frame: &mut FrameViewMut<'_>) -> Result<(), String> {
+    pub(super) fn write(&mut self, i: usize, surface: &mut Surface<'_, '_>) -> Result<(), String> {
         match self.slots.get_mut(i) {
-            Some(slot) if matches!(slot.verdict, Some(Ok(_))) => slot.write(frame),
+            Some(slot) if matches!(slot.verdict, Some(Ok(_))) => slot.write(surface),
             _ => Err("a face that did not pass is not blended".to_owned()),
         }
     }

@@ -1,12 +1,13 @@
 //! One face of a frame while it is being replaced: where it lies, what it looks like, what was made of
 //! it. Slots are kept from frame to frame, so that a steady film allocates nothing.
 
-use crate::frame::{FrameView, FrameViewMut, Landmarks5, MESH_POINTS, Mesh, Point, Pts};
+use crate::frame::{FrameView, Landmarks5, MESH_POINTS, Mesh, Point, Pts};
 use crate::stages::identify::Embedding;
 use crate::stages::prior::{Basis, Composite, Compositor, Face, LowPass, Target, shape};
 
 use super::super::outcome::CoverReason;
 use super::super::plan::Replaceable;
+use super::super::surface::Surface;
 use super::super::turns::Asking;
 use super::cache::Warp;
 use super::canvas::{self, Place};
@@ -356,11 +357,9 @@ impl Slot {
         }
     }
 
-    /// Blends the face into the frame.
-    pub(super) fn write(&mut self, frame: &mut FrameViewMut<'_>) -> Result<(), String> {
-        self.place
-            .write(frame, &self.new, &self.weight, &mut self.mask)
-            .map_err(|e| e.to_string())
+    /// Shows the face in the frame.
+    pub(super) fn write(&mut self, surface: &mut Surface<'_, '_>) -> Result<(), String> {
+        self.place.write(surface, &self.new, &self.weight, &mut self.mask)
     }
 }
 
