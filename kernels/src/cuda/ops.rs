@@ -10,10 +10,9 @@ use super::error::{CudaError, check};
 use super::memory::{Buffer, Gpu, Plain};
 use super::pass::queue_cover;
 use crate::affine::Affine;
-use crate::blend::check_mask;
 use crate::crop::{ChannelOrder, CropSpec, Layout};
 use crate::image::{Image, ImageInfo, ImageMut, MAX_SIDE_PX};
-use crate::mask::RegionMask;
+use crate::mask::{Rect, RegionMask};
 
 // SAFETY: `repr(C)`, numbers only, every gap filled by a named `spare`; `tests/cuda_host.rs` compares the sizes.
 unsafe impl Plain for CropMap {}
@@ -200,6 +199,28 @@ pub fn crop<T: Number>(gpu: &Gpu, frame: &DeviceFrame, maps: &[Affine], spec: &C
     Ok(out)
 }
 
+/// A mask on a device.
+#[derive(Debug)]
+pub struct DeviceMask {
+    rect: Rect,
+    alpha: Buffer<u8>,
+}
+
+impl DeviceMask {
+    /// Uploads a mask.
+    ///
+    /// # Errors
+    /// A mask whose buffer does not fit its rectangle; [`CudaError`].
+    pub fn upload(gpu: &Gpu, mask: &RegionMask) -> Result<Self, CudaError> {
+        let len = mask.width as usize * mask.height as usize;
+        check("cuda::DeviceMask", "alpha length", mask.alpha.len() == len, len, mask.alpha.len())?;
+        Ok(Self {
+            rect: mask.rect(),
+            alpha: gpu.upload(&mask.alpha)?,
+        })
+    }
+}
+
 /// What is put into the frame.
 #[derive(Debug, Clone, Copy)]
 pub enum Patch<'a> {
@@ -216,7 +237,7 @@ pub enum Patch<'a> {
 pub fn composite(
     gpu: &Gpu,
     frame: &mut DeviceFrame,
-    mask: &RegionMask,
+    mask: &DeviceMask,
     patch: Patch<'_>,
     (width, height): (usize, usize),
     crop_from_frame: &Affine,
@@ -228,11 +249,9 @@ pub fn composite(
         Patch::Deltas(d) => (d.on(gpu, op, "crop")?, d.len(), true),
     };
     check(op, "crop length", len == 3 * width * height, 3 * width * height, len)?;
-    check_mask(op, mask, frame.info.width, frame.info.height)?;
-    let alpha = gpu.upload(&mask.alpha)?;
     let args = CompositeArgs::new(
         (frame.info(), frame.args(gpu, op)?),
-        (mask.rect(), alpha.address()),
+        (mask.rect, mask.alpha.on(gpu, op, "mask")?),
         (address, width, height),
         crop_from_frame,
         adds,
@@ -252,14 +271,13 @@ pub fn composite(
 ///
 /// # Errors
 /// As [`crate::cover`].
-pub fn cover(gpu: &Gpu, frame: &mut DeviceFrame, mask: &RegionMask, mode: CoverMode) -> Result<(), CudaError> {
+pub fn cover(gpu: &Gpu, frame: &mut DeviceFrame, mask: &DeviceMask, mode: CoverMode) -> Result<(), CudaError> {
     let op = "cuda::cover";
-    check_mask(op, mask, frame.info.width, frame.info.height)?;
-    let (alpha, means) = (gpu.upload(&mask.alpha)?, gpu.zeros::<u32>(192)?);
+    let means = gpu.unfilled::<u32>(192)?;
     let target = (frame.info(), frame.args(gpu, op)?);
-    let args = CoverArgs::new(target, (mask.rect(), alpha.address()), means.address(), mode)?;
-    // SAFETY: the mask is as long as its size by the check above, means has 192 values.
-    unsafe { queue_cover(gpu, mask.rect(), mode, &args) }
+    let args = CoverArgs::new(target, (mask.rect, mask.alpha.on(gpu, op, "mask")?), means.address(), mode)?;
+    // SAFETY: a `DeviceMask` is as long as its size, means has 192 values.
+    unsafe { queue_cover(gpu, mask.rect, mode, &args) }
 }
 
 /// One cached edit of [`warp`].

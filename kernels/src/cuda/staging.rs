@@ -1,8 +1,8 @@
 //! Page-locked memory of the processor: copies from and to it neither wait nor pass through the driver's own.
 //!
 //! Why: a copy to ordinary memory waits for the device, whatever its name says, so that a frame of two planes
-//! would wait twice. Content is written, sent, and not touched again until the wait ([`super::Gpu::wait`]):
-//! `&mut` keeps whoever would.
+//! would wait twice. What was sent is not touched again until the wait ([`super::Gpu::wait`]): [`super::Pass::run`],
+//! the one user, waits before it returns, and on a lost device nothing is under way.
 
 use super::error::{CudaError, check};
 use super::memory::{Buffer, Gpu};

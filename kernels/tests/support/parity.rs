@@ -5,7 +5,7 @@
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 use nullface_kernels::cuda::args::{CoverMode, EditFace};
-use nullface_kernels::cuda::ops::{self, DeviceFrame, Patch, Span, StepOperands, Unguided, WarpEdit, WarpOperand};
+use nullface_kernels::cuda::ops::{self, DeviceFrame, DeviceMask, Patch, Span, StepOperands, Unguided, WarpEdit, WarpOperand};
 use nullface_kernels::cuda::{CudaError, Gpu};
 use nullface_kernels::edit_step::{self, EditOperands, EditStep, edit_step, rescale_factor};
 use nullface_kernels::warp_edit::{Edit, NO_TRIANGLE, warp_edit};
@@ -149,6 +149,7 @@ fn composites(gpu: &Gpu, format: PixelFormat) -> Result<String, String> {
         let mut noise = Noise(u64::from(width) * 77 + u64::from(height));
         let before = Frame::noise(format, width, height, noise.below(4) as usize, 3);
         let mask = random_mask(width, height, &mut noise);
+        let on_device = DeviceMask::upload(gpu, &mask).map_err(text)?;
         let bytes: Vec<u8> = (0..3 * SIDE * SIDE).map(|_| noise.next() as u8).collect();
         let deltas: Vec<f32> = (0..3 * SIDE * SIDE).map(|_| noise.between(-300.0, 300.0)).collect();
         let (d_bytes, d_deltas) = (gpu.upload(&bytes).map_err(text)?, gpu.upload(&deltas).map_err(text)?);
@@ -168,7 +169,7 @@ fn composites(gpu: &Gpu, format: PixelFormat) -> Result<String, String> {
                 expected.map_err(|e| e.to_string())?;
                 let mut device = DeviceFrame::upload(gpu, &before.view()).map_err(text)?;
                 let patch = if adds { Patch::Deltas(&d_deltas) } else { Patch::Bytes(&d_bytes) };
-                ops::composite(gpu, &mut device, &mask, patch, (SIDE, SIDE), &map).map_err(text)?;
+                ops::composite(gpu, &mut device, &on_device, patch, (SIDE, SIDE), &map).map_err(text)?;
                 device.read_back(&mut got.view_mut()).map_err(text)?;
                 same_frame(&got, &want, 1)?;
                 changed += got
@@ -194,6 +195,7 @@ fn covers(gpu: &Gpu, format: PixelFormat) -> Result<String, String> {
         let mut noise = Noise(u64::from(width) * 31 + u64::from(height));
         let before = Frame::noise(format, width, height, noise.below(4) as usize, 9);
         let mask = random_mask(width, height, &mut noise);
+        let on_device = DeviceMask::upload(gpu, &mask).map_err(text)?;
         for mode in [CoverMode::Solid([200, 30, 90]), CoverMode::Pixelate(8), CoverMode::Blur(3)] {
             let (mut want, mut got) = (before.clone(), before.clone());
             let expected = match mode {
@@ -203,7 +205,7 @@ fn covers(gpu: &Gpu, format: PixelFormat) -> Result<String, String> {
             };
             expected.map_err(|e| e.to_string())?;
             let mut device = DeviceFrame::upload(gpu, &before.view()).map_err(text)?;
-            ops::cover(gpu, &mut device, &mask, mode).map_err(text)?;
+            ops::cover(gpu, &mut device, &on_device, mode).map_err(text)?;
             device.read_back(&mut got.view_mut()).map_err(text)?;
             same_frame(&got, &want, 0)?;
             compared += 1;

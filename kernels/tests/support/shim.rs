@@ -131,10 +131,14 @@ impl Shim {
         let left = &self.knobs.calls_left;
         let now = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n > 0).then(|| n - 1));
         match now {
-            Err(0) => Err(CudaError::Lost {
-                op,
-                why: "pulled out".to_owned(),
-            }),
+            Err(0) => {
+                // What a lost device was at has ended.
+                self.flying.lock().expect("lock").clear();
+                Err(CudaError::Lost {
+                    op,
+                    why: "pulled out".to_owned(),
+                })
+            }
             _ => Ok(()),
         }
     }
