@@ -182,8 +182,8 @@ impl Treater {
         }
         // Last, so that the cover of a second, larger region over the same head does not hide a new face.
         let Some(generator) = &mut self.generator else { return Ok(()) };
-        let seats = replaced.iter().filter(|r| r.0.is_ok()).filter_map(|r| r.1);
-        seats.map(|seat| generator.write(seat, surface)).collect()
+        let mut seats = replaced.iter().filter(|r| r.0.is_ok()).filter_map(|r| r.1);
+        seats.try_for_each(|seat| generator.write(seat, surface))
     }
 
     /// A verdict for each region: the new face with its place in the generator, or why it must be covered.

@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | residency | a [`Buffer`] is on its device for life; [`Tensor`] says where values are, and gives them only to who asks for that place |
+//! | residency | a [`Buffer`] is on its device for life; [`super::Tensor`] says where values are, and gives them only to who asks for that place |
 //! | reuse | memory that is dropped is kept for the next buffer of its size class: all work is on one stream, so whoever gets it is queued behind whoever had it |
 //! | waiting | [`Buffer::read`] and [`Gpu::wait`] wait and are counted ([`Gpu::traffic`]); nothing else does |
 //! | lost device | every call after the first [`CudaError::Lost`] is refused without touching the driver |
@@ -469,64 +469,6 @@ impl<T: Plain> Drop for Buffer<T> {
             self.gpu.0.driver.release(self.address, size);
         } else {
             locked(&self.gpu.0.spare).entry(size).or_default().push(self.address);
-        }
-    }
-}
-
-/// Values, and where they are.
-#[derive(Debug)]
-pub enum Tensor<T: Plain> {
-    /// In the processor's memory.
-    Host(Vec<T>),
-    /// On a device.
-    Device(Buffer<T>),
-}
-
-impl<T: Plain> Tensor<T> {
-    /// Number of values.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Host(values) => values.len(),
-            Self::Device(buffer) => buffer.len(),
-        }
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The values, where they are in the processor's memory.
-    ///
-    /// # Errors
-    /// [`CudaError::Mixed`] where they are not; they are not fetched.
-    pub fn host(&self, op: &'static str, what: &'static str) -> Result<&[T], CudaError> {
-        match self {
-            Self::Host(values) => Ok(values),
-            Self::Device(buffer) => Err(CudaError::Mixed {
-                op,
-                what,
-                expected: "host".to_owned(),
-                got: buffer.gpu.place(),
-            }),
-        }
-    }
-
-    /// The buffer, where it is on this device.
-    ///
-    /// # Errors
-    /// [`CudaError::Mixed`] where it is not; nothing is uploaded.
-    pub fn device(&self, gpu: &Gpu, op: &'static str, what: &'static str) -> Result<&Buffer<T>, CudaError> {
-        match self {
-            Self::Host(_) => Err(CudaError::Mixed {
-                op,
-                what,
-                expected: gpu.place(),
-                got: "host".to_owned(),
-            }),
-            Self::Device(buffer) => buffer.on(gpu, op, what).map(|_| buffer),
         }
     }
 }

@@ -19,15 +19,17 @@ mod nvidia;
 pub mod ops;
 mod pass;
 mod staging;
+mod tensor;
 mod window;
 
 pub use compile::{Compiler, find_nvrtc};
 pub use driver::{DeviceInfo, Driver, Function, Grid};
 pub use error::CudaError;
 pub use images::{Compiled, Event, Images};
-pub use memory::{Buffer, Gpu, Plain, Tensor, Traffic};
+pub use memory::{Buffer, Gpu, Plain, Traffic};
 pub use nvidia::{Nvidia, has_driver};
 pub use pass::{Pass, mask_grid};
+pub use tensor::Tensor;
 pub use window::Window;
 
 /// Opens a device with compiled and cached kernels.

@@ -1,0 +1,85 @@
+//! Arguments of the kernels that never see a frame: cached edits and solver steps.
+
+/// One face of [`WarpArgs`]; addresses, 0 as `cuda/warp_edit.cu` says.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WarpFace {
+    /// Triangle of each pixel, `u16`.
+    pub index: u64,
+    /// Edit, RGB `f32`.
+    pub edit: u64,
+    /// Six `f32` a triangle; 0 = unmoved.
+    pub maps: u64,
+    /// Earlier edit; 0 = none.
+    pub before: u64,
+    /// Its maps.
+    pub before_maps: u64,
+    /// Number of triangles.
+    pub triangles: i32,
+    /// Share of `edit`.
+    pub share: f32,
+}
+
+/// Arguments of `warp_edit`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WarpArgs {
+    /// Address of one [`WarpFace`] a face.
+    pub faces: u64,
+    /// Output.
+    pub out: u64,
+    /// Width, px.
+    pub width: i32,
+    /// Height, px.
+    pub height: i32,
+    /// Faces.
+    pub count: i32,
+    /// Unused.
+    pub spare: i32,
+}
+
+/// One face of [`EditArgs`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "as in `edit_step::EditStep` and `edit_step::rescale_factor`")]
+pub struct EditFace {
+    pub carry: f32,
+    pub data: f32,
+    pub history: f32,
+    pub guidance: f32,
+    pub rescale: f32,
+    pub alpha: f32,
+    pub p: f32,
+    pub q: f32,
+    pub pinned: i32,
+    pub drop_residual: i32,
+    pub noise_p: f64,
+    pub noise_q: f64,
+    pub level_alpha: f64,
+    pub level_sigma: f64,
+    pub strength: f64,
+}
+
+/// Arguments of `edit_moments` and `edit_step`; all but the last six are addresses.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "as in `edit_step::EditOperands`; the contract stands in cuda/edit_step.cu")]
+pub struct EditArgs {
+    pub faces: u64,
+    pub x: u64,
+    pub x_next: u64,
+    pub output_ref: u64,
+    pub output_u: u64,
+    pub output_c: u64,
+    pub mask: u64,
+    pub delta: u64,
+    pub history: u64,
+    pub out: u64,
+    pub partials: u64,
+    pub len: i32,
+    pub mask_len: i32,
+    pub chunks: i32,
+    pub stock: i32,
+    pub half: i32,
+    pub spare: i32,
+}
