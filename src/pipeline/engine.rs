@@ -306,18 +306,25 @@ impl Engine {
                     ladder,
                     ..
                 } = self;
+                let (mesh, look) = analyst.mesh_and_look();
                 let mut bench = Workbench {
                     settings,
                     recogniser: recogniser.as_mut(),
-                    mesh: analyst.mesh(),
+                    mesh,
+                    look,
                     ladder,
                     budget,
                 };
-                let treated = catch_unwind(AssertUnwindSafe(|| treater.treat(plan, frame, &mut bench)));
-                treated.unwrap_or_else(|_| {
-                    blend::apply_frame(frame, self.settings.fill_rgb);
-                    withheld(CoverReason::StageFailed, Some("a stage panicked".to_owned()))
-                })
+                match catch_unwind(AssertUnwindSafe(|| treater.treat(plan, frame, &mut bench))) {
+                    Ok((report, started)) => {
+                        self.meter.started(started);
+                        report
+                    }
+                    Err(_) => {
+                        blend::apply_frame(frame, self.settings.fill_rgb);
+                        withheld(CoverReason::StageFailed, Some("a stage panicked".to_owned()))
+                    }
+                }
             }
         };
         self.meter.frame(&report, before + started.elapsed());
