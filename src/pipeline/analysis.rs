@@ -136,6 +136,11 @@ impl Analyst {
         Ok(())
     }
 
+    /// Takes over which tracks somebody chose to leave as they are.
+    pub(super) fn keep(&mut self, tracks: &[u64], recogniser: &dyn Recogniser) {
+        self.chooser.keep(tracks, recogniser.same_person_cos());
+    }
+
     /// Forgets tracks: another film, another place, another size.
     pub(super) fn flush(&mut self) {
         self.under_way = None;
@@ -397,7 +402,8 @@ impl Analyst {
                                 }
                             }
                             if let Some(landmarks) = meshes.get(id).and_then(Mesh::landmarks5) {
-                                self.chooser.sample(id.0, at, embedding, &landmarks);
+                                let known = self.tracker.source(*id).filter(|s| s.locked).map(|s| s.mean);
+                                self.chooser.sample(id.0, at, embedding, &landmarks, known);
                             }
                         }
                     }

@@ -164,6 +164,7 @@ impl Engine {
         let mut recogniser = recogniser;
         let mut analyst = Analyst::new(detector, mesh, config, &settings)?;
         analyst.choose(&settings.who, recogniser.as_mut())?;
+        analyst.keep(&settings.keep_tracks, recogniser.as_ref());
         Ok(Self {
             analyst,
             follower: config.tracks.as_deref().map(Follower::open).transpose()?,
@@ -198,6 +199,7 @@ impl Engine {
         if settings.who != self.settings.who {
             self.analyst.choose(&settings.who, self.recogniser.as_mut())?;
         }
+        self.analyst.keep(&settings.keep_tracks, self.recogniser.as_ref());
         self.settings = settings;
         Ok(())
     }

@@ -92,6 +92,7 @@ const fn keep_word(why: KeepReason) -> &'static str {
         KeepReason::SomebodyElse => "somebody-else",
         KeepReason::CutList => "cut-list",
         KeepReason::TrackFile => "track-file",
+        KeepReason::Hand => "hand",
     }
 }
 
@@ -101,6 +102,7 @@ const fn choice_word(choice: Choice) -> &'static str {
         Choice::Photo => "photo",
         Choice::CutList => "cut-list",
         Choice::TrackFile => "track-file",
+        Choice::Hand => "hand",
     }
 }
 
