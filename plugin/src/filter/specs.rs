@@ -256,7 +256,7 @@ fn safety() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecString::builder("keep-tracks")
             .nick("Kept tracks")
-            .blurb("Numbers of tracks, separated by commas, whose faces stay as they are while they are certainly the same person as when they were chosen; a track that slips to another face is anonymised. cover-tracks stands above it")
+            .blurb("Numbers of tracks, separated by commas, whose faces stay as they are while they are certainly the same person as when they were chosen; a track that slips to another face is anonymised. Numbers from before the start, or from before a panic of the engine, count for nothing. cover-tracks stands above it")
             .default_value("")
             .mutable_playing()
             .build(),

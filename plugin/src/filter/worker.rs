@@ -157,6 +157,12 @@ impl Worker {
         let (open, opened) = bounded(1);
         let (end, ended) = bounded::<()>(0);
         let failed = |why: String| EngineError::Stage { stage: "start", why };
+        // No track has a number yet that somebody could have chosen.
+        let revoked = settings.keep_tracks.clone();
+        let settings = Settings {
+            keep_tracks: Vec::new(),
+            ..settings
+        };
         let thread = std::thread::Builder::new()
             .name("nullface-engine".to_owned())
             .spawn(move || {
@@ -169,7 +175,7 @@ impl Worker {
                     engine: None,
                     generation: 0,
                     reopens: 0,
-                    revoked: Vec::new(),
+                    revoked,
                 };
                 let result = bench.open();
                 let usable = result.is_ok();
@@ -277,7 +283,7 @@ struct Bench {
     engine: Option<Box<dyn Processor>>,
     generation: u64,
     reopens: u32,
-    /// Tracks chosen to be kept that were another engine's.
+    /// Numbers chosen to be kept that meant another engine's tracks.
     revoked: Vec<u64>,
 }
 
