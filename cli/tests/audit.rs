@@ -158,9 +158,9 @@ fn the_output_says_that_faces_were_altered_unless_told_not_to() {
     let bench = Bench::new();
     let film = bench.film("in.mp4", "-f lavfi -i testsrc2=size=160x120:rate=25:duration=0.4 -c:v libx264");
     for (name, more, marked) in [
-        ("a.mp4", &[][..], true),
-        ("b.mkv", &[][..], true),
-        ("c.mp4", &["--no-marking"][..], false),
+        ("a.mp4", &["--mode", "blur"][..], true),
+        ("b.mkv", &["--mode", "blur"][..], true),
+        ("c.mp4", &["--mode", "blur", "--no-marking"][..], false),
     ] {
         let out = bench.anonymized(&film, name, more);
         let tags = support::probe(&out, &["-show_format"])["format"]["tags"].to_string();

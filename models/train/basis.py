@@ -90,7 +90,8 @@ def keep_openings(modes, c):
 
 
 def masks(c, size, lips_alpha):
-    """R: alpha, 0 at the rim, the eyes and the inner lips, `lips_alpha` on the lips; G: where hair or a hand may win over the texture."""
+    """R: alpha, 0 at the rim, the eyes and the inner lips, `lips_alpha` on the lips; G: where hair or a hand may win over the texture;
+    B: the forehead, which is painted bare: textures hold the fringes and folds of those they are means of."""
     u = g.iod(c)
 
     def dist(poly, inside):
@@ -107,7 +108,7 @@ def masks(c, size, lips_alpha):
     yy = np.arange(size, dtype=np.float32)[:, None]
     forehead = g.smoothstep((brow_y - yy) / u, 0.05, 0.15)
     occl = np.maximum(1 - g.smoothstep(rim, 0.12, 0.30), forehead * (1 - g.smoothstep(rim, 0.3, 0.5)))
-    return np.stack([alpha, occl], -1).astype(np.float32)
+    return np.stack([alpha, occl, g.smoothstep((brow_y - yy) / u, 0.03, 0.15) * (rim > 0)], -1).astype(np.float32)
 
 
 def to_canonical(picture, mesh, valid, c, tri, size):

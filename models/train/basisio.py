@@ -16,10 +16,8 @@ COLUMNS = 8
 
 
 def write_mask(out, mask):
-    """H x W x 2, 0..1, as red and green."""
-    m = np.zeros((*mask.shape[:2], 3), np.uint8)
-    m[..., :2] = (mask * 255).round()
-    cv2.imwrite(os.path.join(out, "mask.png"), m[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    """H x W x 3, 0..1."""
+    cv2.imwrite(os.path.join(out, "mask.png"), (mask * 255).round().astype(np.uint8)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 def write_basis(out, canonical, tri, tri_all, mask, textures, mean, modes, sd, project, shapes, embeddings, labels, cfg, probe):
@@ -73,5 +71,5 @@ def read_basis(folder):
     mask = cv2.imread(os.path.join(folder, "mask.png"))[..., ::-1]
     s = t["size_px"]
     tex = np.stack([atlas[i // t["columns"] * s:][:s, i % t["columns"] * s:][:, :s] for i in range(t["textures"])]).astype(np.float32)
-    return Basis(a["canonical_px"], tri[t["triangles_openings"]:], tri, mask[..., :2].astype(np.float32) / 255, tex, a["mean_shape_iod"].astype(np.float64), a["shape_modes_iod"],
+    return Basis(a["canonical_px"], tri[t["triangles_openings"]:], tri, mask.astype(np.float32) / 255, tex, a["mean_shape_iod"].astype(np.float64), a["shape_modes_iod"],
                  a["shape_mode_sd"], a["shape_project"], a["texture_shape"], t["texture"], a["texture_embedding"], a.get("label_probe"))

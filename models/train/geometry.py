@@ -99,7 +99,7 @@ class Basis:
     """The k-same basis as written by basis.py; see README.md for the files."""
 
     def __init__(self, canonical, triangles, triangles_all, mask, textures, mean_shape, modes, mode_sd, project, shapes, labels=None, embeddings=None, probe=None):
-        self.canonical, self.triangles, self.mask = canonical, triangles, mask      # 468x2 px, Tx3, HxWx2 0..1
+        self.canonical, self.triangles, self.mask = canonical, triangles, mask      # 468x2 px, Tx3, HxWx3 0..1
         self.triangles_all = triangles_all                                          # with the eyes' and mouth's openings
         self.textures, self.mean_shape = textures, mean_shape                       # BxHxWx3 float32 0..255, 468x3 iod
         self.modes, self.mode_sd, self.project, self.shapes = modes, mode_sd, project, shapes  # Kx468x3, K, Kx(468*3), BxK
@@ -154,7 +154,7 @@ class Placement:
         facing = np.zeros((h, w), np.float32)
         facing[self.inside] = face[idx[self.inside]]
         self.alpha = (mask[..., 0] * np.minimum(1, blur(facing, 0.04 * self.unit)) * self.inside).astype(np.float32)
-        self.may_hide = mask[..., 1]
+        self.may_hide, self.bare = mask[..., 1], mask[..., 2:]
         self.base = frame
         if moved is not None:
             bx, by, bidx = sample_map(moved, points, basis.triangles_all, h, w)
@@ -174,6 +174,7 @@ class Placement:
         la, lb = self._low(tex), self.base_low
         gain = np.clip((lb @ LUMA + 4) / (la @ LUMA + 4), cfg["contrast_min"], cfg["contrast_max"])[..., None]
         lit = np.clip(lb + (tex - la) * gain, 0, 255)
+        grain = 0
         if cfg["grain_max"] > 1:
             # the frame's own amount of fine contrast (not its pattern): a soft film gets a soft face, a sharp one a sharp face
             fine_sigma, area = cfg["grain_fine_iod"] * self.unit, cfg["grain_area_iod"] * self.unit
@@ -181,6 +182,10 @@ class Placement:
             rms = lambda z: np.sqrt(wide_blur((z @ LUMA) ** 2 * self.alpha, area) / (wide_blur(self.alpha, area) + 1e-3))
             gain = np.clip((rms(base_fine) + 0.5) / (rms(lit_fine) + 0.5), cfg["grain_min"], cfg["grain_max"])
             lit = np.clip(lit + lit_fine * (gain - 1)[..., None], 0, 255)
+            grain = (base_fine @ LUMA)[..., None]
+        # a bare forehead: none of the texture's strands and folds, and of the frame no more than its grain
+        paint = np.where(self.inside[..., None], lit, self.base)
+        lit = lit + (np.clip(blur(paint, cfg["bare_sigma_iod"] * self.unit) + grain, 0, 255) - lit) * self.bare
         diff = np.abs(blur((lit - self.base) @ LUMA * self.inside, cfg["occlusion_sigma_iod"] * self.unit))
         alpha = self.alpha * (1 - self.may_hide * smoothstep(diff, cfg["occlusion_lo"], cfg["occlusion_hi"]))
         picture = self.base * (1 - alpha[..., None]) + lit * alpha[..., None]

@@ -16,7 +16,7 @@ import pairs
 import small
 from basisio import read_basis
 
-DRAWS, RENDERS, RENDERS_MOST, FAR_ENOUGH, AIM, SHAPE_SHARE = 96, 12, 36, 0.20, -0.05, 0.2     # choice of a track's target, README.md
+DRAWS, RENDERS, RENDERS_MOST, FAR_ENOUGH, AIM, SHAPE_SHARE = 96, 12, 36, 0.08, -0.05, 0.2     # choice of a track's target, README.md
 LAMBDAS = {1: [0.5], 2: [0.5, 1.5], 4: [0.5, 5 / 6, 7 / 6, 1.5]}
 
 

@@ -64,13 +64,13 @@ words! {
     #[derive(Default)]
     Mode, "mode" {
         /// Reduced to at most 8×8 cells, smoothly interpolated.
-        #[default]
         Blur = "blur",
         /// Reduced to at most 8×8 cells, drawn as squares.
         Pixelate = "pixelate",
         /// One colour.
         Solid = "solid",
         /// Another face, made real by diffusion away from the source; what cannot be replaced is blurred.
+        #[default]
         Nullface = "nullface",
         /// Another face, the source's identity reversed by negative guidance.
         Reverse = "reverse",

@@ -12,7 +12,7 @@
 //! All faces of a frame go through each step together: one batch of the denoiser, one of the recogniser.
 //!
 //! The ladder of one face in one frame: cached edit → new edit → stronger edit → from an earlier step →
-//! composite alone → all that with another target, [`TRIES`] in all → refusal. Nothing is written before
+//! composite alone → all that with another target, [`MOST_DRAWS`] in all → refusal. Nothing is written before
 //! the result has passed; after a refusal the caller covers. Where time is short the ladder begins further
 //! down, and what is not proven when it has passed is refused.
 
@@ -56,10 +56,8 @@ use cache::{Policy, Stamp};
 use diffuse::{Diffuser, Job};
 use person::{Person, TrackMemory};
 use slot::{Slot, Try};
-use trust::After;
+use trust::{After, MOST_DRAWS};
 
-/// Targets tried for one face in one frame.
-const TRIES: u32 = 3;
 /// Share of the limit that a new target must stay under, while there are others to try.
 const GOAL: f32 = 0.8;
 /// Share of the same-person threshold that a result must stay under where the user names no limit. The
@@ -265,7 +263,7 @@ impl Generator {
         let n = faces.len();
         self.check_places(n, at, frame, tools);
         self.admit(n, tools.allowed);
-        for left in (0..TRIES).rev() {
+        for left in (0..MOST_DRAWS).rev() {
             if !self.slots.iter().take(n).any(Slot::is_open) || tools.allowed.is_over() {
                 break;
             }

@@ -16,10 +16,10 @@ use crate::frame::Pts;
 const STRIKES: f32 = 3.0;
 /// Share of a strike that a frame which passes takes back.
 const RELIEF: f32 = 0.125;
-/// Targets drawn before a person is covered throughout.
-const MOST_DRAWS: u32 = 9;
+/// Targets drawn before a person is covered throughout; where time allows, all in the first frame.
+pub(super) const MOST_DRAWS: u32 = 9;
 /// What a change of a face already shown counts as: it is seen.
-const CHANGE: u32 = 3;
+const CHANGE: u32 = 5;
 /// A face that held so long was drawn well, s.
 const HELD_S: f64 = 20.0;
 const FIRST_REST_S: f64 = 30.0;

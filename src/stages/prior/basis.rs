@@ -129,7 +129,7 @@ pub struct Basis {
     pub triangles: Vec<[u16; 3]>,
     /// Triangles of the openings, which are not painted.
     pub openings: usize,
-    /// Two channels a texel, 0–1: paint's opacity, and where hair or a hand may win over it.
+    /// Three channels a texel, 0–1: paint's opacity, where hair or a hand may win over it, where it is bare.
     pub mask: Vec<f32>,
     /// Textures.
     pub textures: Vec<Texture>,
@@ -328,11 +328,7 @@ fn triangles(path: &Path, count: usize) -> Result<Vec<[u16; 3]>, BasisError> {
 }
 
 fn mask(path: &Path, size: usize) -> Result<Vec<f32>, BasisError> {
-    let pixels = picture(path, size, size)?;
-    Ok(pixels
-        .chunks_exact(3)
-        .flat_map(|p| [f32::from(p[0]) / 255.0, f32::from(p[1]) / 255.0])
-        .collect())
+    Ok(picture(path, size, size)?.iter().map(|v| f32::from(*v) / 255.0).collect())
 }
 
 fn textures(path: &Path, &(size, columns, rows, count): &(usize, usize, usize, usize)) -> Result<Vec<Texture>, BasisError> {

@@ -6,6 +6,7 @@
 //! | mesh | 468 points, crop px, centres at integer + 0.5; depth in crop px, towards the camera negative |
 //! | base | the crop with the inner features moved along with the target's shape; equal to the crop at and outside the rim |
 //! | lit | the texture under the frame's light: `low(base) + (texture − low(texture)) · g`, `g` the ratio of low luma clamped to the contrast range |
+//! | forehead | low-passed, with the frame's grain: textures hold fringes and folds of those they are means of |
 //! | alpha | texture mask · facing, faded where the rim looks unlike the face (hair, hand, microphone) |
 //! | picture | `base (1 − alpha) + lit · alpha` |
 //! | low | normalised convolution under alpha, so that no background leaks in |
@@ -64,6 +65,8 @@ pub struct Compositor {
     lit: Vec<[f32; 4]>,
     /// Where hair or hands may win.
     hide: Vec<f32>,
+    /// Where the paint is bare.
+    bare: Vec<f32>,
     facing: Vec<f32>,
     alpha: Vec<f32>,
     /// The paint's fine contrast.
@@ -162,9 +165,11 @@ impl Compositor {
         }
         self.face_away(iod);
         self.light(basis, config, iod);
-        if config.grain_max > 1.0 {
+        let grained = config.grain_max > 1.0;
+        if grained {
             self.grain(config, iod);
         }
+        self.lay_bare(config, iod, grained);
         self.give_way(config, iod);
         out.has_front = keeps_front && self.keep_front(iod);
         self.write(face, out);
@@ -195,7 +200,7 @@ impl Compositor {
         let window = self.window;
         let openings = basis.triangles.len() - basis.painted().len();
         let still = face.points == face.moved;
-        for v in [&mut self.hide, &mut self.facing] {
+        for v in [&mut self.hide, &mut self.bare, &mut self.facing] {
             v.clear();
             v.resize(window.len(), 0.0);
         }
@@ -226,10 +231,10 @@ impl Compositor {
                 let from = texture.apply(px, py);
                 self.lit
                     .push(raster::sample::<4>(&target.texture, basis.size_px, basis.size_px, from));
-                let [_, hide] = raster::sample::<2>(&basis.mask, basis.size_px, basis.size_px, from);
+                let [_, hide, bare] = raster::sample::<3>(&basis.mask, basis.size_px, basis.size_px, from);
                 let i = y * window.width + x;
-                if let (Some(h), Some(f)) = (self.hide.get_mut(i), self.facing.get_mut(i)) {
-                    *h = hide;
+                if let (Some(h), Some(b), Some(f)) = (self.hide.get_mut(i), self.bare.get_mut(i), self.facing.get_mut(i)) {
+                    (*h, *b) = (hide, bare);
                     *f = self.facing_of.get(t).copied().unwrap_or(0.0);
                 }
                 painted += 1;
@@ -298,7 +303,7 @@ impl Compositor {
                 _ => [0.0; 4],
             }
         });
-        // Fine parts: of the paint kept, of the frame only its energy, in the unused facing.
+        // Fine parts: the paint's, and the luma of the frame's in the unused facing.
         self.fine.clear();
         for (y, (lit, base)) in lit.chunks_exact(width).zip(base.chunks_exact(width)).enumerate() {
             self.pass.row(y, &mut self.rows.four);
@@ -332,6 +337,26 @@ impl Compositor {
                 if *a > 0.0 {
                     (0..3).for_each(|c| l[c] = (l[c] + f[c] * gain[0]).clamp(0.0, 255.0));
                 }
+            }
+        }
+    }
+
+    /// Takes the texture's strands and folds off the forehead; of the frame no more than its grain goes there.
+    fn lay_bare(&mut self, config: &CompositeConfig, iod: f32, grained: bool) {
+        let Window { width, height, .. } = self.window;
+        let lit = &self.lit;
+        self.pass.run(width, height, config.bare_sigma_iod * iod, Border::Mirror, |x, y| {
+            lit.get(y * width + x).map_or([0.0; 4], |l| [l[0], l[1], l[2], 0.0])
+        });
+        let rows = self.lit.chunks_exact_mut(width).zip(self.bare.chunks_exact(width));
+        for (y, ((lit, bare), grain)) in rows.zip(self.facing.chunks_exact(width)).enumerate() {
+            if bare.iter().all(|b| *b == 0.0) {
+                continue;
+            }
+            self.pass.row(y, &mut self.rows.four);
+            for (((l, b), g), low) in lit.iter_mut().zip(bare).zip(grain).zip(&self.rows.four) {
+                let grain = if grained { *g } else { 0.0 };
+                (0..3).for_each(|c| l[c] += ((low[c] + grain).clamp(0.0, 255.0) - l[c]) * b);
             }
         }
     }

@@ -28,6 +28,8 @@ pub struct CompositeConfig {
     pub grain_min: f32,
     /// Most gain; 1 leaves the grain as it is.
     pub grain_max: f32,
+    /// Low-pass of what is painted on the forehead, inter-ocular units.
+    pub bare_sigma_iod: f32,
     /// How far the mesh goes towards the target's shape; above 1 beyond it, so that shape alone does
     /// not betray the source.
     pub shape_strength: f32,
@@ -53,6 +55,7 @@ impl CompositeConfig {
             ("grain_area_iod", within(self.grain_area_iod, 0.01, 2.0)),
             ("grain_min", within(self.grain_min, 0.0, 1.0)),
             ("grain_max", within(self.grain_max, 1.0, 8.0)),
+            ("bare_sigma_iod", within(self.bare_sigma_iod, 0.0, 1.0)),
             ("shape_strength", within(self.shape_strength, 0.0, 4.0)),
             ("shape_clamp_sd", within(self.shape_clamp_sd, 0.0, 6.0)),
         ]
@@ -76,6 +79,7 @@ impl Default for CompositeConfig {
             grain_area_iod: 0.25,
             grain_min: 0.6,
             grain_max: 2.5,
+            bare_sigma_iod: 0.10,
             shape_strength: 1.7,
             shape_clamp_sd: 2.0,
         }

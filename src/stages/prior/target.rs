@@ -18,7 +18,7 @@ const CANDIDATES: usize = 96;
 /// Of these, how many are rendered at least and at most to be judged by what they really look like.
 pub const AUDITIONS: std::ops::RangeInclusive<usize> = 12..=36;
 /// A [`Target::misfit`] with which looking on ends after the fewest auditions.
-pub const FITS: f32 = 0.25;
+pub const FITS: f32 = 0.13;
 /// How much the likeness of shapes counts beside that of embeddings.
 const SHAPE_SHARE: f32 = 0.2;
 /// Cosine to the source that a target should have. Not as low as can be: what is far on the other side
@@ -254,7 +254,7 @@ impl Target {
         for (t, l) in texture.iter_mut().zip(&low) {
             *t = (l + (*t - l) * gain).clamp(0.0, 255.0);
         }
-        let texels = texture.as_chunks::<3>().0.iter().zip(basis.mask.as_chunks::<2>().0);
+        let texels = texture.as_chunks::<3>().0.iter().zip(basis.mask.as_chunks::<3>().0);
         let texture = texels.flat_map(|(t, m)| [t[0], t[1], t[2], m[0]]).collect();
         Self {
             texture,
