@@ -4,9 +4,9 @@
 mod support;
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
+use support::browser::Browser;
 use support::live::{Running, ask, until};
 use support::{Bench, text};
 
@@ -44,6 +44,13 @@ fn wait_for_track(port: u16) -> u64 {
     track.expect("a track")
 }
 
+/// What our own page would ask for a track.
+fn switch(port: u16, track: u64, to: &str) -> u16 {
+    let origin = format!("http://127.0.0.1:{port}");
+    let body = format!(r#"{{"switch":"{to}"}}"#);
+    ask(port, &format!("POST /tracks/{track}"), &[("Origin", &origin)], &body).status
+}
+
 #[test]
 fn only_our_own_page_is_answered() {
     let (_live, port) = session(&[]);
@@ -66,12 +73,12 @@ fn only_our_own_page_is_answered() {
     ];
     for headers in refused {
         for request in ["GET /", "GET /picture.jpg", "GET /state.json", "POST /tracks/1"] {
-            let answer = ask(port, request, headers, r#"{"covered":true}"#);
+            let answer = ask(port, request, headers, r#"{"switch":"cover"}"#);
             assert_eq!(answer.status, 403, "{request} {headers:?}");
         }
     }
     assert_eq!(
-        ask(port, "POST /tracks/1", &[], r#"{"covered":true}"#).status,
+        ask(port, "POST /tracks/1", &[], r#"{"switch":"cover"}"#).status,
         403,
         "a change without its page"
     );
@@ -83,16 +90,13 @@ fn only_our_own_page_is_answered() {
 fn a_switch_covers_one_track_with_one_colour() {
     let (_live, port) = session(&["--mode", "blur"]);
     let track = wait_for_track(port);
-    let origin = format!("http://127.0.0.1:{port}");
-    let headers: &[(&str, &str)] = &[("Origin", &origin)];
-    let post = |track: u64, body: &str| ask(port, &format!("POST /tracks/{track}"), headers, body).status;
-    assert_eq!(post(track, "covered"), 400);
-    assert_eq!(post(999_999, r#"{"covered":true}"#), 404);
-    assert_eq!(post(track, r#"{"covered":true}"#), 200);
+    assert_eq!(switch(port, track, "gone"), 400);
+    assert_eq!(switch(port, 999_999, "cover"), 404);
+    assert_eq!(switch(port, track, "cover"), 200);
     until("the element covers it", || {
         state(port)["tracks"].as_array().is_some_and(|t| {
             t.iter()
-                .any(|t| t["covered"] == true && t["rung"] == "solid" && t["reason"] == "policy")
+                .any(|t| t["switch"] == "cover" && t["rung"] == "solid" && t["reason"] == "policy")
         })
     });
 }
@@ -117,48 +121,64 @@ fn the_picture_is_a_jpeg_that_goes_on() {
 }
 
 #[test]
+fn a_face_is_left_as_it_is_only_where_that_is_allowed_and_said() {
+    let (_live, port) = session(&["--mode", "pixelate"]);
+    assert_eq!(switch(port, wait_for_track(port), "off"), 403);
+    assert_eq!(state(port)["allow_keep"], false);
+
+    let bench = Bench::new();
+    let trail = bench.path("trail.jsonl");
+    let (mut live, port) = session(&["--mode", "pixelate", "--allow-keep", "--audit", text(&trail)]);
+    let track = wait_for_track(port);
+    assert_eq!(switch(port, track, "off"), 200);
+    let of_track = |state: &Value| state["tracks"].as_array()?.iter().find(|t| t["track"] == track).cloned();
+    until("the person is left as they are", || {
+        let state = state(port);
+        let said = state["line"].as_str().is_some_and(|l| l.contains("1 left as they are"));
+        said && of_track(&state).is_some_and(|t| t["outcome"] == "kept" && t["reason"] == "hand" && t["choice"] == "hand")
+    });
+    assert_eq!(switch(port, track, "on"), 200);
+    until("the person is anonymised again", || {
+        of_track(&state(port)).is_some_and(|t| t["outcome"] == "covered" && t["switch"] == "on")
+    });
+    live.interrupt();
+    assert_eq!(live.end().0, 0);
+    let trail = std::fs::read_to_string(&trail).expect("a trail");
+    assert!(trail.contains(r#""kept":"hand""#), "{trail}");
+}
+
+#[test]
 fn a_browser_shows_picture_tracks_and_graphs() {
     let bench = Bench::new();
-    let (_live, port) = session(&["--mode", "pixelate"]);
+    let (_live, port) = session(&["--mode", "pixelate", "--allow-keep"]);
     wait_for_track(port);
-    until("the status was told", || {
-        state(port)["line"]
-            .as_str()
-            .is_some_and(|l| l.contains("fps in") && !l.starts_with("0 fps"))
-    });
-    let browser = |args: &[&str]| {
-        let output = Command::new("chromium")
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-            .args([
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--hide-scrollbars",
-            ])
-            .args(["--window-size=1280,900", "--virtual-time-budget=6000"])
-            .arg(format!("--user-data-dir={}", bench.path("profile").display()))
-            .args(args)
-            .arg(format!("http://127.0.0.1:{port}/?still"))
-            .env_remove("G_DEBUG")
-            .output()
-            .expect("chromium starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
-    };
-    let page = String::from_utf8_lossy(&browser(&["--dump-dom"])).into_owned();
-    for word in ["Track ", "pixelate", "fps in", "blob:http://127.0.0.1", "aria-pressed", "playing"] {
-        assert!(page.contains(word), "`{word}` is not on the page:\n{page}");
+    let mut page = Browser::open(&bench.path(""), &format!("http://127.0.0.1:{port}/"), (1280, 900));
+    // What is asked of the page is what somebody sees: a picture that is loaded, a card, a line, a graph.
+    page.until("document.getElementById('picture')?.naturalWidth > 0");
+    page.until("/[1-9]\\d* fps in/.test(document.getElementById('line').textContent)");
+    page.until("document.querySelectorAll('#tracks li:not(.gone) button').length >= 3");
+    page.until("!document.getElementById('keep').hidden");
+    page.until(
+        "(() => { const c = document.getElementById('delay'); \
+         return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v, i) => i % 4 === 2 && v > 240); })()",
+    );
+    for word in ["Track ", "pixelate", "source: playing"] {
+        page.until(&format!("document.body.innerText.includes('{word}')"));
     }
-    let shot = bench.path("monitor.png");
-    browser(&[&format!("--screenshot={}", shot.display())]);
+    page.eval("document.querySelector('#tracks li:not(.gone) button:nth-child(2)').click()");
+    page.until("document.querySelector('#tracks li.covered button:nth-child(2)')?.ariaPressed === 'true'");
+    // The picture itself, and not only its place: a photograph has thousands of colours, the page a few dozen.
+    let colours = "(async () => { const image = new Image(); image.src = document.getElementById('picture').src; \
+         await image.decode(); const c = document.createElement('canvas'); [c.width, c.height] = [image.width, image.height]; \
+         const g = c.getContext('2d'); g.drawImage(image, 0, 0); \
+         return new Set(new Uint32Array(g.getImageData(0, 0, c.width, c.height).data.buffer)).size; })().catch(() => 0)";
+    page.until(&format!("{colours}.then((n) => n > 2000)"));
+    let shot = page.screenshot();
     if let Some(keep) = std::env::var_os("NULLFACE_KEEP_SHOTS") {
-        std::fs::copy(&shot, Path::new(&keep).join("monitor.png")).expect("kept");
+        std::fs::write(Path::new(&keep).join("monitor.png"), &shot).expect("kept");
     }
-    let file = std::fs::File::open(&shot).expect("screenshot");
-    let mut reader = png::Decoder::new(std::io::BufReader::new(file)).read_info().expect("PNG");
+    let mut reader = png::Decoder::new(std::io::Cursor::new(shot)).read_info().expect("PNG");
     let mut pixels = vec![0; reader.output_buffer_size().expect("size")];
     let info = reader.next_frame(&mut pixels).expect("pixels");
     assert_eq!((info.width, info.height), (1280, 900));
-    let colours: std::collections::HashSet<&[u8]> = pixels[..info.buffer_size()].chunks(3).collect();
-    assert!(colours.len() > 2_000, "only {} colours: no picture on the page", colours.len());
 }

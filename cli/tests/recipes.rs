@@ -109,7 +109,9 @@ fn a_film_to_a_film_keeps_its_sound_and_shows_no_face() {
 fn a_test_picture_comes_to_a_window() {
     let bench = Bench::new();
     let mut screen = Command::new("Xvfb")
-        .args(["-displayfd", "1", "-screen", "0", "640x480x24", "-nolisten", "tcp"])
+        // Without `-noreset` it begins anew when its last client leaves, and refuses whoever comes meanwhile:
+        // autovideosink tries one sink after the other.
+        .args(["-displayfd", "1", "-screen", "0", "640x480x24", "-nolisten", "tcp", "-noreset"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

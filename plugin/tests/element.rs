@@ -71,6 +71,7 @@ fn properties_keep_what_they_are_given() {
         ("precision", "int8"),
         ("adapt", "always"),
         ("cover-tracks", "17"),
+        ("keep-tracks", "4"),
         ("write-regions", "true"),
         ("who", "except:a.jpg"),
         ("cut-list", "cuts.toml"),

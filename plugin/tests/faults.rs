@@ -65,6 +65,35 @@ fn a_panicking_rendering_releases_no_source_block() {
 }
 
 #[test]
+fn whom_somebody_chose_to_keep_is_anonymised_once_numbers_begin_again() {
+    let script = script(|n| if n == 3 { Act::Panic } else { Act::Go }, |_| Act::Go);
+    let element = element(&script);
+    element.set_property("lookahead", 0_u32);
+    element.set_property("keep-tracks", "7");
+    let (mut h, _bus) = harness(&element, &nv12());
+    let mut push = |n| {
+        h.push(frame(&nv12(), n)).expect("flow goes on");
+        h.try_pull().expect("one buffer for one buffer");
+    };
+    push(0);
+    element.set_property("keep-tracks", "7,1");
+    push(1);
+    push(2);
+    push(3);
+    push(4);
+    element.set_property("keep-tracks", "7,1,2");
+    push(5);
+    element.set_property("keep-tracks", "");
+    push(6);
+    element.set_property("keep-tracks", "1");
+    push(7);
+    assert_eq!(script.opened.load(Ordering::SeqCst), 2);
+    let kept: Vec<String> = script.log().into_iter().filter(|line| line.starts_with("keep")).collect();
+    // 7 was chosen before the start, and 1 before the panic until it was chosen anew.
+    assert_eq!(kept, ["keep [1]", "keep [2]", "keep [1]"]);
+}
+
+#[test]
 fn an_engine_that_always_panics_releases_no_source_block_and_is_given_up() {
     let script = script(|_| Act::Panic, |_| Act::Go);
     covers(&script, 12, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);

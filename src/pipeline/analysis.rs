@@ -13,7 +13,8 @@ use crate::stages::track::{
     TrackState, Tracker, TrackerConfig, backfill,
 };
 
-use super::engine::EngineError;
+use super::beside::Looker;
+use super::engine::{EngineError, FrameId};
 use super::outcome::CoverReason;
 use super::plan::{Plan, Region, Replaceable};
 use super::schedule::{Schedule, Situation};
@@ -41,9 +42,24 @@ const SAME_GLANCE_IOU: f32 = 0.5;
 /// Overlap of two faces from which the tracker may change them.
 const CROSSING_IOU: f32 = 0.05;
 
+/// Share of a box inside a region from which it is covered by it.
+const COVERED_SHARE: f32 = 0.8;
+
+/// A look that goes on while its frame is rendered.
+struct UnderWay {
+    frame: FrameId,
+    at: Pts,
+    size_px: (u32, u32),
+    /// What upstream found in the same frame.
+    hints: Vec<Observation>,
+}
+
 /// Runs the reading stages and remembers what they need from frame to frame.
 pub(super) struct Analyst {
-    detector: Box<dyn Detector>,
+    looker: Looker,
+    under_way: Option<UnderWay>,
+    /// Whether there is a core for looks beside the rendering.
+    two_cores: bool,
     mesh: Box<dyn MeshFitter>,
     tracker: Tracker,
     cut: SceneCut,
@@ -68,7 +84,9 @@ impl Analyst {
         settings: &Settings,
     ) -> Result<Self, EngineError> {
         Ok(Self {
-            detector,
+            looker: Looker::new(detector),
+            under_way: None,
+            two_cores: config.threads != 1 && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
             mesh,
             tracker: Tracker::new(tracker_config(settings)).map_err(stage("track"))?,
             cut: SceneCut::default(),
@@ -95,24 +113,37 @@ impl Analyst {
         (self.mesh.as_mut(), self.cuts.as_ref())
     }
 
-    /// The mesh network, which also says whether a new face is one.
-    pub(super) fn mesh(&mut self) -> &mut dyn MeshFitter {
-        self.mesh.as_mut()
+    /// The mesh network, which also says whether a new face is one, and the look that may be under way.
+    pub(super) fn mesh_and_look(&mut self) -> (&mut dyn MeshFitter, LateLook<'_>) {
+        let look = LateLook {
+            looker: &mut self.looker,
+            under_way: &mut self.under_way,
+            tracker: &mut self.tracker,
+            schedule: &mut self.schedule,
+            chooser: &mut self.chooser,
+        };
+        (self.mesh.as_mut(), look)
     }
 
     pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), EngineError> {
-        self.detector.set_min_face_px(settings.min_face_px);
+        self.looker.detector()?.set_min_face_px(settings.min_face_px);
         self.tracker.configure(tracker_config(settings)).map_err(stage("track"))
     }
 
     /// Takes over whom to anonymise; nothing known of anybody is carried over.
     pub(super) fn choose(&mut self, who: &Who, recogniser: &mut dyn Recogniser) -> Result<(), EngineError> {
-        self.chooser = Chooser::open(who, self.detector.as_mut(), self.mesh.as_mut(), recogniser)?;
+        self.chooser = Chooser::open(who, self.looker.detector()?, self.mesh.as_mut(), recogniser)?;
         Ok(())
+    }
+
+    /// Takes over which tracks somebody chose to leave as they are.
+    pub(super) fn keep(&mut self, tracks: &[u64], recogniser: &dyn Recogniser) {
+        self.chooser.keep(tracks, recogniser.same_person_cos());
     }
 
     /// Forgets tracks: another film, another place, another size.
     pub(super) fn flush(&mut self) {
+        self.under_way = None;
         self.tracker.flush();
         self.cut = SceneCut::default();
         self.checked.clear();
@@ -139,6 +170,7 @@ impl Analyst {
         plan: &mut Plan,
         pending: &mut VecDeque<Plan>,
     ) -> Result<usize, EngineError> {
+        self.catch_up(settings)?;
         let cut = self.scene_cut(frame)?;
         plan.cut = cut;
         if cut {
@@ -158,46 +190,35 @@ impl Analyst {
             fixed_interval: settings.detect_interval,
         };
         let mut effort = self.schedule.look(situation);
-        let mut seen = self.detect(frame, settings, effort)?;
-        if effort == Effort::Glance && self.glance_found_more(&seen, at.pts, settings) {
-            effort = Effort::Regular;
-            seen = self.second_look(frame, at.pts, settings, seen)?;
+        let beside = effort != Effort::Glance && !situation.fresh && self.may_look_beside(settings, &meshes);
+        let mut started = Vec::new();
+        if beside {
+            self.looker.send(frame, settings.threshold * LOW_SHARE, effort)?;
+            self.under_way = Some(UnderWay {
+                frame: plan.id,
+                at: at.pts,
+                size_px: plan.size_px,
+                hints: hints.iter().map(|d| observation(d, ObservationSource::Upstream)).collect(),
+            });
+            (plan.beside, plan.detected) = (true, true);
+        } else {
+            let mut seen = self.detect(frame, settings, effort)?;
+            if effort == Effort::Glance && self.glance_found_more(&seen, at.pts, settings) {
+                effort = Effort::Regular;
+                seen = self.second_look(frame, at.pts, settings, seen)?;
+            }
+            plan.detected = effort != Effort::Glance;
+            if plan.detected {
+                let observed = seen.iter().map(|d| observation(d, ObservationSource::Detector));
+                let upstream = hints.iter().map(|d| observation(d, ObservationSource::Upstream));
+                let observed: Vec<Observation> = observed.chain(upstream).collect();
+                started = self.mesh_and_look().1.learn(at.pts, plan.size_px, &observed)?;
+                let mut new = self.hints(|t| started.contains(&t.id));
+                new.truncate(MAX_MESHES);
+                self.refine(frame, &new, &mut meshes, plan);
+            }
         }
         (self.fresh, self.gap) = (false, false);
-        plan.detected = effort != Effort::Glance;
-
-        let upstream = hints.iter().map(|d| observation(d, ObservationSource::Upstream));
-        let mut started = Vec::new();
-        if effort != Effort::Glance {
-            let observed: Vec<Observation> = seen
-                .iter()
-                .map(|d| observation(d, ObservationSource::Detector))
-                .chain(upstream)
-                .collect();
-            let updates = self.tracker.detections(at.pts, frame.width(), frame.height(), &observed);
-            if let Some(bad) = updates.rejected.first() {
-                return Err(EngineError::Stage {
-                    stage: "detect",
-                    why: bad.reason.to_string(),
-                });
-            }
-            if !updates.overflow.is_empty() {
-                return Err(EngineError::Stage {
-                    stage: "track",
-                    why: format!("{} faces more than can be tracked", updates.overflow.len()),
-                });
-            }
-            self.schedule
-                .told(!(updates.started.is_empty() && updates.lost.is_empty() && updates.suspects.is_empty()));
-            for (gone, stays) in &updates.merged {
-                self.chooser.doubt(gone.0);
-                self.chooser.doubt(stays.0);
-            }
-            started = updates.started;
-            let mut new = self.hints(|t| started.contains(&t.id));
-            new.truncate(MAX_MESHES);
-            self.refine(frame, &new, &mut meshes, plan);
-        }
         self.doubt_crossings();
         self.identify(frame, effort, at.pts, settings.mode.replaces(), recogniser, plan, &meshes);
         self.decide(at, settings, plan, pending);
@@ -216,9 +237,24 @@ impl Analyst {
 
     fn detect(&mut self, frame: &FrameView<'_>, settings: &Settings, effort: Effort) -> Result<Vec<Detection>, EngineError> {
         let low = settings.threshold * LOW_SHARE;
-        let mut seen = self.detector.detect(frame, low, effort).map_err(stage("detect"))?;
-        seen.retain(|d| d.box_px.side() >= settings.min_face_px as f32 * 0.75);
+        let mut seen = self.looker.detector()?.detect(frame, low, effort).map_err(stage("detect"))?;
+        seen.retain(|d| is_wanted(d, settings));
         Ok(seen)
+    }
+
+    /// Whether a look may go on while the frame is rendered: where there are faces to be made meanwhile and
+    /// nobody is left as they are, whose case the look may change.
+    fn may_look_beside(&self, settings: &Settings, meshes: &HashMap<TrackId, Mesh>) -> bool {
+        let all_are_anonymised = !self.chooser.is_active() && self.cuts.is_none();
+        self.two_cores && self.lookahead == 0 && settings.mode.replaces() && all_are_anonymised && !meshes.is_empty()
+    }
+
+    /// Takes a look whose frame was never rendered for what it was: one at an earlier frame.
+    fn catch_up(&mut self, settings: &Settings) -> Result<(), EngineError> {
+        let Some(frame) = self.under_way.as_ref().map(|u| u.frame) else {
+            return Ok(());
+        };
+        self.mesh_and_look().1.join(frame, &[], settings).map(|_| ())
     }
 
     /// Whether a glance shows a face where no track is, and where none was denied just now.
@@ -230,7 +266,7 @@ impl Analyst {
                 .tracker
                 .tracks()
                 .iter()
-                .any(|t| d.box_px.share_inside(&t.region_px) > 0.8 || d.box_px.iou(&t.box_px) > 0.3);
+                .any(|t| d.box_px.share_inside(&t.region_px) > COVERED_SHARE || d.box_px.iou(&t.box_px) > 0.3);
             !denied && !tracked
         })
     }
@@ -366,7 +402,8 @@ impl Analyst {
                                 }
                             }
                             if let Some(landmarks) = meshes.get(id).and_then(Mesh::landmarks5) {
-                                self.chooser.sample(id.0, at, embedding, &landmarks);
+                                let known = self.tracker.source(*id).filter(|s| s.locked).map(|s| s.mean);
+                                self.chooser.sample(id.0, at, embedding, &landmarks, known);
                             }
                         }
                     }
@@ -421,6 +458,63 @@ impl Analyst {
     }
 }
 
+/// What a look changes, apart from the mesh network, which the rendering needs meanwhile.
+pub(super) struct LateLook<'a> {
+    looker: &'a mut Looker,
+    under_way: &'a mut Option<UnderWay>,
+    tracker: &'a mut Tracker,
+    schedule: &'a mut Schedule,
+    chooser: &'a mut Chooser,
+}
+
+impl LateLook<'_> {
+    /// Waits for the look at a frame; what it shows that none of the regions covers comes back, and how many
+    /// tracks it started.
+    ///
+    /// # Errors
+    /// The look failed or was lost: nothing is known of this frame.
+    pub(super) fn join(&mut self, frame: FrameId, covered: &[Region], settings: &Settings) -> Result<(Vec<Region>, usize), EngineError> {
+        let Some(look) = self.under_way.take_if(|look| look.frame == frame) else {
+            return Err(EngineError::Stage {
+                stage: "detect",
+                why: "the look at this frame was lost".to_owned(),
+            });
+        };
+        let mut seen = self.looker.join()?;
+        seen.retain(|d| is_wanted(d, settings));
+        let observed = seen.iter().map(|d| observation(d, ObservationSource::Detector));
+        let observed: Vec<Observation> = observed.chain(look.hints).collect();
+        let started = self.learn(look.at, look.size_px, &observed)?.len();
+        let is_bare = |t: &&Track| !covered.iter().any(|r| t.region_px.share_inside(&r.box_px) > COVERED_SHARE);
+        let bare = self.tracker.tracks().iter().filter(is_bare);
+        Ok((bare.map(|t| as_found(t, CoverReason::Asked)).collect(), started))
+    }
+
+    /// Gives a look's findings to the tracks; those that it started.
+    fn learn(&mut self, at: Pts, (width, height): (u32, u32), observed: &[Observation]) -> Result<Vec<TrackId>, EngineError> {
+        let updates = self.tracker.detections(at, width, height, observed);
+        if let Some(bad) = updates.rejected.first() {
+            return Err(EngineError::Stage {
+                stage: "detect",
+                why: bad.reason.to_string(),
+            });
+        }
+        if !updates.overflow.is_empty() {
+            return Err(EngineError::Stage {
+                stage: "track",
+                why: format!("{} faces more than can be tracked", updates.overflow.len()),
+            });
+        }
+        self.schedule
+            .told(!(updates.started.is_empty() && updates.lost.is_empty() && updates.suspects.is_empty()));
+        for (gone, stays) in &updates.merged {
+            self.chooser.doubt(gone.0);
+            self.chooser.doubt(stays.0);
+        }
+        Ok(updates.started)
+    }
+}
+
 /// Who stays as they are.
 impl Analyst {
     /// Two faces that meet may have changed tracks: what is known of either is not believed any more.
@@ -469,18 +563,31 @@ fn extend_backwards(track: &Track, pending: &mut VecDeque<Plan>, frame: &FrameVi
     for (plan, box_px) in pending.iter_mut().zip(boxes) {
         if plan.size_px == (frame.width(), frame.height()) {
             plan.extend_backwards(Region {
-                track: track.id.0,
                 box_px,
-                oval_px: Vec::new(),
-                landmarks: None,
-                roll_rad: track.roll_rad,
-                reason: CoverReason::Lookahead,
-                check_against: None,
-                verdict: Verdict::ANONYMISE,
-                replaceable: None,
+                ..as_found(track, CoverReason::Lookahead)
             });
         }
     }
+}
+
+/// The region of a track of which no more is known than where it is.
+fn as_found(track: &Track, reason: CoverReason) -> Region {
+    Region {
+        track: track.id.0,
+        box_px: track.region_px,
+        oval_px: Vec::new(),
+        landmarks: None,
+        roll_rad: track.roll_rad,
+        reason,
+        check_against: None,
+        verdict: Verdict::ANONYMISE,
+        replaceable: None,
+    }
+}
+
+/// Whether a finding is large enough.
+fn is_wanted(d: &Detection, settings: &Settings) -> bool {
+    d.box_px.side() >= settings.min_face_px as f32 * 0.75
 }
 
 fn observation(d: &Detection, source: ObservationSource) -> Observation {

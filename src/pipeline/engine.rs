@@ -182,6 +182,7 @@ impl Engine {
         let mut recogniser = recogniser;
         let mut analyst = Analyst::new(detector, mesh, config, &settings)?;
         analyst.choose(&settings.who, recogniser.as_mut())?;
+        analyst.keep(&settings.keep_tracks, recogniser.as_ref());
         let mut treater = Treater::default();
         treater.set_device_events(config.device_events.clone());
         Ok(Self {
@@ -218,6 +219,7 @@ impl Engine {
         if settings.who != self.settings.who {
             self.analyst.choose(&settings.who, self.recogniser.as_mut())?;
         }
+        self.analyst.keep(&settings.keep_tracks, self.recogniser.as_ref());
         self.settings = settings;
         Ok(())
     }
@@ -326,18 +328,25 @@ impl Engine {
                     ladder,
                     ..
                 } = self;
+                let (mesh, look) = analyst.mesh_and_look();
                 let mut bench = Workbench {
                     settings,
                     recogniser: recogniser.as_mut(),
-                    mesh: analyst.mesh(),
+                    mesh,
+                    look,
                     ladder,
                     budget,
                 };
-                let treated = catch_unwind(AssertUnwindSafe(|| treater.treat(plan, frame, &mut bench)));
-                treated.unwrap_or_else(|_| {
-                    blend::apply_frame(frame, self.settings.fill_rgb);
-                    withheld(CoverReason::StageFailed, Some("a stage panicked".to_owned()))
-                })
+                match catch_unwind(AssertUnwindSafe(|| treater.treat(plan, frame, &mut bench))) {
+                    Ok((report, started)) => {
+                        self.meter.started(started);
+                        report
+                    }
+                    Err(_) => {
+                        blend::apply_frame(frame, self.settings.fill_rgb);
+                        withheld(CoverReason::StageFailed, Some("a stage panicked".to_owned()))
+                    }
+                }
             }
         };
         self.meter.frame(&report, before + started.elapsed());

@@ -1,6 +1,7 @@
 //! Order, queues, deadlines, the ladder and the statistics. [`Engine`] is the library's front door.
 
 mod analysis;
+mod beside;
 mod budget;
 mod engine;
 mod follow;

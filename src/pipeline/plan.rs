@@ -61,6 +61,8 @@ pub(super) struct Plan {
     pub(super) at: FrameTime,
     pub(super) size_px: (u32, u32),
     pub(super) detected: bool,
+    /// Whether the look at it is under way, and must be waited for before it leaves.
+    pub(super) beside: bool,
     /// Whether a new scene begins with it.
     pub(super) cut: bool,
     pub(super) regions: Vec<Region>,
@@ -76,6 +78,7 @@ impl Plan {
             at,
             size_px: (frame.width(), frame.height()),
             detected: false,
+            beside: false,
             cut: false,
             regions: Vec::new(),
             withheld: None,

@@ -317,6 +317,9 @@ pub struct Settings {
     pub keep_regions: Vec<FaceRegion>,
     /// Tracks that are filled with one colour whatever the mode.
     pub cover_tracks: Vec<u64>,
+    /// Tracks that somebody chose to leave as they are while they show the same person, which is held against
+    /// what the track's face was like when it was chosen. Covering stands above it.
+    pub keep_tracks: Vec<u64>,
     /// Who is anonymised.
     pub who: Who,
     /// Presentation time at which the cut list's time is zero.
@@ -355,6 +358,7 @@ impl Default for Settings {
             attributes: String::new(),
             keep_regions: Vec::new(),
             cover_tracks: Vec::new(),
+            keep_tracks: Vec::new(),
             who: Who::All,
             origin: Pts(0),
             on_failure: OnFailure::default(),

@@ -11,6 +11,7 @@ use crate::stages::align::MeshFitter;
 use crate::stages::blend::{self, Cover, Masker, Shape};
 use crate::stages::identify::{Embedding, Recogniser};
 
+use super::analysis::LateLook;
 use super::budget::{Budget, Ladder};
 use super::engine::EngineError;
 use super::generate::{Generator, Refusal, Replaced, Request, Tools};
@@ -29,6 +30,8 @@ pub(super) struct Workbench<'a> {
     pub(super) settings: &'a Settings,
     pub(super) recogniser: &'a mut dyn Recogniser,
     pub(super) mesh: &'a mut dyn MeshFitter,
+    /// The look that may be under way.
+    pub(super) look: LateLook<'a>,
     pub(super) ladder: &'a mut Ladder,
     pub(super) budget: Budget,
 }
@@ -103,8 +106,8 @@ impl Treater {
         }
     }
 
-    /// Treats a frame by its plan.
-    pub(super) fn treat(&mut self, mut plan: Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>) -> FrameReport {
+    /// Treats a frame by its plan. Returns also how many tracks the look beside it started.
+    pub(super) fn treat(&mut self, mut plan: Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>) -> (FrameReport, usize) {
         let settings = bench.settings;
         for region in plan.regions.iter_mut().filter(|r| settings.cover_tracks.contains(&r.track)) {
             region.reason = CoverReason::Policy;
@@ -124,6 +127,11 @@ impl Treater {
         if report.withheld.is_none() {
             self.regions(&plan, frame, bench, &mut report);
         }
+        let started = if plan.beside {
+            self.found_late(&plan, frame, bench, &mut report)
+        } else {
+            0
+        };
         let fell_back = report
             .faces
             .iter()
@@ -137,7 +145,32 @@ impl Treater {
                 face.outcome = Outcome::FrameWithheld { reason };
             }
         }
-        report
+        (report, started)
+    }
+
+    /// Covers what the look beside the rendering found and no region covers. Returns how many tracks it started.
+    fn found_late(&mut self, plan: &Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>, report: &mut FrameReport) -> usize {
+        let (regions, started) = match bench.look.join(plan.id, &plan.regions, bench.settings) {
+            Ok(found) => found,
+            Err(error) => {
+                report.fault.get_or_insert(error.to_string());
+                report.withheld.get_or_insert(CoverReason::DetectorFailed);
+                return 0;
+            }
+        };
+        if regions.is_empty() {
+            return started;
+        }
+        let mut surface = self.desk.surface(frame);
+        let written = regions.iter().try_for_each(|region| {
+            report.faces.push(self.region(region, region.reason, &mut surface, bench)?);
+            Ok(())
+        });
+        if let Err(fault) = self.desk.release(surface, written) {
+            report.fault.get_or_insert(fault);
+            report.withheld.get_or_insert(CoverReason::StageFailed);
+        }
+        started
     }
 
     /// Replaces what can be replaced, covers the rest, and proves the covers on what leaves.

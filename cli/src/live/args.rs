@@ -65,6 +65,10 @@ pub(crate) struct Args {
     /// Show a page with the anonymised picture on this port of the loopback address; 0 takes a free one.
     #[arg(long, value_name = "PORT")]
     pub(crate) monitor: Option<u16>,
+    /// Let the page leave faces as they are: with this, a track has a switch `off`. The person is then shown for as
+    /// long as the face is certainly the one that was chosen.
+    #[arg(long, requires = "monitor")]
+    pub(crate) allow_keep: bool,
     /// Write what happened to every face, in seconds of the session: the audit trail of `nullface audit verify`.
     /// A trail that cannot be written ends the session.
     #[arg(long, value_name = "FILE.jsonl")]

@@ -9,6 +9,28 @@ const HISTORY: usize = 300;
 /// Tracks that the cards show at most; the youngest are kept.
 const CARDS: usize = 64;
 
+/// What somebody watching asked for a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Switch {
+    /// What all others have.
+    #[default]
+    On,
+    /// One colour.
+    Cover,
+    /// The face as it is; only with `--allow-keep`.
+    Off,
+}
+
+/// Why a switch was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotSwitched {
+    /// There is no such track.
+    NoTrack,
+    /// Faces may not be left as they are.
+    NotAllowed,
+}
+
 /// A face that was seen.
 #[derive(Debug, Clone)]
 pub(crate) struct Card {
@@ -18,8 +40,7 @@ pub(crate) struct Card {
     pub(crate) said: Map<String, Value>,
     /// Whether it is in the last frame.
     pub(crate) here: bool,
-    /// Whether a person asked for an opaque cover.
-    pub(crate) covered: bool,
+    pub(crate) switch: Switch,
 }
 
 /// One second.
@@ -55,11 +76,21 @@ pub(crate) struct Board {
     /// The last seconds, oldest first.
     pub(crate) history: VecDeque<Second>,
     cards: Vec<Card>,
+    /// Whether faces may be left as they are.
+    allow_keep: bool,
     /// Whether a track was switched since the element was told.
     pub(crate) switched: bool,
 }
 
 impl Board {
+    /// A board of a session that may leave faces as they are, or may not.
+    pub(crate) fn new(allow_keep: bool) -> Self {
+        Self {
+            allow_keep,
+            ..Self::default()
+        }
+    }
+
     /// Takes a message of the element.
     pub(crate) fn said(&mut self, said: &Map<String, Value>) {
         self.withheld = said.get("withheld").and_then(Value::as_str).map(str::to_owned);
@@ -76,7 +107,7 @@ impl Board {
                     track,
                     said: said.clone(),
                     here: true,
-                    covered: false,
+                    switch: Switch::On,
                 }),
             }
         }
@@ -86,22 +117,30 @@ impl Board {
         }
     }
 
-    /// Asks for an opaque cover of a track, or for the treatment of all others.
+    /// Asks for another treatment of a track.
     ///
-    /// Returns whether there is such a track.
-    pub(crate) fn switch(&mut self, track: u64, covered: bool) -> bool {
-        let Some(card) = self.cards.iter_mut().find(|card| card.track == track) else {
-            return false;
-        };
-        self.switched |= card.covered != covered;
-        card.covered = covered;
-        true
+    /// # Errors
+    /// There is no such track, or that treatment is not allowed.
+    pub(crate) fn switch(&mut self, track: u64, to: Switch) -> Result<(), NotSwitched> {
+        if to == Switch::Off && !self.allow_keep {
+            return Err(NotSwitched::NotAllowed);
+        }
+        let card = self.cards.iter_mut().find(|card| card.track == track).ok_or(NotSwitched::NoTrack)?;
+        self.switched |= card.switch != to;
+        card.switch = to;
+        Ok(())
     }
 
-    /// Tracks that are to be covered, for the element.
-    pub(crate) fn covered(&self) -> String {
-        let ids: Vec<String> = self.cards.iter().filter(|c| c.covered).map(|c| c.track.to_string()).collect();
+    /// Tracks of which something was asked, for the element.
+    pub(crate) fn switched_to(&self, to: Switch) -> String {
+        let ids: Vec<String> = self.cards.iter().filter(|c| c.switch == to).map(|c| c.track.to_string()).collect();
         ids.join(",")
+    }
+
+    /// Faces that the last frame showed as they are.
+    fn shown(&self) -> usize {
+        let kept = |c: &&Card| c.here && c.said.get("outcome").and_then(Value::as_str) == Some("kept");
+        self.cards.iter().filter(kept).count()
     }
 
     /// Faces in the last frame.
@@ -130,6 +169,9 @@ impl Board {
             now.p50_ms,
             now.p95_ms
         );
+        if self.shown() > 0 {
+            line += &format!(" | {} left as they are", self.shown());
+        }
         if self.dropped > 0 {
             line += &format!(" | {} dropped", self.dropped);
         }
@@ -153,7 +195,7 @@ impl Board {
             .map(|card| {
                 let mut said = card.said.clone();
                 said.insert("here".to_owned(), card.here.into());
-                said.insert("covered".to_owned(), card.covered.into());
+                said.insert("switch".to_owned(), json!(card.switch));
                 Value::Object(said)
             })
             .collect();
@@ -168,6 +210,7 @@ impl Board {
             "reconnects": self.reconnects,
             "dropped": self.dropped,
             "withheld": self.withheld,
+            "allow_keep": self.allow_keep,
             "stats": self.stats,
             "tracks": cards,
             "history": history,
@@ -178,7 +221,7 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
-    use super::{Board, CARDS};
+    use super::{Board, CARDS, NotSwitched, Switch};
     use serde_json::{Value, json};
 
     fn said(tracks: &[u64]) -> serde_json::Map<String, Value> {
@@ -201,11 +244,24 @@ mod tests {
     fn a_switch_reaches_the_element_once_and_only_for_tracks_that_are_known() {
         let mut board = Board::default();
         board.said(&said(&[7, 9]));
-        assert!(board.switch(9, true) && board.switched);
-        assert_eq!(board.covered(), "9");
-        assert!(!board.switch(3, true));
+        assert!(board.switch(9, Switch::Cover).is_ok() && board.switched);
+        assert_eq!(board.switched_to(Switch::Cover), "9");
+        assert_eq!(board.switch(3, Switch::Cover), Err(NotSwitched::NoTrack));
         board.switched = false;
-        assert!(board.switch(9, true) && !board.switched, "nothing new");
+        assert!(board.switch(9, Switch::Cover).is_ok() && !board.switched, "nothing new");
+    }
+
+    #[test]
+    fn nobody_is_left_as_they_are_unless_the_session_allows_it() {
+        let mut board = Board::default();
+        board.said(&said(&[7]));
+        assert_eq!(board.switch(7, Switch::Off), Err(NotSwitched::NotAllowed));
+        assert_eq!((board.switched_to(Switch::Off).as_str(), board.switched), ("", false));
+        board.allow_keep = true;
+        assert!(board.switch(7, Switch::Off).is_ok());
+        assert_eq!(board.switched_to(Switch::Off), "7");
+        assert!(board.switch(7, Switch::On).is_ok());
+        assert_eq!(board.switched_to(Switch::Off), "");
     }
 
     #[test]

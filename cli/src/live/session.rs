@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::args::Args;
 use super::backoff::Backoff;
-use super::board::{Board, Second};
+use super::board::{Board, Second, Switch};
 use super::filter::FilterLine;
 use super::hub::{Hub, lock};
 use super::monitor::Monitor;
@@ -100,7 +100,7 @@ impl<'a> Session<'a> {
         let (to_me, words) = unbounded();
         let (filter, hub) = FilterLine::build(args)?;
         listen(&filter.pipeline, Who::Filter, &to_me);
-        let board = Arc::<Mutex<Board>>::default();
+        let board = Arc::new(Mutex::new(Board::new(args.allow_keep)));
         let monitor = args.monitor.map(|port| Monitor::start(port, &hub, &board)).transpose()?;
         if let (Some(monitor), false) = (&monitor, args.quiet) {
             eprintln!("nullface: monitor at {}", monitor.address());
@@ -405,8 +405,9 @@ impl<'a> Session<'a> {
         if !std::mem::take(&mut board.switched) {
             return Ok(());
         }
-        let covered = board.covered();
+        let (covered, kept) = (board.switched_to(Switch::Cover), board.switched_to(Switch::Off));
         drop(board);
+        self.filter.set("keep-tracks", &kept)?;
         self.filter.set("cover-tracks", &covered)
     }
 

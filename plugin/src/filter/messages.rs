@@ -101,6 +101,7 @@ const fn keep_word(why: KeepReason) -> &'static str {
         KeepReason::SomebodyElse => "somebody-else",
         KeepReason::CutList => "cut-list",
         KeepReason::TrackFile => "track-file",
+        KeepReason::Hand => "hand",
     }
 }
 
@@ -110,6 +111,7 @@ const fn choice_word(choice: Choice) -> &'static str {
         Choice::Photo => "photo",
         Choice::CutList => "cut-list",
         Choice::TrackFile => "track-file",
+        Choice::Hand => "hand",
     }
 }
 

@@ -143,19 +143,8 @@ impl Properties {
             "residual-guidance" => s.residual_guidance = take::<FilterSwitch>(value)?.into(),
             "cache" => s.cache = take(value)?,
             "max-fps-per-face" => s.max_fps_per_face = take(value)?,
-            "cover-tracks" => match text(value)
-                .split(',')
-                .map(str::trim)
-                .filter(|w| !w.is_empty())
-                .map(str::parse)
-                .collect()
-            {
-                Ok(tracks) => s.cover_tracks = tracks,
-                Err(_) => glib::g_warning!(
-                    "nullface",
-                    "cover-tracks: expected numbers separated by commas; what was chosen before stays"
-                ),
-            },
+            "cover-tracks" => take_tracks(name, &text(value), &mut s.cover_tracks),
+            "keep-tracks" => take_tracks(name, &text(value), &mut s.keep_tracks),
             "who" => match text(value).parse() {
                 Ok(who) => s.who = who,
                 Err(error) => {
@@ -221,7 +210,8 @@ impl Properties {
             "residual-guidance" => FilterSwitch::from(s.residual_guidance).to_value(),
             "cache" => s.cache.to_value(),
             "max-fps-per-face" => s.max_fps_per_face.to_value(),
-            "cover-tracks" => s.cover_tracks.iter().map(u64::to_string).collect::<Vec<_>>().join(",").to_value(),
+            "cover-tracks" => numbers(&s.cover_tracks).to_value(),
+            "keep-tracks" => numbers(&s.keep_tracks).to_value(),
             "who" => s.who.to_string().to_value(),
             "cut-list" => path(&c.cut_list),
             "tracks" => path(&c.tracks),
@@ -243,6 +233,22 @@ impl Properties {
             _ => return None,
         })
     }
+}
+
+/// Takes numbers of tracks, or leaves what was chosen before.
+fn take_tracks(name: &str, text: &str, to: &mut Vec<u64>) {
+    let words = text.split(',').map(str::trim).filter(|w| !w.is_empty());
+    match words.map(str::parse).collect() {
+        Ok(tracks) => *to = tracks,
+        Err(_) => glib::g_warning!(
+            "nullface",
+            "{name}: expected numbers separated by commas, got `{text}`; what was chosen before stays"
+        ),
+    }
+}
+
+fn numbers(tracks: &[u64]) -> String {
+    tracks.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
 }
 
 type Mismatch = glib::value::ValueTypeMismatchOrNoneError<glib::value::ValueTypeMismatchError>;

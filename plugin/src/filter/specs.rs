@@ -254,6 +254,12 @@ fn safety() -> Vec<glib::ParamSpec> {
             .blurb("Track file (.tracks.jsonl) of this very film: faces are where it says, and no detector runs; whether it is of this film is not checked here")
             .mutable_ready()
             .build(),
+        glib::ParamSpecString::builder("keep-tracks")
+            .nick("Kept tracks")
+            .blurb("Numbers of tracks, separated by commas, whose faces stay as they are while they are certainly the same person as when they were chosen; a track that slips to another face is anonymised. Numbers from before the start, or from before a panic of the engine, count for nothing. cover-tracks stands above it")
+            .default_value("")
+            .mutable_playing()
+            .build(),
         glib::ParamSpecString::builder("cover-tracks")
             .nick("Covered tracks")
             .blurb("Numbers of tracks, separated by commas, that are filled with fill-color whatever the mode; tracks are numbered in the message nullface")

@@ -8,7 +8,8 @@
 //! answer. What was given up stays with the worker and is freed there; it can never leave the
 //! element. At most one job is under way. Every call into the engine is inside `catch_unwind`;
 //! after a panic the engine is dropped and opened anew, and frames that the old one had analysed
-//! are withheld, because its plans are gone and its ids begin again.
+//! are withheld, because its plans are gone and its ids begin again. So do the numbers of its tracks: whom
+//! somebody chose to keep by number before is anonymised from then on, until chosen anew.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -156,6 +157,12 @@ impl Worker {
         let (open, opened) = bounded(1);
         let (end, ended) = bounded::<()>(0);
         let failed = |why: String| EngineError::Stage { stage: "start", why };
+        // No track has a number yet that somebody could have chosen.
+        let revoked = settings.keep_tracks.clone();
+        let settings = Settings {
+            keep_tracks: Vec::new(),
+            ..settings
+        };
         let thread = std::thread::Builder::new()
             .name("nullface-engine".to_owned())
             .spawn(move || {
@@ -168,6 +175,7 @@ impl Worker {
                     engine: None,
                     generation: 0,
                     reopens: 0,
+                    revoked,
                 };
                 let result = bench.open();
                 let usable = result.is_ok();
@@ -275,6 +283,8 @@ struct Bench {
     engine: Option<Box<dyn Processor>>,
     generation: u64,
     reopens: u32,
+    /// Numbers chosen to be kept that meant another engine's tracks.
+    revoked: Vec<u64>,
 }
 
 impl Bench {
@@ -297,7 +307,12 @@ impl Bench {
         let _ = catch_unwind(AssertUnwindSafe(move || drop(engine)));
     }
 
-    fn handle(&mut self, job: Job) -> Answer {
+    fn handle(&mut self, mut job: Job) -> Answer {
+        if self.engine.is_none() {
+            self.revoked.clone_from(&job.settings.keep_tracks);
+        }
+        self.revoked.retain(|track| job.settings.keep_tracks.contains(track));
+        job.settings.keep_tracks.retain(|track| !self.revoked.contains(track));
         if self.engine.is_none() {
             if self.reopens >= MAX_REOPENS {
                 return Answer::Failed(Fault::Lost {

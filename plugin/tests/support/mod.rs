@@ -124,6 +124,13 @@ impl Script {
         self.log.lock().expect("log").clone()
     }
 
+    /// Notes which tracks an engine was told to keep, where there are some.
+    fn note_kept(&self, settings: &Settings) {
+        if !settings.keep_tracks.is_empty() {
+            self.note(format!("keep {:?}", settings.keep_tracks));
+        }
+    }
+
     fn note(&self, line: impl Into<String>) {
         self.log.lock().expect("log").push(line.into());
     }
@@ -206,6 +213,7 @@ impl Processor for Fake {
 
     fn set_settings(&mut self, settings: Settings) -> Result<(), EngineError> {
         self.script.note(format!("settings {} {}", settings.mode, settings.threshold));
+        self.script.note_kept(&settings);
         if self.script.refuse_settings {
             return Err(EngineError::Setting {
                 name: "threshold",
@@ -300,6 +308,7 @@ pub(crate) fn element(script: &Arc<Script>) -> gst::Element {
     let script = Arc::clone(script);
     filter.set_processor_factory(Box::new(move |config: &EngineConfig, settings: &Settings| {
         let n = script.opened.fetch_add(1, Ordering::SeqCst);
+        script.note_kept(settings);
         if (script.refuse_open)(n) {
             return Err(EngineError::Backend(nullface::backend::BackendError::Model {
                 name: "centerface".to_owned(),

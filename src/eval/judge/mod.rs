@@ -204,7 +204,7 @@ mod tests {
             models_dir: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/models/eval").into()),
             device: DeviceRequest::Cpu,
             threads: 2,
-            runtime_library: None,
+            ..BackendConfig::default()
         })
         .expect("held-out models of the checkout")
     }

@@ -297,5 +297,6 @@ const fn words(why: KeepReason) -> &'static str {
         KeepReason::SomebodyElse => "no photo shows this person",
         KeepReason::CutList => "the cut list",
         KeepReason::TrackFile => "the track file",
+        KeepReason::Hand => "somebody chose this track",
     }
 }

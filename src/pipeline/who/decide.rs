@@ -60,6 +60,8 @@ pub enum KeepReason {
     CutList,
     /// The track file says so.
     TrackFile,
+    /// Somebody chose this track while it was seen, and it still shows the same person.
+    Hand,
 }
 
 /// How it was decided whether a face is anonymised.
@@ -74,6 +76,8 @@ pub enum Choice {
     CutList,
     /// By the track file.
     TrackFile,
+    /// Somebody chose the track.
+    Hand,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -5,10 +5,12 @@
 //! |---|---|
 //! | `photo` | a photo's one face → embedding |
 //! | `decide` | embeddings of a track over time → keep, cover, not yet |
+//! | `chosen` | tracks that somebody watching chose to leave as they are, held against their own face |
 //! | `cuts` | the cut list: zones and times in which faces are kept or covered by hand |
 //!
 //! Embeddings of photos stay in memory, are in no report and print nowhere.
 
+mod chosen;
 mod cuts;
 mod decide;
 mod photo;
@@ -25,6 +27,7 @@ pub use cuts::{Cut, CutAction, CutError, CutList};
 pub use decide::{Choice, KeepReason};
 pub use photo::PhotoError;
 
+use chosen::Chosen;
 use decide::{Decider, Rule};
 
 /// Whom the engine anonymises.
@@ -97,6 +100,7 @@ impl Verdict {
 pub(super) struct Chooser {
     decider: Option<Decider>,
     photos: Vec<Embedding>,
+    chosen: Option<Chosen>,
 }
 
 impl Chooser {
@@ -122,21 +126,33 @@ impl Chooser {
         Ok(Self {
             decider: Some(Decider::new(rule, recogniser.same_person_cos())),
             photos,
+            chosen: None,
         })
     }
 
-    /// Whether anybody may be kept by photo.
+    /// Takes over the tracks that somebody chose to keep; `limit` is the recogniser's cosine of one person.
+    pub(super) fn keep(&mut self, tracks: &[u64], limit: f32) {
+        if self.chosen.is_some() || !tracks.is_empty() {
+            self.chosen.get_or_insert_with(|| Chosen::new(limit)).choose(tracks);
+        }
+    }
+
+    /// Whether anybody may be kept by photo or choice.
     pub(super) fn is_active(&self) -> bool {
-        self.decider.is_some()
+        self.decider.is_some() || self.chosen.as_ref().is_some_and(|c| !c.is_empty())
     }
 
     /// Whether a track needs another sample at `at`.
     pub(super) fn is_due(&self, track: u64, at: Pts) -> bool {
-        self.decider.as_ref().is_some_and(|d| d.is_due(track, at))
+        self.decider.as_ref().is_some_and(|d| d.is_due(track, at)) || self.chosen.as_ref().is_some_and(|c| c.is_due(track, at))
     }
 
-    /// Takes an embedding of a track's face with the points that it was made from.
-    pub(super) fn sample(&mut self, track: u64, at: Pts, embedding: &Embedding, landmarks: &Landmarks5) {
+    /// Takes an embedding of a track's face with the points that it was made from; `known` is what the track's
+    /// face is like by many looks before.
+    pub(super) fn sample(&mut self, track: u64, at: Pts, embedding: &Embedding, landmarks: &Landmarks5, known: Option<&[f32]>) {
+        if let Some(chosen) = &mut self.chosen {
+            chosen.sample(track, at, embedding, known);
+        }
         let Some(decider) = &mut self.decider else { return };
         let near = self.photos.iter().filter_map(|p| p.cos(embedding)).fold(f32::NAN, f32::max);
         decider.sample(track, at, near, decide::is_clear(landmarks));
@@ -146,6 +162,9 @@ impl Chooser {
     pub(super) fn doubt(&mut self, track: u64) {
         if let Some(decider) = &mut self.decider {
             decider.doubt(track);
+        }
+        if let Some(chosen) = &mut self.chosen {
+            chosen.doubt(track);
         }
     }
 
@@ -158,10 +177,15 @@ impl Chooser {
 
     /// What becomes of a track's face that is seen at `at`.
     pub(super) fn verdict(&self, track: u64, at: Pts) -> Verdict {
-        self.decider.as_ref().map_or(Verdict::ANONYMISE, |d| d.verdict(track, at))
+        let by_hand = self.chosen.as_ref().and_then(|c| c.verdict(track, at));
+        let by_photo = || self.decider.as_ref().map(|d| d.verdict(track, at));
+        match by_hand {
+            Some(verdict) if verdict.keep.is_some() => verdict,
+            undecided => by_photo().or(undecided).unwrap_or(Verdict::ANONYMISE),
+        }
     }
 
-    /// From when on a track's present verdict holds.
+    /// From when on a track's present verdict by photo holds.
     pub(super) fn since(&self, track: u64) -> Option<Pts> {
         self.decider.as_ref().and_then(|d| d.since(track))
     }

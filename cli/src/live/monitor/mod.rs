@@ -3,10 +3,10 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /`, `/page.js`, `/page.css` | the page; `/?still` looks once and stands still |
+//! | `GET /`, `/page.js`, `/page.css` | the page |
 //! | `GET /picture.jpg?after=N` | the next picture after the N-th, its number in `X-Picture` |
 //! | `GET /state.json` | everything but the picture |
-//! | `POST /tracks/ID` with `{"covered": true}` | the track is filled with one colour, or treated as all others again |
+//! | `POST /tracks/ID` with `{"switch": "cover"}` | `cover`: the track is filled with one colour; `on`: treated as all others; `off`, with `--allow-keep` only (403 else): left as it is while it is certainly the person that it was |
 //!
 //! The picture is taken where the outputs take it: behind the filter. [`crate::loopback`] says who may ask.
 
@@ -17,7 +17,7 @@ use anyhow::{Context, Result, anyhow};
 use gst::prelude::*;
 use tiny_http::{Method, Request, Response};
 
-use super::board::Board;
+use super::board::{Board, NotSwitched, Switch};
 use super::hub::{Feed, Hub, Running, lock};
 use super::outlet;
 use super::source::tap;
@@ -65,10 +65,10 @@ struct Desk {
     board: Arc<Mutex<Board>>,
 }
 
-/// What a switch says.
+/// What is asked of a track.
 #[derive(serde::Deserialize)]
-struct Switch {
-    covered: bool,
+struct Asked {
+    switch: Switch,
 }
 
 impl Monitor {
@@ -160,10 +160,14 @@ impl Desk {
     }
 
     fn switch(&self, track: u64, request: &mut Request) -> Reply {
-        match body::<Switch>(request) {
-            Err(reply) => *reply,
-            Ok(asked) if lock(&self.board).switch(track, asked.covered) => text(200, "done"),
-            Ok(_) => text(404, "no such track"),
+        let asked = match body::<Asked>(request) {
+            Err(reply) => return *reply,
+            Ok(asked) => asked,
+        };
+        match lock(&self.board).switch(track, asked.switch) {
+            Ok(()) => text(200, "done"),
+            Err(NotSwitched::NoTrack) => text(404, "no such track"),
+            Err(NotSwitched::NotAllowed) => text(403, "the session was not started with --allow-keep"),
         }
     }
 }

@@ -1,7 +1,6 @@
 "use strict";
 // The monitor page: asks for pictures and for the state, and draws them. All texts from outside are
-// set as text, never as markup. With `?still` it looks once, for a print or a screenshot.
-const still = location.search === "?still";
+// set as text, never as markup.
 const byId = (id) => document.getElementById(id);
 const RUNGS = ["full", "cached", "prior", "solid", "frame"];
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -17,7 +16,6 @@ async function pictures() {
         const old = image.src;
         image.src = URL.createObjectURL(await reply.blob());
         if (old) URL.revokeObjectURL(old);
-        if (still) return;
         continue;
       }
     } catch { /* the session ended or is starting: ask again */ }
@@ -50,24 +48,36 @@ function graph(canvas, history, lines, top) {
   }
 }
 
-function card(track) {
+const SWITCHES = {
+  on: "Treat track N as all others",
+  cover: "Cover track N with one colour",
+  off: "Leave track N as it is: the person will be seen",
+};
+
+function card(track, allowKeep) {
   const item = document.createElement("li");
   item.classList.toggle("gone", !track.here);
-  item.classList.toggle("covered", track.covered);
+  item.classList.toggle("covered", track.switch === "cover");
+  item.classList.toggle("kept", track.switch === "off");
   const row = document.createElement("div");
   row.className = "row";
   const name = document.createElement("strong");
   name.textContent = `Track ${track.track}`;
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = track.covered ? "covered" : "cover";
-  button.setAttribute("aria-pressed", String(track.covered));
-  button.setAttribute("aria-label", `Cover track ${track.track} with one colour`);
-  button.addEventListener("click", async () => {
-    await fetch(`/tracks/${track.track}`, { method: "POST", body: JSON.stringify({ covered: !track.covered }) });
-    await state();
-  });
-  row.append(name, button);
+  const switches = document.createElement("span");
+  for (const [word, meaning] of Object.entries(SWITCHES)) {
+    if (word === "off" && !allowKeep) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = word;
+    button.setAttribute("aria-pressed", String(track.switch === word));
+    button.setAttribute("aria-label", meaning.replace("N", track.track));
+    button.addEventListener("click", async () => {
+      await fetch(`/tracks/${track.track}`, { method: "POST", body: JSON.stringify({ switch: word }) });
+      await state();
+    });
+    switches.append(button);
+  }
+  row.append(name, switches);
   const what = document.createElement("small");
   what.textContent = [track.here ? null : "gone", track.outcome, track.rung, track.reason,
     typeof track.cos !== "number" ? null : `cos ${track.cos.toFixed(2)}`].filter(Boolean).join(" · ");
@@ -84,7 +94,8 @@ async function state() {
   withheld.hidden = !now.withheld;
   withheld.textContent = now.withheld ? `Frame covered: ${now.withheld}` : "";
   const tracks = now.tracks.sort((a, b) => b.here - a.here || b.track - a.track);
-  byId("tracks").replaceChildren(...tracks.map(card));
+  byId("tracks").replaceChildren(...tracks.map((track) => card(track, now.allow_keep)));
+  byId("keep").hidden = !now.allow_keep;
   const places = [{ name: "source", state: now.source }, ...now.sinks];
   byId("places").replaceChildren(...places.map(({ name, state }) => {
     const item = document.createElement("li");
@@ -107,7 +118,7 @@ async function state() {
 
 async function states() {
   for (;;) {
-    try { await state(); if (still) return; } catch { byId("line").textContent = "the session does not answer"; }
+    try { await state(); } catch { byId("line").textContent = "the session does not answer"; }
     await pause(500);
   }
 }

@@ -1,0 +1,249 @@
+//! The detector's look beside the rendering of the same frame.
+//!
+//! Where frames leave as they come (no lookahead) and faces are replaced, a look and the new faces cost about
+//! the same, and each keeps one core busy. So the look goes over a copy of the frame on a thread of its own
+//! while the faces known already are replaced, and is waited for before the frame leaves: what it found that no
+//! region covers is covered then. No frame leaves before its look has had its say, and no clock is asked, so
+//! a film comes out the same on any machine.
+//!
+//! The detector itself travels with the job and comes back with the answer: it remembers earlier frames, and a
+//! second one would cost its memory once more. A detector whose thread is lost makes every look an error, which
+//! covers whole frames.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+
+use crate::frame::{FrameInfo, FrameView, Plane};
+use crate::stages::detect::{Detection, Detector, Effort};
+
+use super::engine::EngineError;
+
+/// A copy of a frame; its memory is kept from look to look.
+#[derive(Default)]
+struct Copied {
+    info: Option<FrameInfo>,
+    planes: Vec<(Vec<u8>, usize)>,
+}
+
+impl Copied {
+    fn take(&mut self, frame: &FrameView<'_>) {
+        self.info = Some(*frame.info());
+        self.planes.resize_with(frame.planes().len(), Default::default);
+        for ((bytes, stride), plane) in self.planes.iter_mut().zip(frame.planes()) {
+            bytes.clear();
+            bytes.extend_from_slice(plane.data);
+            *stride = plane.stride;
+        }
+    }
+
+    fn look(&self, detector: &mut dyn Detector, threshold: f32, effort: Effort) -> Result<Vec<Detection>, String> {
+        let mut planes = [Plane { data: &[], stride: 0 }; 3];
+        for (to, (data, stride)) in planes.iter_mut().zip(&self.planes) {
+            *to = Plane { data, stride: *stride };
+        }
+        let info = self.info.ok_or("no frame to look at")?;
+        let planes = planes.get(..self.planes.len()).unwrap_or(&[]);
+        let view = FrameView::new(info, planes).map_err(|e| e.to_string())?;
+        detector.detect(&view, threshold, effort).map_err(|e| e.to_string())
+    }
+}
+
+struct Job {
+    detector: Box<dyn Detector>,
+    frame: Copied,
+    threshold: f32,
+    effort: Effort,
+}
+
+struct Answer {
+    detector: Box<dyn Detector>,
+    frame: Copied,
+    found: Result<Vec<Detection>, String>,
+}
+
+/// Both ends of the thread's queues. It ends when they are dropped.
+struct Line {
+    jobs: Sender<Job>,
+    answers: Receiver<Answer>,
+}
+
+/// The detector, at home or away.
+pub(super) struct Looker {
+    detector: Option<Box<dyn Detector>>,
+    frame: Copied,
+    line: Option<Line>,
+    /// What a look found that was waited for before it was asked about.
+    found: Option<Result<Vec<Detection>, String>>,
+}
+
+impl Looker {
+    pub(super) fn new(detector: Box<dyn Detector>) -> Self {
+        Self {
+            detector: Some(detector),
+            frame: Copied::default(),
+            line: None,
+            found: None,
+        }
+    }
+
+    /// The detector; waits for a look that is under way.
+    ///
+    /// # Errors
+    /// It was lost with its thread.
+    pub(super) fn detector(&mut self) -> Result<&mut dyn Detector, EngineError> {
+        self.wait();
+        match &mut self.detector {
+            Some(detector) => Ok(detector.as_mut()),
+            None => Err(failed("the thread of its looks ended".to_owned())),
+        }
+    }
+
+    /// Sends the detector over a copy of the frame.
+    ///
+    /// # Errors
+    /// It is lost, or there is no thread to be had.
+    pub(super) fn send(&mut self, frame: &FrameView<'_>, threshold: f32, effort: Effort) -> Result<(), EngineError> {
+        self.detector()?;
+        if self.line.is_none() {
+            self.line = Some(line()?);
+        }
+        let (Some(line), Some(detector)) = (&self.line, self.detector.take()) else {
+            return Err(failed("it is not at hand".to_owned()));
+        };
+        self.found = None;
+        self.frame.take(frame);
+        let job = Job {
+            detector,
+            frame: std::mem::take(&mut self.frame),
+            threshold,
+            effort,
+        };
+        line.jobs.send(job).map_err(|lost| {
+            // Nobody took it: it comes back.
+            self.detector = Some(lost.into_inner().detector);
+            failed("the thread of its looks ended".to_owned())
+        })
+    }
+
+    /// What the look under way found.
+    ///
+    /// # Errors
+    /// The look failed, or there was none.
+    pub(super) fn join(&mut self) -> Result<Vec<Detection>, EngineError> {
+        self.wait();
+        let found = self
+            .found
+            .take()
+            .unwrap_or_else(|| Err("the look at this frame was lost".to_owned()));
+        found.map_err(failed)
+    }
+
+    /// Waits until the detector is at home, or lost.
+    fn wait(&mut self) {
+        if self.detector.is_some() {
+            return;
+        }
+        match self.line.as_ref().and_then(|line| line.answers.recv().ok()) {
+            Some(answer) => {
+                (self.detector, self.frame, self.found) = (Some(answer.detector), answer.frame, Some(answer.found));
+            }
+            None => self.found = Some(Err("the thread of its looks ended".to_owned())),
+        }
+    }
+}
+
+fn line() -> Result<Line, EngineError> {
+    let (jobs, todo) = bounded::<Job>(1);
+    let (done, answers) = bounded::<Answer>(1);
+    std::thread::Builder::new()
+        .name("nullface-look".to_owned())
+        .spawn(move || {
+            for job in todo {
+                let Job {
+                    mut detector,
+                    frame,
+                    threshold,
+                    effort,
+                } = job;
+                let look = AssertUnwindSafe(|| frame.look(detector.as_mut(), threshold, effort));
+                let found = catch_unwind(look).unwrap_or_else(|_| Err("a look panicked".to_owned()));
+                let answer = Answer { detector, frame, found };
+                if done.send(answer).is_err() {
+                    break;
+                }
+            }
+        })
+        .map_err(|e| failed(format!("no thread for its looks: {e}")))?;
+    Ok(Line { jobs, answers })
+}
+
+fn failed(why: String) -> EngineError {
+    EngineError::Stage { stage: "detect", why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{BoxPx, Matrix, PixelFormat, Range};
+    use crate::stages::detect::DetectError;
+
+    /// Finds a face as wide as the first pixel is bright; panics at black.
+    struct Reader;
+
+    impl Detector for Reader {
+        fn name(&self) -> &'static str {
+            "reader"
+        }
+
+        fn detect(&mut self, frame: &FrameView<'_>, _: f32, _: Effort) -> Result<Vec<Detection>, DetectError> {
+            let side = f32::from(frame.planes()[0].data[0]);
+            assert!(side > 0.0, "black");
+            let box_px = BoxPx {
+                x0: 0.0,
+                y0: 0.0,
+                x1: side,
+                y1: side,
+            };
+            Ok(vec![Detection {
+                box_px,
+                score: 1.0,
+                landmarks: None,
+            }])
+        }
+    }
+
+    fn with_frame<R>(value: u8, f: impl FnOnce(&FrameView<'_>) -> R) -> R {
+        let data = vec![value; 4 * 4 * 3];
+        let info = FrameInfo {
+            format: PixelFormat::Rgb,
+            width: 4,
+            height: 4,
+            matrix: Matrix::Bt709,
+            range: Range::Full,
+        };
+        f(&FrameView::new(info, &[Plane { data: &data, stride: 12 }]).expect("a frame"))
+    }
+
+    #[test]
+    fn a_look_answers_about_the_frame_as_it_was_sent() {
+        let mut looker = Looker::new(Box::new(Reader));
+        for side in [9_u8, 7] {
+            // The frame is gone before the answer is asked for.
+            with_frame(side, |frame| looker.send(frame, 0.5, Effort::Regular)).expect("sent");
+            let found = looker.join().expect("an answer");
+            assert_eq!(found[0].box_px.x1, f32::from(side));
+            assert!(looker.join().is_err(), "an answer is given once");
+        }
+    }
+
+    #[test]
+    fn a_look_that_panics_is_an_error_and_the_detector_comes_back() {
+        let mut looker = Looker::new(Box::new(Reader));
+        with_frame(0, |frame| looker.send(frame, 0.5, Effort::Regular)).expect("sent");
+        assert!(looker.join().expect_err("an error").to_string().contains("panicked"));
+        with_frame(3, |frame| looker.send(frame, 0.5, Effort::Regular)).expect("sent");
+        assert!(looker.detector().is_ok(), "waits until it is at home");
+        assert_eq!(looker.join().expect("what it found meanwhile").len(), 1);
+    }
+}

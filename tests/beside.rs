@@ -1,0 +1,187 @@
+//! A look that goes on beside the rendering of its frame: what it finds is covered before the frame leaves, and
+//! whatever goes wrong with it withholds the frame.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod replace_support;
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use nullface::backend::{Device, ResolvedDevice};
+use nullface::frame::{BoxPx, FrameView};
+use nullface::pipeline::{CoverReason, Engine, EngineConfig, Generator, Mode, Outcome, Parts, Settings};
+use nullface::secret::SessionSecret;
+use nullface::stages::detect::{DetectError, Detection, Detector, Effort};
+use replace_support::{Blocks, Fake, MeanFace, basis, darker, inner, mesh, schedule, source};
+use support::{at, equal_blocks};
+
+const NEWCOMER: BoxPx = BoxPx {
+    x0: 256.0,
+    y0: 16.0,
+    x1: 312.0,
+    y1: 72.0,
+};
+
+/// What the next looks do.
+#[derive(Clone, Copy, PartialEq)]
+enum Looks {
+    OneFace,
+    /// The second one is too small for a glance.
+    TwoFaces,
+    Fail,
+    Panic,
+}
+
+struct Watched {
+    looks: Arc<Mutex<Looks>>,
+    /// Whether each look but glances was on the caller's own thread.
+    where_: Arc<Mutex<Vec<bool>>>,
+    home: std::thread::ThreadId,
+}
+
+impl Detector for Watched {
+    fn name(&self) -> &'static str {
+        "watched"
+    }
+
+    fn detect(&mut self, _: &FrameView<'_>, _: f32, effort: Effort) -> Result<Vec<Detection>, DetectError> {
+        let found = |box_px| Detection {
+            box_px,
+            score: 0.9,
+            landmarks: None,
+        };
+        let face = found(mesh().bounding_box_px().expect("points"));
+        if effort == Effort::Glance {
+            return Ok(vec![face]);
+        }
+        self.where_.lock().expect("a list").push(std::thread::current().id() == self.home);
+        let looks = *self.looks.lock().expect("a script");
+        match looks {
+            Looks::OneFace => Ok(vec![face]),
+            Looks::TwoFaces => Ok(vec![face, found(NEWCOMER)]),
+            Looks::Fail => Err(DetectError::BadOutput {
+                detector: "watched",
+                what: "told to fail".to_owned(),
+            }),
+            Looks::Panic => panic!("told to panic"),
+        }
+    }
+}
+
+type Shared<T> = Arc<Mutex<T>>;
+
+fn engine() -> (Engine, Shared<Looks>, Shared<Vec<bool>>) {
+    let looks = Arc::new(Mutex::new(Looks::OneFace));
+    let where_ = Arc::<Mutex<Vec<bool>>>::default();
+    let parts = Parts {
+        detector: Box::new(Watched {
+            looks: Arc::clone(&looks),
+            where_: Arc::clone(&where_),
+            home: std::thread::current().id(),
+        }),
+        mesh: Box::new(MeanFace(mesh())),
+        recogniser: Box::new(Blocks),
+        device: ResolvedDevice {
+            device: Device::Cpu,
+            reason: "a test".to_owned(),
+            strict: false,
+        },
+    };
+    let settings = Settings {
+        mode: Mode::Nullface,
+        // A look at every frame.
+        detect_interval: 1,
+        ..Settings::default()
+    };
+    let generator = Generator::new(basis(), SessionSecret::from_seed(1)).with_denoiser(Box::new(Fake(darker)), schedule(), 4);
+    let engine = Engine::from_parts(parts, &EngineConfig::default(), settings).expect("in range");
+    (engine.with_generator(generator).expect("follows"), looks, where_)
+}
+
+#[test]
+fn a_newcomer_that_the_look_finds_is_covered_in_the_very_frame_and_the_other_face_replaced() {
+    let (mut engine, looks, where_) = engine();
+    for n in 0..6 {
+        let second = n == 5;
+        if second {
+            *looks.lock().expect("a script") = Looks::TwoFaces;
+        }
+        let mut output = source();
+        let report = engine.process(&mut output.view_mut(), at(n), &[]).into_report();
+        assert_eq!(
+            (report.withheld, report.faces.len(), report.detected),
+            (None, 1 + usize::from(second), true)
+        );
+        assert!(matches!(report.faces[0].outcome, Outcome::Replaced { .. }), "{:?}", report.faces);
+        assert_eq!(equal_blocks(&source(), &output, inner()), 0);
+        let untouched = equal_blocks(&source(), &output, NEWCOMER);
+        assert_eq!(untouched, if second { 0 } else { 49 }, "frame {n}");
+        if second {
+            let asked = |o| {
+                matches!(
+                    o,
+                    Outcome::Covered {
+                        reason: CoverReason::Asked,
+                        ..
+                    }
+                )
+            };
+            assert!(asked(report.faces[1].outcome), "{:?}", report.faces);
+        }
+    }
+    assert_eq!(engine.stats().tracks, 2);
+    let where_ = where_.lock().expect("a list").clone();
+    assert!(where_[0], "the first look has nothing to go on beside");
+    let two_cores = std::thread::available_parallelism().expect("cores").get() > 1;
+    assert!(where_[1..].iter().all(|home| *home != two_cores), "{where_:?}");
+}
+
+#[test]
+fn a_look_that_fails_or_panics_withholds_its_frame_and_no_other() {
+    let (mut engine, looks, _) = engine();
+    for (n, now) in [
+        Looks::OneFace,
+        Looks::OneFace,
+        Looks::Fail,
+        Looks::OneFace,
+        Looks::Panic,
+        Looks::OneFace,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        *looks.lock().expect("a script") = now;
+        let mut output = source();
+        let report = engine.process(&mut output.view_mut(), at(n as u64), &[]).into_report();
+        let failed = now != Looks::OneFace;
+        assert_eq!(report.withheld, failed.then_some(CoverReason::DetectorFailed), "frame {n}");
+        assert_eq!(report.fault.is_some(), failed, "{:?}", report.fault);
+        if failed {
+            assert_eq!(equal_blocks(&source(), &output, NEWCOMER), 0, "the whole frame is covered");
+            assert!(report.faces.iter().all(|f| matches!(f.outcome, Outcome::FrameWithheld { .. })));
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_is_never_rendered_takes_nothing_with_it() {
+    let (mut engine, looks, _) = engine();
+    for n in 0..3 {
+        let mut output = source();
+        let report = engine.process(&mut output.view_mut(), at(n), &[]).into_report();
+        assert_eq!((report.withheld, report.faces.len()), (None, 1));
+    }
+    *looks.lock().expect("a script") = Looks::TwoFaces;
+    let (lost, fault) = engine.analyse(&source().view(), at(3), &[]);
+    assert!(fault.is_none());
+    let mut output = source();
+    let report = engine.process(&mut output.view_mut(), at(4), &[]).into_report();
+    assert_eq!(
+        (report.withheld, report.faces.len()),
+        (None, 2),
+        "what the lost frame's look found is known"
+    );
+    let mut late = source();
+    let report = engine.render(lost, &mut late.view_mut(), at(3)).into_report();
+    assert_eq!(report.withheld, Some(CoverReason::NotAnalysed));
+}
