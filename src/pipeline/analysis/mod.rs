@@ -1,25 +1,27 @@
 //! Steps 1 to 6 of a frame's flow: what must be treated, found without touching a pixel.
 
+mod people;
+
 use std::collections::{HashMap, VecDeque};
 
 use nullface_kernels::luma;
 
 use crate::frame::{BoxPx, FrameTime, FrameView, Mesh, Pts};
-use crate::stages::align::{self, FaceHint, MeshFitter};
+use crate::stages::align::{FaceHint, MeshFitter};
 use crate::stages::detect::{Detection, Detector, Effort, SURE_ALONE, same_face};
-use crate::stages::identify::{Embedding, Recogniser};
+use crate::stages::identify::Recogniser;
 use crate::stages::track::{
-    BackfillConfig, CUT_THUMB_HEIGHT, CUT_THUMB_WIDTH, FirstSeen, Identified, Observation, ObservationSource, SceneCut, Track, TrackId,
-    TrackState, Tracker, TrackerConfig, backfill,
+    BackfillConfig, CUT_THUMB_HEIGHT, CUT_THUMB_WIDTH, FirstSeen, Observation, ObservationSource, SceneCut, Track, TrackId, Tracker,
+    TrackerConfig, backfill,
 };
 
 use super::engine::EngineError;
 use super::outcome::CoverReason;
-use super::plan::{Plan, Region, Replaceable};
+use super::plan::{Plan, Region};
 use super::schedule::{Schedule, Situation};
 use super::settings::{EngineConfig, Settings};
 use super::turns::{Asking, Turns};
-use super::who::{self, Choice, Chooser, CutList, Verdict, Who};
+use super::who::{Chooser, CutList, Verdict, Who};
 
 /// Meshes fitted in one frame; faces without are covered by their boxes.
 const MAX_MESHES: usize = 8;
@@ -27,19 +29,16 @@ const MAX_MESHES: usize = 8;
 const LARGEST_FIRST: usize = 4;
 /// Frames of such a turn: a face whose cover came and went with every frame would flicker.
 const MESH_FRAMES: u32 = 25;
-/// Faces embedded in one frame.
-const MAX_EMBEDDED: usize = 4;
 /// Share of the user's threshold down to which detections may extend tracks.
 const LOW_SHARE: f32 = 0.5;
-/// Outputs of a locked track are checked against their source this often, seconds.
-const CHECK_EVERY_S: f64 = 1.0;
 /// For so long a glance's box that a regular look did not confirm calls for no other one, seconds; the
 /// schedule goes on.
 const DISMISSED_S: f64 = 1.0;
 /// Overlap from which two boxes of glances are about the same thing.
 const SAME_GLANCE_IOU: f32 = 0.5;
-/// Overlap of two faces from which the tracker may change them.
-const CROSSING_IOU: f32 = 0.05;
+
+/// Share of a box in a region from which it is that region's face.
+const CLAIMED_SHARE: f32 = 0.5;
 
 /// Runs the reading stages and remembers what they need from frame to frame.
 pub(super) struct Analyst {
@@ -201,6 +200,7 @@ impl Analyst {
         self.doubt_crossings();
         self.identify(frame, effort, at.pts, settings.mode.replaces(), recogniser, plan, &meshes);
         self.decide(at, settings, plan, pending);
+        plan.unclaimed = self.unclaimed(&seen);
         for track in self.tracker.tracks().iter().filter(|t| started.contains(&t.id)) {
             extend_backwards(track, pending, frame);
         }
@@ -233,6 +233,17 @@ impl Analyst {
                 .any(|t| d.box_px.share_inside(&t.region_px) > 0.8 || d.box_px.iou(&t.box_px) > 0.3);
             !denied && !tracked
         })
+    }
+
+    /// What was seen, surely or not, where no region is: who knows the whole film may find a face in it.
+    fn unclaimed(&self, seen: &[Detection]) -> Vec<(BoxPx, f32)> {
+        let claimed = |d: &Detection| {
+            let tracks = self.tracker.tracks().iter();
+            tracks
+                .map(|t| d.box_px.share_inside(&t.region_px))
+                .any(|share| share >= CLAIMED_SHARE)
+        };
+        seen.iter().filter(|d| !claimed(d)).map(|d| (d.box_px, d.score)).collect()
     }
 
     /// A regular look because of a glance; a glance errs more often, so what it alone saw counts where it is sure.
@@ -315,149 +326,6 @@ impl Analyst {
             }
         }
         false
-    }
-
-    /// Source embeddings for tracks that are not sure whom they follow, and the plan's regions.
-    #[allow(clippy::too_many_arguments)]
-    fn identify(
-        &mut self,
-        frame: &FrameView<'_>,
-        effort: Effort,
-        at: Pts,
-        replaces: bool,
-        recogniser: &mut dyn Recogniser,
-        plan: &mut Plan,
-        meshes: &HashMap<TrackId, Mesh>,
-    ) {
-        let mut failed = false;
-        {
-            // A face of which nothing is known yet cannot be replaced: it is embedded at once.
-            let due = |t: &Track| match self.tracker.source(t.id) {
-                _ if self.chooser.is_due(t.id.0, at) => true,
-                Some(source) => effort != Effort::Glance && !source.locked,
-                None => effort != Effort::Glance || replaces,
-            };
-            let mut wanted: Vec<(TrackId, _)> = self
-                .tracker
-                .tracks()
-                .iter()
-                .filter(|t| t.state != TrackState::Held && due(t))
-                .filter_map(|t| meshes.get(&t.id).and_then(Mesh::landmarks5).map(|l| (t.id, l)))
-                .collect();
-            // Those of whom nothing is known first: they cannot be replaced before.
-            wanted.sort_by_key(|(id, _)| self.tracker.source(*id).is_some());
-            wanted.truncate(MAX_EMBEDDED);
-            if !wanted.is_empty() {
-                let landmarks: Vec<_> = wanted.iter().map(|w| w.1).collect();
-                match recogniser.embed(frame, &landmarks) {
-                    Ok(embeddings) if embeddings.len() == wanted.len() => {
-                        for ((id, _), embedding) in wanted.iter().zip(&embeddings) {
-                            let quality = meshes.get(id).map_or(0.0, |m| m.face_prob);
-                            match self.tracker.embedding(*id, &embedding.0, quality) {
-                                Ok(Identified::Swapped { with }) => {
-                                    self.chooser.doubt(id.0);
-                                    self.chooser.doubt(with.0);
-                                    continue;
-                                }
-                                Ok(_) => {}
-                                Err(error) => {
-                                    plan.note(error.to_string());
-                                    failed = true;
-                                }
-                            }
-                            if let Some(landmarks) = meshes.get(id).and_then(Mesh::landmarks5) {
-                                self.chooser.sample(id.0, at, embedding, &landmarks);
-                            }
-                        }
-                    }
-                    Ok(_) => failed = true,
-                    Err(error) => {
-                        plan.note(error.to_string());
-                        failed = true;
-                    }
-                }
-            }
-        }
-        self.checked.retain(|id, _| self.tracker.tracks().iter().any(|t| t.id.0 == *id));
-        for track in self.tracker.tracks() {
-            let mesh = meshes.get(&track.id);
-            let due = self
-                .checked
-                .get(&track.id.0)
-                .is_none_or(|last| at.seconds_since(*last).abs() >= CHECK_EVERY_S);
-            let source = self
-                .tracker
-                .source(track.id)
-                .filter(|_| due && mesh.is_some())
-                .map(|s| Embedding(s.mean.to_vec()));
-            if source.is_some() {
-                self.checked.insert(track.id.0, at);
-            }
-            plan.regions.push(Region {
-                track: track.id.0,
-                box_px: track.region_px,
-                oval_px: mesh.and_then(|m| align::oval_polygon(m, 1.0)).unwrap_or_default(),
-                landmarks: mesh.and_then(Mesh::landmarks5),
-                roll_rad: track.roll_rad,
-                reason: match track.state {
-                    _ if failed => CoverReason::StageFailed,
-                    TrackState::Held => CoverReason::Held,
-                    TrackState::Tentative | TrackState::Confirmed => CoverReason::Asked,
-                },
-                check_against: source,
-                verdict: Verdict::ANONYMISE,
-                replaceable: mesh
-                    .filter(|_| replaces && track.state != TrackState::Held)
-                    .zip(self.tracker.source(track.id))
-                    .map(|(mesh, source)| {
-                        Box::new(Replaceable {
-                            person: track.person.0,
-                            mesh: mesh.clone(),
-                            source: Embedding(source.mean.to_vec()),
-                        })
-                    }),
-            });
-        }
-    }
-}
-
-/// Who stays as they are.
-impl Analyst {
-    /// Two faces that meet may have changed tracks: what is known of either is not believed any more.
-    fn doubt_crossings(&mut self) {
-        let tracks = self.tracker.tracks();
-        for (i, a) in tracks.iter().enumerate() {
-            for b in tracks.iter().skip(i + 1).filter(|b| a.box_px.iou(&b.box_px) > CROSSING_IOU) {
-                self.chooser.doubt(a.id.0);
-                self.chooser.doubt(b.id.0);
-            }
-        }
-        self.chooser.retain(|id| tracks.iter().any(|t| t.id.0 == id));
-    }
-
-    /// Gives each region its verdict. A face that is recognised now is kept in the frames before it
-    /// too, as far back as the samples reach that speak for it.
-    fn decide(&mut self, at: FrameTime, settings: &Settings, plan: &mut Plan, pending: &mut VecDeque<Plan>) {
-        if self.chooser.is_active() {
-            for region in &mut plan.regions {
-                region.verdict = self.chooser.verdict(region.track, at.pts);
-            }
-            for earlier in pending.iter_mut() {
-                for region in &mut earlier.regions {
-                    let reaches = self.chooser.since(region.track).is_some_and(|since| earlier.at.pts >= since);
-                    let undecided = region.verdict.keep.is_none() && region.verdict.choice == Some(Choice::Undecided);
-                    if reaches && undecided {
-                        region.verdict = self.chooser.verdict(region.track, at.pts);
-                    }
-                }
-            }
-        }
-        let Some(cuts) = &self.cuts else { return };
-        for earlier in pending.iter_mut().chain([plan]) {
-            for region in &mut earlier.regions {
-                region.verdict = who::by_hand(cuts, &region.box_px, earlier.size_px, earlier.at, settings.origin, region.verdict);
-            }
-        }
     }
 }
 
