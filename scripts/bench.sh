@@ -45,7 +45,7 @@ against_deface() {
   line() { printf '%-24s %-22s %9s %9s %8s %9s\n' "$name" "$1" "$(rate "$frames" "$2")" "$(ratio "$base_s" "$2")" "$3" "$(ratio "$3" "$base_mib")"; }
   line "deface blur" "$base_s" "$base_mib"
   for interval in 0 1; do
-    read -r s mib _cpu < <(measure "$nullface" anonymize "$film" -o "$work/out.mp4" --mode blur --detect-interval "$interval" --force --quiet)
+    read -r s mib _cpu < <(measure "$nullface" anonymize "$film" --one-pass -o "$work/out.mp4" --mode blur --detect-interval "$interval" --force --quiet)
     line "blur, interval $interval" "$s" "$mib"
   done
 }
@@ -80,7 +80,7 @@ say "faces replaced, whole command: x real time is the film's length by the time
 printf '%-24s %-22s %9s %12s %9s\n' film what frames/s 'x real time' 'peak MiB'
 for film in "$@" "$work/720.mp4"; do
   for mode in nullface ksame; do
-    read -r s mib _ < <(measure "$nullface" anonymize "$film" -o "$work/out.mp4" --mode "$mode" --force --quiet)
+    read -r s mib _ < <(measure "$nullface" anonymize "$film" --one-pass -o "$work/out.mp4" --mode "$mode" --force --quiet)
     printf '%-24s %-22s %9s %12s %9s\n' "$(basename "$film")" "$mode" "$(rate "$(frames_of "$film")" "$s")" "$(ratio "$(length_of "$film")" "$s")" "$mib"
   done
 done

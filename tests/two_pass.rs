@@ -153,6 +153,39 @@ fn a_face_found_late_is_covered_further_back_than_one_pass_can() {
 }
 
 #[test]
+fn a_face_reported_too_weakly_at_first_is_covered_from_the_first_report_on() {
+    let script = Script {
+        blind_before: 3,
+        weak_before: 28,
+        ..faces(&[LEFT])
+    };
+    let covered = |pictures: Vec<Picture>| {
+        (0..)
+            .zip(pictures)
+            .filter(|(n, p)| equal_blocks(&source(*n), p, LEFT) == 0)
+            .map(|(n, _)| n)
+            .collect()
+    };
+    let two: Vec<u64> = covered(rendered(&found(script.clone())).into_iter().map(|f| f.0).collect());
+    let one: Vec<u64> = covered(one_pass(script));
+    assert_eq!(
+        two,
+        (0..FRAMES).collect::<Vec<_>>(),
+        "the half second before the first report included"
+    );
+    assert!(one.first().is_some_and(|first| *first >= 28 - 1 - LOOKAHEAD as u64), "{one:?}");
+}
+
+#[test]
+fn reports_that_are_always_too_weak_cover_nothing() {
+    let script = Script {
+        weak_before: usize::MAX,
+        ..faces(&[LEFT])
+    };
+    assert_eq!(found(script).tracks(), []);
+}
+
+#[test]
 fn a_box_added_by_hand_is_covered_in_exactly_the_frames_asked_and_moves_between_its_keys() {
     let mut tracks = found(faces(&[]));
     let moved = |dx: f32| BoxPx {

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use nullface::backend::{Device, ResolvedDevice};
-use nullface::frame::{BoxPx, FrameView, Landmarks5, Mesh, PixelFormat};
+use nullface::frame::{BoxPx, FrameView, Landmarks5, PixelFormat};
 use nullface::pipeline::{Choice, Engine, EngineConfig, EngineError, Outcome, Parts, Settings, Who};
-use nullface::stages::align::{AlignError, FACE_OVAL, FaceHint, MeshFitter};
 use nullface::stages::identify::{Embedding, IdentifyError, Recogniser};
 use proptest::prelude::*;
-use support::{FakeDetector, Picture, Script, at, equal_blocks};
+use support::{BoxMesh, FakeDetector, Picture, Script, at, equal_blocks};
 
 const ANNA: BoxPx = BoxPx {
     x0: 40.0,
@@ -28,41 +27,6 @@ const BERT: BoxPx = BoxPx {
     y1: 120.0,
 };
 const SIZE: (u32, u32) = (320, 180);
-
-/// A mesh that fills the hint's box, with eyes, nose and mouth where they belong.
-struct BoxMesh;
-
-impl MeshFitter for BoxMesh {
-    fn fit(&mut self, _frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError> {
-        Ok(hints.iter().map(|h| mesh(&h.box_px)).collect())
-    }
-}
-
-fn mesh(b: &BoxPx) -> Mesh {
-    let [cx, cy] = b.center();
-    let at = |x: f32, y: f32| [cx + x * b.width() / 2.0, cy + y * b.height() / 2.0];
-    let mut points_px = vec![at(0.0, 0.0); 468];
-    for (i, point) in FACE_OVAL.iter().enumerate() {
-        let a = i as f32 / 36.0 * std::f32::consts::TAU;
-        points_px[*point] = at(a.sin(), -a.cos());
-    }
-    for (point, x, y) in [
-        (33, -0.5, -0.25),
-        (133, -0.2, -0.25),
-        (362, 0.2, -0.25),
-        (263, 0.5, -0.25),
-        (1, 0.0, 0.1),
-        (61, -0.3, 0.5),
-        (291, 0.3, 0.5),
-    ] {
-        points_px[point] = at(x, y);
-    }
-    Mesh {
-        points_px,
-        depth_px: vec![0.0; 468],
-        face_prob: 1.0,
-    }
-}
 
 /// The middle of a face, which no cover leaves out.
 fn middle(b: BoxPx) -> BoxPx {

@@ -1,6 +1,12 @@
-//! The second of two passes: plans made from a track file. No detector runs. Meshes are fitted in the boxes
-//! that the file names, because the cover follows the face's outline and a new face needs its shape; they add
-//! to what is covered and never take from it.
+//! The second of two passes: plans made from a track file. No detector runs.
+//!
+//! | meshes are fitted | because |
+//! |---|---|
+//! | where faces are replaced: always | a new face needs its shape |
+//! | in boxes drawn by hand or filled: always | the cover follows the outline too, which nobody has seen yet |
+//! | in boxes of what was seen: where a check or a sample is due | these boxes hold the outline already |
+//!
+//! They add to what is covered and never take from it.
 //!
 //! | the file says | the plan |
 //! |---|---|
@@ -16,7 +22,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::frame::{FrameTime, FrameView, Landmarks5, Mesh, Pts};
+use crate::frame::{BoxPx, FrameTime, FrameView, Landmarks5, Mesh, Pts};
 use crate::stages::align::{self, FaceHint, MeshFitter};
 use crate::stages::identify::{Embedding, Recogniser};
 use crate::tracks::{Decision, Origin, Placed, Tracks};
@@ -35,13 +41,15 @@ const MAX_EMBEDDED: usize = 4;
 const FACE_PROB: f32 = 0.5;
 /// Share of a mesh that must lie in its track's box.
 const MESH_INSIDE: f32 = 0.5;
+/// Share of the last mesh that must lie in its track's box now, to be where the next one is looked for.
+const HINT_INSIDE: f32 = 0.9;
 /// Samples in a person's source.
 const SAMPLES: u32 = 8;
 /// Time between two of them, seconds.
 const SAMPLE_EVERY_S: f64 = 0.1;
 /// Outputs are checked against their source this often, seconds.
 const CHECK_EVERY_S: f64 = 1.0;
-/// A roll older than this is not believed, seconds.
+/// A mesh older than this does not say where to fit the next one, seconds.
 const FRESH_S: f64 = 0.2;
 /// Share of the recogniser's limit below which a sample is somebody else's.
 const OUTLIER: f32 = 0.5;
@@ -59,9 +67,12 @@ struct Source {
 pub(super) struct Follower {
     tracks: Tracks,
     keeps: bool,
-    rolls: HashMap<u64, (Pts, f32)>,
+    /// The last mesh of each track: when, its roll and its box.
+    fitted: HashMap<u64, (Pts, f32, BoxPx)>,
     sources: HashMap<u64, Source>,
     checked: HashMap<u64, Pts>,
+    /// When a mesh was last asked for a check or a sample, by track.
+    asked: HashMap<u64, Pts>,
     started: std::collections::HashSet<u64>,
 }
 
@@ -74,17 +85,19 @@ impl Follower {
         Ok(Self {
             keeps: tracks.keeps_anybody(),
             tracks,
-            rolls: HashMap::new(),
+            fitted: HashMap::new(),
             sources: HashMap::new(),
             checked: HashMap::new(),
+            asked: HashMap::new(),
             started: std::collections::HashSet::new(),
         })
     }
 
     /// Another place of the film: nothing is carried over.
     pub(super) fn flush(&mut self) {
-        self.rolls.clear();
+        self.fitted.clear();
         self.checked.clear();
+        self.asked.clear();
     }
 
     /// Fills the plan of a frame. Returns the number of tracks that were not there before.
@@ -114,7 +127,7 @@ impl Follower {
         }
         let placed = self.tracks.at(moment);
         let started = placed.iter().filter(|p| self.started.insert(p.track)).count();
-        let meshes = self.meshes(frame, at.pts, &placed, mesh, plan);
+        let meshes = self.meshes(frame, at.pts, &placed, settings, mesh, plan);
         let failed = self.learn(frame, at.pts, &placed, &meshes, settings.mode.replaces(), recogniser, plan);
         for placed in &placed {
             let region = self.region(placed, meshes.get(&placed.track), at.pts, settings, failed);
@@ -128,25 +141,46 @@ impl Follower {
         Ok(started)
     }
 
-    /// Meshes of the largest faces, by track.
+    /// Whether a mesh is of use in this frame where it is not for the cover: samples are missing, or a check is due.
+    fn is_due(&mut self, placed: &Placed, at: Pts) -> bool {
+        let elapsed = |since: Option<&Pts>, s: f64| since.is_none_or(|since| at.seconds_since(*since).abs() >= s);
+        let source = self.sources.get(&placed.person);
+        let wanted = source.is_none_or(|s| s.samples < SAMPLES) || elapsed(self.checked.get(&placed.track), CHECK_EVERY_S);
+        let due = wanted && elapsed(self.asked.get(&placed.track), SAMPLE_EVERY_S);
+        if due {
+            self.asked.insert(placed.track, at);
+        }
+        due
+    }
+
+    /// Meshes of the largest faces that need one, by track.
     fn meshes(
         &mut self,
         frame: &FrameView<'_>,
         at: Pts,
         placed: &[Placed],
+        settings: &Settings,
         mesh: &mut dyn MeshFitter,
         plan: &mut Plan,
     ) -> HashMap<u64, Mesh> {
         let mut wanted: Vec<&Placed> = placed.iter().filter(|p| p.decision == Decision::Anonymise).collect();
+        wanted.retain(|p| settings.mode.replaces() || p.origin != Origin::Detected || self.is_due(p, at));
         wanted.sort_by(|a, b| b.box_px.area().total_cmp(&a.box_px.area()));
         wanted.truncate(MAX_MESHES);
-        let roll = |track: &u64| self.rolls.get(track).filter(|(when, _)| at.seconds_since(*when).abs() <= FRESH_S);
+        // Boxes of the file are larger than the face: where it was a moment ago is the better place to look at.
         let hints: Vec<FaceHint> = wanted
             .iter()
-            .map(|p| FaceHint {
-                box_px: p.box_px,
-                roll_rad: roll(&p.track).map_or(0.0, |r| r.1),
-                landmarks: None,
+            .map(|p| {
+                let fresh = self
+                    .fitted
+                    .get(&p.track)
+                    .filter(|(when, ..)| at.seconds_since(*when).abs() <= FRESH_S);
+                let near = fresh.filter(|(_, _, box_px)| box_px.share_inside(&p.box_px) >= HINT_INSIDE);
+                FaceHint {
+                    box_px: near.map_or(p.box_px, |f| f.2),
+                    roll_rad: fresh.map_or(0.0, |f| f.1),
+                    landmarks: None,
+                }
             })
             .collect();
         if hints.is_empty() {
@@ -165,12 +199,10 @@ impl Follower {
         };
         let mut meshes = HashMap::new();
         for (placed, mesh) in wanted.iter().zip(fitted) {
-            let fits = mesh
-                .bounding_box_px()
-                .is_some_and(|b| b.share_inside(&placed.box_px) >= MESH_INSIDE);
-            if mesh.face_prob >= FACE_PROB && fits {
+            let there = mesh.bounding_box_px().filter(|b| b.share_inside(&placed.box_px) >= MESH_INSIDE);
+            if let Some(box_px) = there.filter(|_| mesh.face_prob >= FACE_PROB) {
                 let roll = mesh.landmarks5().as_ref().map_or(0.0, Landmarks5::roll_rad);
-                self.rolls.insert(placed.track, (at, roll));
+                self.fitted.insert(placed.track, (at, roll, box_px));
                 meshes.insert(placed.track, mesh);
             }
         }
@@ -245,7 +277,11 @@ impl Follower {
         Region {
             track: placed.track,
             box_px: placed.box_px,
-            oval_px: mesh.and_then(|m| align::oval_polygon(m, 1.0)).unwrap_or_default(),
+            // The outline of a face that was seen is in its box already: a cover has one shape with and without mesh.
+            oval_px: mesh
+                .filter(|_| placed.origin != Origin::Detected)
+                .and_then(|m| align::oval_polygon(m, 1.0))
+                .unwrap_or_default(),
             landmarks: mesh.and_then(Mesh::landmarks5),
             roll_rad: mesh.and_then(Mesh::landmarks5).as_ref().map_or(0.0, Landmarks5::roll_rad),
             reason: match (placed.decision, seen) {

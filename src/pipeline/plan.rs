@@ -66,6 +66,8 @@ pub(super) struct Plan {
     /// Whether a new scene begins with it.
     pub(super) cut: bool,
     pub(super) regions: Vec<Region>,
+    /// What the detector saw where no region is, with its score: not enough to begin a track.
+    pub(super) unclaimed: Vec<(BoxPx, f32)>,
     pub(super) withheld: Option<CoverReason>,
     pub(super) fault: Option<String>,
     pub(super) took: Duration,
@@ -81,6 +83,7 @@ impl Plan {
             beside: false,
             cut: false,
             regions: Vec::new(),
+            unclaimed: Vec::new(),
             withheld: None,
             fault: None,
             took: Duration::ZERO,

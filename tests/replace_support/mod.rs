@@ -2,7 +2,7 @@
 //! that do exactly what a test says.
 #![allow(dead_code)] // each test takes what it needs
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::support::{FakeDetector, Picture, Script, at, equal_blocks};
@@ -133,6 +133,17 @@ pub(crate) fn engine_over(
     mode: Mode,
     seed: u64,
 ) -> Engine {
+    engine_from(recogniser, fitter, faces, model, (mode, seed, None))
+}
+
+/// The same, where there is a track file made from it.
+pub(crate) fn engine_from(
+    recogniser: Box<dyn Recogniser>,
+    fitter: Box<dyn MeshFitter>,
+    faces: Vec<Mesh>,
+    model: Option<Box<dyn NoiseModel>>,
+    (mode, seed, tracks): (Mode, u64, Option<PathBuf>),
+) -> Engine {
     let script = Script {
         faces: faces.iter().map(|f| f.bounding_box_px().expect("points")).collect(),
         ..Script::default()
@@ -158,7 +169,11 @@ pub(crate) fn engine_over(
         mode,
         ..Settings::default()
     };
-    Engine::from_parts(parts, &EngineConfig::default(), settings)
+    let config = EngineConfig {
+        tracks,
+        ..EngineConfig::default()
+    };
+    Engine::from_parts(parts, &config, settings)
         .expect("in range")
         .with_generator(generator)
         .expect("follows the settings")

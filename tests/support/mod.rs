@@ -9,7 +9,7 @@ use nullface::frame::{
     BoxPx, FrameInfo, FrameTime, FrameView, FrameViewMut, Landmarks5, Matrix, Mesh, PixelFormat, Plane, PlaneMut, Pts, Range,
 };
 use nullface::pipeline::{Engine, EngineConfig, Parts, Settings};
-use nullface::stages::align::{AlignError, FaceHint, MeshFitter};
+use nullface::stages::align::{AlignError, FACE_OVAL, FaceHint, MeshFitter};
 use nullface::stages::detect::{DetectError, Detection, Detector, Effort};
 use nullface::stages::identify::{Embedding, IdentifyError, Recogniser};
 
@@ -97,6 +97,8 @@ pub(crate) struct Script {
     pub(crate) panic_at: Option<usize>,
     pub(crate) nan_at: Option<usize>,
     pub(crate) blind_before: usize,
+    /// Reports before this call are too weak to begin a track.
+    pub(crate) weak_before: usize,
 }
 
 pub(crate) struct FakeDetector {
@@ -131,7 +133,7 @@ impl Detector for FakeDetector {
             .iter()
             .map(|b| Detection {
                 box_px: if nan { BoxPx { x0: f32::NAN, ..*b } } else { *b },
-                score: 0.9,
+                score: if call < script.weak_before { 0.3 } else { 0.9 },
                 landmarks: None,
             })
             .collect())
@@ -151,6 +153,41 @@ impl MeshFitter for NoMesh {
                 face_prob: 0.0,
             })
             .collect())
+    }
+}
+
+/// A mesh that fills the hint's box, with eyes, nose and mouth where they belong.
+pub(crate) struct BoxMesh;
+
+impl MeshFitter for BoxMesh {
+    fn fit(&mut self, _frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError> {
+        Ok(hints.iter().map(|h| box_mesh(&h.box_px)).collect())
+    }
+}
+
+pub(crate) fn box_mesh(b: &BoxPx) -> Mesh {
+    let [cx, cy] = b.center();
+    let at = |x: f32, y: f32| [cx + x * b.width() / 2.0, cy + y * b.height() / 2.0];
+    let mut points_px = vec![at(0.0, 0.0); 468];
+    for (i, point) in FACE_OVAL.iter().enumerate() {
+        let a = i as f32 / 36.0 * std::f32::consts::TAU;
+        points_px[*point] = at(a.sin(), -a.cos());
+    }
+    for (point, x, y) in [
+        (33, -0.5, -0.25),
+        (133, -0.2, -0.25),
+        (362, 0.2, -0.25),
+        (263, 0.5, -0.25),
+        (1, 0.0, 0.1),
+        (61, -0.3, 0.5),
+        (291, 0.3, 0.5),
+    ] {
+        points_px[point] = at(x, y);
+    }
+    Mesh {
+        points_px,
+        depth_px: vec![0.0; 468],
+        face_prob: 1.0,
     }
 }
 

@@ -1,30 +1,19 @@
 //! The command line of `nullface anonymize`. Defaults are the library's own, so that they stand in
 //! one place.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use nullface::Settings;
 use nullface::pipeline::{
-    CutList, DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset,
-    SolverChoice, Who,
+    DetectorChoice, DeviceChoice, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, SolverChoice,
 };
-use sha2::{Digest, Sha256};
 
-use crate::exit::refuse;
-use crate::hash::{hex, sha256};
+use super::encoders::EncoderChoice;
 
-use super::encoders::{EncoderChoice, Wanted};
-
-/// How far a cut may reach beyond the film's end: people round up, and containers round.
-const BEYOND_END_S: f64 = 1.0;
 /// Frames held back by default, so that a face is covered before it is first found.
 const LOOKAHEAD_FRAMES: u32 = 8;
-
-/// The element's unit of time is the nanosecond.
-const NS_PER_MS: u64 = 1_000_000;
 
 /// Anonymise the faces of a film.
 ///
@@ -137,12 +126,16 @@ pub(crate) struct Args {
     /// --from-tracks: `track:NUMBER` of that file.
     #[arg(long, value_name = "PHOTO", num_args = 1..)]
     pub(crate) except: Vec<PathBuf>,
-    /// Look through the whole film first and write a track file, then render from it: what a face shows late
-    /// counts from its beginning, and the track file can be edited.
+    /// Look through the film while it is made, not once before: it is decoded once, and a face is covered from the
+    /// frame on in which it is found, and over the frames of --lookahead.
+    #[arg(long, conflicts_with_all = ["two_pass", "tracks", "from_tracks"])]
+    pub(crate) one_pass: bool,
+    /// Leave the track file of the first of two passes beside the output: it can be edited and rendered again. Two
+    /// passes are made without it too.
     #[arg(long, conflicts_with = "from_tracks")]
     pub(crate) two_pass: bool,
-    /// Where the track file of --two-pass goes; beside the output when left out.
-    #[arg(long, value_name = "FILE.tracks.jsonl", requires = "two_pass")]
+    /// Leave the track file of the first of two passes here.
+    #[arg(long, value_name = "FILE.tracks.jsonl", conflicts_with = "from_tracks")]
     pub(crate) tracks: Option<PathBuf>,
     /// Render from a track file of this film, without looking for faces again.
     #[arg(long, value_name = "FILE.tracks.jsonl")]
@@ -198,24 +191,6 @@ pub(crate) struct Args {
     pub(crate) max_fallback_share: f64,
 }
 
-/// Whom the command line chooses by the numbers of a track file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Chosen {
-    /// Nobody: the file alone says.
-    Nobody,
-    /// Everybody else is kept.
-    Only(Vec<u64>),
-    /// These are kept.
-    Except(Vec<u64>),
-}
-
-/// What a track's number is told by.
-const TRACK: &str = "track:";
-
-fn names_track(word: &Path) -> bool {
-    word.to_str().is_some_and(|w| w.starts_with(TRACK))
-}
-
 /// What becomes of an interlaced film.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Interlaced {
@@ -241,214 +216,6 @@ pub(crate) enum Subtitles {
     Keep,
     /// Left out.
     Drop,
-}
-
-impl Args {
-    /// How the new picture is made.
-    pub(super) fn wanted(&self) -> Wanted {
-        Wanted {
-            encoder: self.encoder,
-            quality: self.quality,
-            size_limit: self.size_limit,
-            drop_alpha: self.alpha == Alpha::Drop,
-            repeatable: self.seed.is_some(),
-        }
-    }
-
-    /// Whether frames may be missing from the output.
-    pub(crate) fn may_drop(&self) -> bool {
-        self.on_failure == OnFailure::Drop
-    }
-
-    /// Photos of `--only` and `--except`.
-    fn photos(&self) -> impl Iterator<Item = &PathBuf> {
-        self.only.iter().chain(&self.except).filter(|p| !names_track(p))
-    }
-
-    /// The element's word for who is anonymised, where it is not everybody.
-    fn who(&self) -> Option<String> {
-        let (word, photos) = if self.only.is_empty() {
-            ("except", &self.except)
-        } else {
-            ("only", &self.only)
-        };
-        let photos = photos.iter().filter(|p| !names_track(p));
-        let list: Vec<String> = photos.map(|p| p.to_string_lossy().into_owned()).collect();
-        (!list.is_empty()).then(|| format!("{word}:{}", list.join(",")))
-    }
-
-    /// Single tracks that are chosen.
-    ///
-    /// # Errors
-    /// Photos beside a track file, track numbers without one, what is no number.
-    pub(super) fn chosen(&self) -> anyhow::Result<Chosen> {
-        let mut ids = Vec::new();
-        for word in self.only.iter().chain(&self.except) {
-            let number = word.to_str().and_then(|w| w.strip_prefix(TRACK));
-            match (number, &self.from_tracks) {
-                (None, None) => {}
-                (Some(number), Some(_)) => ids.push(number.parse().map_err(|_| {
-                    let remedy = "give track:NUMBER, see `nullface tracks show` for the numbers";
-                    refuse(word, "it is no number of a track", remedy)
-                })?),
-                (Some(_), None) => {
-                    let remedy = "make one with --two-pass and give it as --from-tracks";
-                    return Err(refuse(word, "tracks have numbers only in a track file", remedy));
-                }
-                (None, Some(_)) => {
-                    let remedy = "give the photo with --two-pass, or track:NUMBER with --from-tracks";
-                    return Err(refuse(word, "a track file says nothing about photos", remedy));
-                }
-            }
-        }
-        Ok(match (ids.is_empty(), self.only.is_empty()) {
-            (true, _) => Chosen::Nobody,
-            (false, true) => Chosen::Except(ids),
-            (false, false) => Chosen::Only(ids),
-        })
-    }
-
-    /// What a first pass is opened with.
-    pub(super) fn engine(&self) -> anyhow::Result<(EngineConfig, Settings)> {
-        let config = EngineConfig {
-            models_dir: self.models_dir.clone(),
-            detector: self.detector,
-            device: self.device,
-            lookahead: self.lookahead as usize,
-            ..EngineConfig::default()
-        };
-        let settings = Settings {
-            threshold: self.threshold,
-            min_face_px: self.min_face,
-            detect_interval: self.detect_interval,
-            hold: Duration::from_millis(self.hold_time.into()),
-            who: self.who().as_deref().map_or(Ok(Who::All), str::parse)?,
-            ..Settings::default()
-        };
-        Ok((config, settings))
-    }
-
-    /// The element's properties where the film is rendered from a track file, or at once.
-    pub(super) fn rendering(&self, tracks: Option<&Path>) -> Vec<(&'static str, String)> {
-        let mut list = self.properties();
-        if let Some(tracks) = tracks {
-            // The file knows who and what was before: nothing has to be held back.
-            list.retain(|(name, _)| !["who", "lookahead"].contains(name));
-            list.push(("lookahead", "0".to_owned()));
-            list.push(("tracks", tracks.to_string_lossy().into_owned()));
-        }
-        list
-    }
-
-    /// Checks what would otherwise be found out while the film runs.
-    ///
-    /// # Errors
-    /// One sentence that names file, cause and remedy.
-    pub(crate) fn check(&self, length: Option<gst::ClockTime>) -> anyhow::Result<()> {
-        self.chosen()?;
-        for photo in self.photos() {
-            if photo.to_string_lossy().contains(',') {
-                return Err(refuse(
-                    photo,
-                    "its name holds a comma",
-                    "rename it, or give the folder that it is in",
-                ));
-            }
-            if !photo.exists() {
-                return Err(refuse(photo, "there is no such photo", "check the path"));
-            }
-        }
-        let Some(path) = &self.cut_list else { return Ok(()) };
-        let remedy = "correct the cut list, or leave --cut-list out";
-        let cuts = CutList::read(path).map_err(|e| refuse(path, e.to_string(), remedy))?;
-        match length {
-            Some(length) if cuts.end_s() > length.seconds_f64() + BEYOND_END_S => Err(refuse(
-                path,
-                format!(
-                    "it reaches to {} s, and the film ends at {:.1} s",
-                    cuts.end_s(),
-                    length.seconds_f64()
-                ),
-                remedy,
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// What the result depends on beside the film, hashed: options, photos, cut list, version. That a
-    /// seed was given is in it, the seed is not.
-    pub(crate) fn fingerprint(&self) -> anyhow::Result<String> {
-        let mut words = vec![
-            env!("CARGO_PKG_VERSION").to_owned(),
-            format!("{:?} {:?} {:?}", self.wanted(), self.interlaced, self.subtitles),
-            format!("{} {:?} {}", self.keep_metadata, self.label, self.no_marking),
-            self.seed.is_some().to_string(),
-            format!("{} {:?}", self.two_pass, self.chosen()?),
-        ];
-        words.extend(
-            self.properties()
-                .into_iter()
-                .filter(|(name, _)| *name != "seed")
-                .map(|(n, v)| format!("{n}={v}")),
-        );
-        let mut files: Vec<PathBuf> = self.cut_list.clone().into_iter().collect();
-        files.extend(self.from_tracks.clone());
-        for path in self.photos() {
-            match std::fs::read_dir(path) {
-                Ok(entries) => files.extend(entries.flatten().map(|e| e.path())),
-                Err(_) => files.push(path.clone()),
-            }
-        }
-        files.sort();
-        for path in files.iter().filter(|p| p.is_file()) {
-            words.push(sha256(path)?);
-        }
-        Ok(hex(&Sha256::digest(words.join("\n"))))
-    }
-
-    /// The element's properties, as words. The seed is among them and must not be printed.
-    pub(crate) fn properties(&self) -> Vec<(&'static str, String)> {
-        let mut list = vec![
-            ("mode", self.mode.to_string()),
-            ("device", self.device.to_string()),
-            ("detector", self.detector.to_string()),
-            ("threshold", self.threshold.to_string()),
-            ("min-face", self.min_face.to_string()),
-            ("detect-interval", self.detect_interval.to_string()),
-            ("mask-scale", self.mask_scale.to_string()),
-            ("feather", self.feather.to_string()),
-            ("hold-time", (u64::from(self.hold_time) * NS_PER_MS).to_string()),
-            ("strength", self.strength.to_string()),
-            ("solver", self.solver.to_string()),
-            ("preset", self.preset.to_string()),
-            ("cache", (!self.no_cache).to_string()),
-            ("max-fps-per-face", self.max_fps_per_face.to_string()),
-            ("precision", self.precision.to_string()),
-            ("identity", self.identity.to_string()),
-            ("on-failure", self.on_failure.to_string()),
-            ("lookahead", self.lookahead.to_string()),
-        ];
-        list.extend(self.verify_threshold.map(|t| ("verify-threshold", t.to_string())));
-        list.extend(self.guidance.map(|w| ("guidance", w.to_string())));
-        list.extend(self.skip.map(|s| ("skip", s.to_string())));
-        list.extend(self.steps.map(|n| ("steps", n.to_string())));
-        if self.residual_guidance {
-            list.push(("residual-guidance", "yes".to_owned()));
-        }
-        list.extend(self.rescale.map(|r| ("rescale", r.to_string())));
-        list.extend(self.mask_delay.map(|d| ("mask-delay", d.to_string())));
-        list.extend(self.attributes.clone().map(|a| ("attributes", a)));
-        if !self.keep_regions.is_empty() {
-            let words: Vec<&str> = self.keep_regions.iter().map(|r| r.word()).collect();
-            list.push(("keep-regions", words.join(",")));
-        }
-        list.extend(self.who().map(|who| ("who", who)));
-        list.extend(self.cut_list.as_ref().map(|c| ("cut-list", c.to_string_lossy().into_owned())));
-        list.extend(self.models_dir.as_ref().map(|d| ("models-dir", d.to_string_lossy().into_owned())));
-        list.extend(self.model_pack.as_ref().map(|d| ("model-pack", d.to_string_lossy().into_owned())));
-        list.extend(self.seed.map(|s| ("seed", s.to_string())));
-        list
-    }
 }
 
 fn hold_ms() -> u32 {

@@ -5,6 +5,7 @@
 //! final name.
 
 mod args;
+mod asked;
 mod clock;
 mod counters;
 mod encoders;
@@ -82,6 +83,8 @@ pub(crate) fn watched(args: &Args, stop: &AtomicBool, watch: Option<Arc<Watch>>)
 
 /// One pipeline from the film to its output.
 fn at_once(job: Job<'_>, stop: &AtomicBool) -> Result<Done> {
+    // What cannot be encoded is better known before the first pass than after it.
+    encoders::coding(&job.film, &job.args.output, job.container, job.args.wanted())?;
     let passes = match passes::first(job.args, &job.film, stop, &job.sources())? {
         First::Nothing => None,
         First::Tracks(passes) => Some(passes),

@@ -1,4 +1,4 @@
-//! What the film is rendered from: its frames as they come, or a track file, made now or before.
+//! What the film is rendered from: a track file, made now or before, or its frames as they come.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use nullface::tracks::{Decision, Tracks};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::args::{Args, Chosen};
+use super::args::Args;
+use super::asked::Chosen;
 use super::progress::Progress;
 use super::scouting::scout;
 use crate::exit::refuse;
@@ -26,12 +27,15 @@ pub(crate) fn beside(output: &Path) -> PathBuf {
     output.with_extension(ENDING)
 }
 
-/// A track file to render from, as the element reads it.
+/// Tracks to render from, in a file as the element reads it.
 #[derive(Debug)]
 pub(super) struct Passes {
-    given: PathBuf,
+    /// The file that they come from, where there is one that stays.
+    left: Option<PathBuf>,
+    input: PathBuf,
     read: NamedTempFile,
     frames: u64,
+    decided: Value,
 }
 
 /// What came before rendering.
@@ -50,30 +54,30 @@ pub(super) enum First {
 /// # Errors
 /// One sentence that names the file, what is the matter and the remedy.
 pub(super) fn first(args: &Args, film: &Film, stop: &AtomicBool, sources: &[&Path]) -> Result<First> {
-    let (path, mut tracks) = if let Some(path) = &args.from_tracks {
-        (path.clone(), read(path)?)
-    } else if args.two_pass {
-        let target = place(args, sources)?;
-        let path = target.path().to_owned();
-        let progress = Progress::new(args.quiet, film.duration);
-        let found = scout(args, film, stop, &progress);
-        progress.clear();
-        let Some(tracks) = found? else { return Ok(First::Stopped) };
-        // It is whole, and may have cost hours: it stays whatever becomes of the second pass.
-        write(&tracks, target)?;
-        (path, tracks)
-    } else {
+    if args.one_pass {
         return Ok(First::Nothing);
-    };
-    if args.from_tracks.is_some() {
-        let refused = |e: nullface::tracks::TracksError| refuse(&path, e.to_string(), e.remedy());
+    }
+    if let Some(path) = &args.from_tracks {
+        let refused = |e: nullface::tracks::TracksError| refuse(path, e.to_string(), e.remedy());
+        let mut tracks = read(path)?;
         tracks.check_film(&sha256(&film.path)?).map_err(refused)?;
         choose(&mut tracks, &args.chosen()?).map_err(refused)?;
+        return Passes::over(args, Some(path.clone()), &tracks).map(First::Tracks);
     }
-    Passes::over(path, &tracks).map(First::Tracks)
+    let target = args.leaves_tracks().then(|| place(args, sources)).transpose()?;
+    let progress = Progress::new(args.quiet, film.duration);
+    let found = scout(args, film, stop, &progress);
+    progress.clear();
+    let Some(tracks) = found? else { return Ok(First::Stopped) };
+    let left = target.as_ref().map(|t| t.path().to_owned());
+    if let Some(target) = target {
+        // It is whole, and may have cost hours: it stays whatever becomes of the second pass.
+        write(&tracks, target)?;
+    }
+    Passes::over(args, left, &tracks).map(First::Tracks)
 }
 
-/// Reserves the place of the track file that `--two-pass` leaves.
+/// Reserves the place of the track file that is left.
 ///
 /// # Errors
 /// It is one of `sources`, exists already, or cannot be written.
@@ -109,15 +113,20 @@ fn choose(tracks: &mut Tracks, chosen: &Chosen) -> Result<(), nullface::tracks::
 }
 
 impl Passes {
-    /// Tracks as they are to be rendered; `given` is the file that they come from.
-    pub(super) fn over(given: PathBuf, tracks: &Tracks) -> Result<Self> {
+    /// Tracks as they are to be rendered; `left` is the file that they come from or lie in, where there is one.
+    pub(super) fn over(args: &Args, left: Option<PathBuf>, tracks: &Tracks) -> Result<Self> {
         let mut read = NamedTempFile::new().context("no temporary file for the tracks")?;
         read.write_all(tracks.to_text().as_bytes())
             .context("the tracks cannot be handed on")?;
+        let decided = tracks.tracks().iter().filter(|t| t.decision != Decision::Anonymise);
         Ok(Self {
-            given,
+            left,
+            input: args.input.clone(),
             read,
             frames: tracks.film().frames,
+            decided: decided
+                .map(|t| json!({"track": t.id, "decision": t.decision, "why": t.why}))
+                .collect(),
         })
     }
 
@@ -131,11 +140,13 @@ impl Passes {
         self.read.path()
     }
 
-    /// Name and hash for the report: which decisions the film was made with.
+    /// For the report: which decisions the film was made with, and why; name and hash of the file that has them.
     pub(super) fn record(&self) -> Result<Value> {
+        let name = self.left.as_ref().and_then(|path| path.file_name());
         Ok(json!({
-            "name": self.given.file_name().map(|n| n.to_string_lossy().into_owned()),
+            "name": name.map(|n| n.to_string_lossy().into_owned()),
             "sha256": sha256(self.read.path())?,
+            "decided": self.decided,
         }))
     }
 
@@ -147,13 +158,18 @@ impl Passes {
         if frames == self.frames {
             return Ok(());
         }
-        Err(refuse(
-            &self.given,
-            format!(
-                "it was made of {} frames, and the film has {frames} when it is decoded here",
-                self.frames
+        let made = self.frames;
+        Err(match &self.left {
+            Some(path) => refuse(
+                path,
+                format!("it was made of {made} frames, and the film has {frames} when it is decoded here"),
+                "make the track file anew on this machine",
             ),
-            "make the track file anew on this machine",
-        ))
+            None => refuse(
+                &self.input,
+                format!("it gave {made} frames when it was looked through, and {frames} when it was made"),
+                "give --one-pass, or repair it (`ffmpeg -i IN OUT`)",
+            ),
+        })
     }
 }

@@ -122,12 +122,97 @@ fn way(end: &Seen, begin: &Seen) -> Span {
     Span { keys, ..straight }
 }
 
+/// Whether both were seen in one frame.
 fn overlap(a: &Strand, b: &Strand) -> bool {
-    let ends = |s: &Strand| Some((s.first()?.frame, s.last()?.frame));
-    ends(a).zip(ends(b)).is_some_and(|(a, b)| a.0 <= b.1 && b.0 <= a.1)
+    let mut theirs = b.frames().iter().filter(|s| s.seen).map(|s| s.frame).peekable();
+    a.frames().iter().filter(|s| s.seen).any(|ours| {
+        while theirs.next_if(|n| *n < ours.frame).is_some() {}
+        theirs.peek() == Some(&ours.frame)
+    })
 }
 
 /// Cosine of unit vectors of one length.
 fn cos(a: &[f32], b: &[f32]) -> Option<f32> {
     (a.len() == b.len()).then(|| a.iter().zip(b).map(|(x, y)| x * y).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{absences, people};
+    use crate::frame::{BoxPx, Pts};
+    use crate::pipeline::scout::strand::{Seen, Strand};
+    use crate::pipeline::scout::{Gathered, Which};
+    use crate::stages::track::PersonId;
+
+    /// Cosine from which two are one here.
+    const SAME: f32 = 0.45;
+
+    /// Tracks as they came: from frame to frame, direction of the mean embedding in degrees.
+    fn film(tracks: &[(u64, u64, f32)], cuts: &[u64]) -> Gathered {
+        let mut gathered = Gathered {
+            cuts: cuts.to_vec(),
+            ..Gathered::default()
+        };
+        for (track, (from, to, degrees)) in (0..).zip(tracks) {
+            let mut strand = Strand::default();
+            for frame in *from..=*to {
+                let (at, box_px) = (Pts(frame * 40_000_000), BoxPx::around([90.0, 90.0], 40.0, 50.0));
+                strand.push(Seen {
+                    frame,
+                    at,
+                    box_px,
+                    seen: true,
+                });
+            }
+            gathered.strands.insert(Which { track, kept: false }, strand);
+            gathered.persons.insert(track, PersonId(track + 10));
+            let (y, x) = degrees.to_radians().sin_cos();
+            gathered.means.insert(PersonId(track + 10), vec![x, y]);
+        }
+        gathered
+    }
+
+    fn persons(gathered: &Gathered) -> Vec<u64> {
+        let people = people(gathered, SAME);
+        gathered.strands.keys().map(|w| people[&w.track]).collect()
+    }
+
+    #[test]
+    fn a_person_is_one_across_cuts_and_two_that_look_different_are_two() {
+        let film = film(&[(0, 20, 0.0), (21, 40, 90.0), (41, 60, 8.0), (61, 80, 95.0)], &[21, 41, 61]);
+        assert_eq!(persons(&film), [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn two_that_were_seen_in_one_frame_are_two_however_alike_and_the_more_alike_are_joined_first() {
+        assert_eq!(persons(&film(&[(0, 20, 0.0), (20, 40, 0.0)], &[])), [0, 1]);
+        // The third is like both, which were seen together; it is nearer to the second.
+        assert_eq!(persons(&film(&[(0, 20, 0.0), (0, 20, 50.0), (21, 40, 30.0)], &[21])), [0, 1, 1]);
+    }
+
+    #[test]
+    fn one_that_was_only_held_while_the_other_was_seen_may_be_the_same() {
+        let mut film = film(&[(0, 20, 0.0), (25, 40, 3.0)], &[]);
+        let lost = film.strands.get_mut(&Which { track: 0, kept: false }).expect("there");
+        for frame in 21..35 {
+            let last = *lost.last().expect("there");
+            let at = Pts(frame * 40_000_000);
+            lost.push(Seen {
+                frame,
+                at,
+                seen: false,
+                ..last
+            });
+        }
+        assert_eq!(persons(&film), [0, 0]);
+    }
+
+    #[test]
+    fn a_short_absence_is_filled_and_none_that_is_long_or_over_a_cut() {
+        let ways = |gap: u64, cuts: &[u64]| {
+            let film = film(&[(0, 20, 0.0), (20 + gap, 90, 0.0)], cuts);
+            absences(&film, &people(&film, SAME)).len()
+        };
+        assert_eq!((ways(10, &[]), ways(60, &[]), ways(10, &[25])), (1, 0, 0));
+    }
 }

@@ -6,12 +6,17 @@
 //! | here | frames in, regions of their plans gathered by track |
 //! | `strand` | a track's boxes from frame to frame → spans; ways between two sights filled |
 //! | `join` | persons joined by embedding; short absences of a person filled |
+//! | `backward` | the film followed from its end: faces followed back to where they were first reported |
 //!
 //! What it covers contains what the same engine would have covered, since it is the same analysis; a face that
-//! is found late is covered backwards further than any lookahead reaches ([`BACK_S`]). Where photos say who
-//! stays, the part of a track that is kept becomes a track of its own.
+//! is found late is covered backwards further than any lookahead reaches ([`BACK_S`]), and to where the detector
+//! first reported it, however weakly. Boxes are made to contain the outlines that the meshes gave, so that the
+//! second pass needs none there. Where photos say who stays, the part of a track that is kept becomes a track of
+//! its own.
 
+mod backward;
 mod join;
+mod outline;
 mod strand;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -25,6 +30,7 @@ use super::outcome::CoverReason;
 use super::plan::Plan;
 use super::settings::{EngineConfig, Mode, Settings};
 use super::who::KeepReason;
+use backward::Look;
 use strand::{Seen, Strand};
 
 /// How far a new track is covered backwards, seconds, where the lookahead does not reach further.
@@ -65,6 +71,9 @@ struct Gathered {
     persons: HashMap<u64, PersonId>,
     means: HashMap<PersonId, Vec<f32>>,
     cuts: Vec<u64>,
+    looks: Vec<Look>,
+    /// Whether a break was told of after the last frame.
+    broke: bool,
     withheld: Vec<Withheld>,
     was_withheld: bool,
     frames: u64,
@@ -114,7 +123,7 @@ impl Scout {
             return Err(EngineError::Stage {
                 stage: "first pass",
                 why: format!(
-                    "expected pictures of {} x {} px throughout, got {} x {} px; leave --two-pass out",
+                    "expected pictures of {} x {} px throughout, got {} x {} px; one pass (--one-pass) takes them",
                     expected.0, expected.1, size.0, size.1
                 ),
             });
@@ -135,6 +144,7 @@ impl Scout {
     /// Tells of a break between two parts of a film.
     pub fn discontinuity(&mut self, kind: Discontinuity) {
         self.rest();
+        self.gathered.broke |= kind != Discontinuity::Gap;
         self.engine.discontinuity(kind);
     }
 
@@ -177,7 +187,7 @@ impl Scout {
 
     fn take(&mut self, id: FrameId, at: Pts) {
         match self.engine.take_plan(id) {
-            Some(plan) => self.gathered.frame(&plan),
+            Some(plan) => self.gathered.frame(plan, self.engine.settings().mask_scale),
             None => self.gathered.withhold(at),
         }
     }
@@ -213,7 +223,7 @@ impl Gathered {
         }
     }
 
-    fn frame(&mut self, plan: &Plan) {
+    fn frame(&mut self, plan: Plan, mask_scale: f32) {
         let at = plan.at.pts;
         let number = self.frames;
         if plan.withheld.is_some() {
@@ -224,6 +234,10 @@ impl Gathered {
         }
         if plan.cut {
             self.cuts.push(number);
+        }
+        if let Some(look) = self.looks.last_mut() {
+            look.cut |= plan.cut;
+            look.unclaimed = plan.unclaimed;
         }
         let (w, h) = plan.size_px;
         for region in plan.regions.iter().filter(|r| r.box_px.clipped(w, h).is_valid()) {
@@ -237,7 +251,7 @@ impl Gathered {
             self.strands.entry(which).or_default().push(Seen {
                 frame: number,
                 at,
-                box_px: region.box_px,
+                box_px: outline::contained(&region.box_px, &region.oval_px, mask_scale),
                 seen,
             });
         }
@@ -245,6 +259,11 @@ impl Gathered {
 
     fn next(&mut self, at: Pts) {
         self.frames += 1;
+        self.looks.push(Look {
+            at,
+            cut: std::mem::take(&mut self.broke),
+            unclaimed: Vec::new(),
+        });
         self.first = Some(self.first.map_or(at, |first| first.min(at)));
         self.last = self.last.max(at);
     }
@@ -264,6 +283,12 @@ impl Gathered {
         self.strands.iter_mut().for_each(|(which, s)| s.fill(which.kept));
         let people = join::people(&self, same_person_cos);
         let ways = join::absences(&self, &people);
+        let added = backward::added(&self);
+        for which in added.keys() {
+            let score = |kept| self.strands.get(&Which { kept, ..*which }).map_or(0.0, |s| s.score);
+            let score = score(true).max(score(false));
+            self.strands.entry(*which).or_default().score = score;
+        }
         let mut next_id = self.strands.keys().map(|w| w.track + 1).max().unwrap_or(0);
         let halved: Vec<u64> = self.strands.keys().filter(|w| !w.kept).map(|w| w.track).collect();
         let mut tracks = Vec::with_capacity(self.strands.len());
@@ -271,6 +296,9 @@ impl Gathered {
             let mut spans = strand.spans();
             if let Some(way) = ways.get(which) {
                 spans = crate::tracks::union(&spans, std::slice::from_ref(way));
+            }
+            if let Some(more) = added.get(which) {
+                spans = crate::tracks::union(&spans, &more.spans());
             }
             let id = if which.kept && halved.contains(&which.track) {
                 next_id += 1;

@@ -49,6 +49,11 @@ impl Strand {
         self.frames.last()
     }
 
+    /// All of them.
+    pub(super) fn frames(&self) -> &[Seen] {
+        &self.frames
+    }
+
     /// Adds to every stretch between two sights the way from one to the other. A kept strand has sights only.
     pub(super) fn fill(&mut self, kept: bool) {
         if kept {

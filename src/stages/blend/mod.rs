@@ -21,7 +21,7 @@ pub const MIN_BOX_SHARE: f32 = 0.95;
 
 /// Exponent of the box's shape: between the ellipse (2), which leaves corners of the box open, and
 /// the box itself. At scale 1.1 it covers 97 % of the box.
-const EXPONENT: f32 = 3.0;
+pub const EXPONENT: f32 = 3.0;
 
 /// Cells a side for blur and pixelate.
 pub const CELLS: u32 = 8;

@@ -77,7 +77,7 @@ pub(crate) struct Shelf<'a> {
 pub(crate) fn in_parts(args: &Args, seconds: u32, shelf: &Shelf<'_>, stop: &AtomicBool) -> Result<Done> {
     let job = Job::prepare(args, None)?;
     let length = gst::ClockTime::from_seconds(seconds.into());
-    if length.is_zero() || args.mode.replaces() || job.film.duration.is_none_or(|d| d <= length) {
+    if length.is_zero() || args.one_pass || args.mode.replaces() || job.film.duration.is_none_or(|d| d <= length) {
         return at_once(job, stop);
     }
     let unmade = |e: std::io::Error| refuse(&shelf.folder, format!("the folder cannot be made: {e}"), WRITABLE);
@@ -118,7 +118,7 @@ fn found(job: &Job<'_>, shelf: &Shelf<'_>, stop: &AtomicBool) -> Result<Option<P
         Piece::Tracks { sha256 } => Some(sha256),
         Piece::Part(_) => None,
     });
-    let beside = args.two_pass.then(|| passes::place(args, &job.sources())).transpose()?;
+    let beside = args.leaves_tracks().then(|| passes::place(args, &job.sources())).transpose()?;
     let tracks = if known.is_some_and(|hash| sha256(&path).is_ok_and(|now| now == *hash)) {
         read(&path)?
     } else {
@@ -133,5 +133,5 @@ fn found(job: &Job<'_>, shelf: &Shelf<'_>, stop: &AtomicBool) -> Result<Option<P
     if let Some(target) = beside {
         write(&tracks, target)?;
     }
-    Passes::over(path, &tracks).map(Some)
+    Passes::over(args, Some(path), &tracks).map(Some)
 }

@@ -1,26 +1,30 @@
 //! Steps 1 to 6 of a frame's flow: what must be treated, found without touching a pixel.
 
+mod late;
+mod people;
+
 use std::collections::{HashMap, VecDeque};
 
 use nullface_kernels::luma;
 
 use crate::frame::{BoxPx, FrameTime, FrameView, Mesh, Pts};
-use crate::stages::align::{self, FaceHint, MeshFitter};
+use crate::stages::align::{FaceHint, MeshFitter};
 use crate::stages::detect::{Detection, Detector, Effort, SURE_ALONE, same_face};
-use crate::stages::identify::{Embedding, Recogniser};
+use crate::stages::identify::Recogniser;
 use crate::stages::track::{
-    BackfillConfig, CUT_THUMB_HEIGHT, CUT_THUMB_WIDTH, FirstSeen, Identified, Observation, ObservationSource, SceneCut, Track, TrackId,
-    TrackState, Tracker, TrackerConfig, backfill,
+    BackfillConfig, CUT_THUMB_HEIGHT, CUT_THUMB_WIDTH, FirstSeen, Observation, ObservationSource, SceneCut, Track, TrackId, Tracker,
+    TrackerConfig, backfill,
 };
 
 use super::beside::Looker;
 use super::engine::{EngineError, FrameId};
 use super::outcome::CoverReason;
-use super::plan::{Plan, Region, Replaceable};
+use super::plan::{Plan, Region};
 use super::schedule::{Schedule, Situation};
 use super::settings::{EngineConfig, Settings};
 use super::turns::{Asking, Turns};
-use super::who::{self, Choice, Chooser, CutList, Verdict, Who};
+use super::who::{Chooser, CutList, Verdict, Who};
+pub(in crate::pipeline) use late::LateLook;
 
 /// Meshes fitted in one frame; faces without are covered by their boxes.
 const MAX_MESHES: usize = 8;
@@ -28,20 +32,16 @@ const MAX_MESHES: usize = 8;
 const LARGEST_FIRST: usize = 4;
 /// Frames of such a turn: a face whose cover came and went with every frame would flicker.
 const MESH_FRAMES: u32 = 25;
-/// Faces embedded in one frame.
-const MAX_EMBEDDED: usize = 4;
 /// Share of the user's threshold down to which detections may extend tracks.
 const LOW_SHARE: f32 = 0.5;
-/// Outputs of a locked track are checked against their source this often, seconds.
-const CHECK_EVERY_S: f64 = 1.0;
 /// For so long a glance's box that a regular look did not confirm calls for no other one, seconds; the
 /// schedule goes on.
 const DISMISSED_S: f64 = 1.0;
 /// Overlap from which two boxes of glances are about the same thing.
 const SAME_GLANCE_IOU: f32 = 0.5;
-/// Overlap of two faces from which the tracker may change them.
-const CROSSING_IOU: f32 = 0.05;
 
+/// Share of a box in a region from which it is that region's face.
+const CLAIMED_SHARE: f32 = 0.5;
 /// Share of a box inside a region from which it is covered by it.
 const COVERED_SHARE: f32 = 0.8;
 
@@ -217,6 +217,7 @@ impl Analyst {
                 new.truncate(MAX_MESHES);
                 self.refine(frame, &new, &mut meshes, plan);
             }
+            plan.unclaimed = self.unclaimed(&seen);
         }
         (self.fresh, self.gap) = (false, false);
         self.doubt_crossings();
@@ -269,6 +270,17 @@ impl Analyst {
                 .any(|t| d.box_px.share_inside(&t.region_px) > COVERED_SHARE || d.box_px.iou(&t.box_px) > 0.3);
             !denied && !tracked
         })
+    }
+
+    /// What was seen, surely or not, where no region is: who knows the whole film may find a face in it.
+    fn unclaimed(&self, seen: &[Detection]) -> Vec<(BoxPx, f32)> {
+        let claimed = |d: &Detection| {
+            let tracks = self.tracker.tracks().iter();
+            tracks
+                .map(|t| d.box_px.share_inside(&t.region_px))
+                .any(|share| share >= CLAIMED_SHARE)
+        };
+        seen.iter().filter(|d| !claimed(d)).map(|d| (d.box_px, d.score)).collect()
     }
 
     /// A regular look because of a glance; a glance errs more often, so what it alone saw counts where it is sure.
@@ -351,207 +363,6 @@ impl Analyst {
             }
         }
         false
-    }
-
-    /// Source embeddings for tracks that are not sure whom they follow, and the plan's regions.
-    #[allow(clippy::too_many_arguments)]
-    fn identify(
-        &mut self,
-        frame: &FrameView<'_>,
-        effort: Effort,
-        at: Pts,
-        replaces: bool,
-        recogniser: &mut dyn Recogniser,
-        plan: &mut Plan,
-        meshes: &HashMap<TrackId, Mesh>,
-    ) {
-        let mut failed = false;
-        {
-            // A face of which nothing is known yet cannot be replaced: it is embedded at once.
-            let due = |t: &Track| match self.tracker.source(t.id) {
-                _ if self.chooser.is_due(t.id.0, at) => true,
-                Some(source) => effort != Effort::Glance && !source.locked,
-                None => effort != Effort::Glance || replaces,
-            };
-            let mut wanted: Vec<(TrackId, _)> = self
-                .tracker
-                .tracks()
-                .iter()
-                .filter(|t| t.state != TrackState::Held && due(t))
-                .filter_map(|t| meshes.get(&t.id).and_then(Mesh::landmarks5).map(|l| (t.id, l)))
-                .collect();
-            // Those of whom nothing is known first: they cannot be replaced before.
-            wanted.sort_by_key(|(id, _)| self.tracker.source(*id).is_some());
-            wanted.truncate(MAX_EMBEDDED);
-            if !wanted.is_empty() {
-                let landmarks: Vec<_> = wanted.iter().map(|w| w.1).collect();
-                match recogniser.embed(frame, &landmarks) {
-                    Ok(embeddings) if embeddings.len() == wanted.len() => {
-                        for ((id, _), embedding) in wanted.iter().zip(&embeddings) {
-                            let quality = meshes.get(id).map_or(0.0, |m| m.face_prob);
-                            match self.tracker.embedding(*id, &embedding.0, quality) {
-                                Ok(Identified::Swapped { with }) => {
-                                    self.chooser.doubt(id.0);
-                                    self.chooser.doubt(with.0);
-                                    continue;
-                                }
-                                Ok(_) => {}
-                                Err(error) => {
-                                    plan.note(error.to_string());
-                                    failed = true;
-                                }
-                            }
-                            if let Some(landmarks) = meshes.get(id).and_then(Mesh::landmarks5) {
-                                let known = self.tracker.source(*id).filter(|s| s.locked).map(|s| s.mean);
-                                self.chooser.sample(id.0, at, embedding, &landmarks, known);
-                            }
-                        }
-                    }
-                    Ok(_) => failed = true,
-                    Err(error) => {
-                        plan.note(error.to_string());
-                        failed = true;
-                    }
-                }
-            }
-        }
-        self.checked.retain(|id, _| self.tracker.tracks().iter().any(|t| t.id.0 == *id));
-        for track in self.tracker.tracks() {
-            let mesh = meshes.get(&track.id);
-            let due = self
-                .checked
-                .get(&track.id.0)
-                .is_none_or(|last| at.seconds_since(*last).abs() >= CHECK_EVERY_S);
-            let source = self
-                .tracker
-                .source(track.id)
-                .filter(|_| due && mesh.is_some())
-                .map(|s| Embedding(s.mean.to_vec()));
-            if source.is_some() {
-                self.checked.insert(track.id.0, at);
-            }
-            plan.regions.push(Region {
-                track: track.id.0,
-                box_px: track.region_px,
-                oval_px: mesh.and_then(|m| align::oval_polygon(m, 1.0)).unwrap_or_default(),
-                landmarks: mesh.and_then(Mesh::landmarks5),
-                roll_rad: track.roll_rad,
-                reason: match track.state {
-                    _ if failed => CoverReason::StageFailed,
-                    TrackState::Held => CoverReason::Held,
-                    TrackState::Tentative | TrackState::Confirmed => CoverReason::Asked,
-                },
-                check_against: source,
-                verdict: Verdict::ANONYMISE,
-                replaceable: mesh
-                    .filter(|_| replaces && track.state != TrackState::Held)
-                    .zip(self.tracker.source(track.id))
-                    .map(|(mesh, source)| {
-                        Box::new(Replaceable {
-                            person: track.person.0,
-                            mesh: mesh.clone(),
-                            source: Embedding(source.mean.to_vec()),
-                        })
-                    }),
-            });
-        }
-    }
-}
-
-/// What a look changes, apart from the mesh network, which the rendering needs meanwhile.
-pub(super) struct LateLook<'a> {
-    looker: &'a mut Looker,
-    under_way: &'a mut Option<UnderWay>,
-    tracker: &'a mut Tracker,
-    schedule: &'a mut Schedule,
-    chooser: &'a mut Chooser,
-}
-
-impl LateLook<'_> {
-    /// Waits for the look at a frame; what it shows that none of the regions covers comes back, and how many
-    /// tracks it started.
-    ///
-    /// # Errors
-    /// The look failed or was lost: nothing is known of this frame.
-    pub(super) fn join(&mut self, frame: FrameId, covered: &[Region], settings: &Settings) -> Result<(Vec<Region>, usize), EngineError> {
-        let Some(look) = self.under_way.take_if(|look| look.frame == frame) else {
-            return Err(EngineError::Stage {
-                stage: "detect",
-                why: "the look at this frame was lost".to_owned(),
-            });
-        };
-        let mut seen = self.looker.join()?;
-        seen.retain(|d| is_wanted(d, settings));
-        let observed = seen.iter().map(|d| observation(d, ObservationSource::Detector));
-        let observed: Vec<Observation> = observed.chain(look.hints).collect();
-        let started = self.learn(look.at, look.size_px, &observed)?.len();
-        let is_bare = |t: &&Track| !covered.iter().any(|r| t.region_px.share_inside(&r.box_px) > COVERED_SHARE);
-        let bare = self.tracker.tracks().iter().filter(is_bare);
-        Ok((bare.map(|t| as_found(t, CoverReason::Asked)).collect(), started))
-    }
-
-    /// Gives a look's findings to the tracks; those that it started.
-    fn learn(&mut self, at: Pts, (width, height): (u32, u32), observed: &[Observation]) -> Result<Vec<TrackId>, EngineError> {
-        let updates = self.tracker.detections(at, width, height, observed);
-        if let Some(bad) = updates.rejected.first() {
-            return Err(EngineError::Stage {
-                stage: "detect",
-                why: bad.reason.to_string(),
-            });
-        }
-        if !updates.overflow.is_empty() {
-            return Err(EngineError::Stage {
-                stage: "track",
-                why: format!("{} faces more than can be tracked", updates.overflow.len()),
-            });
-        }
-        self.schedule
-            .told(!(updates.started.is_empty() && updates.lost.is_empty() && updates.suspects.is_empty()));
-        for (gone, stays) in &updates.merged {
-            self.chooser.doubt(gone.0);
-            self.chooser.doubt(stays.0);
-        }
-        Ok(updates.started)
-    }
-}
-
-/// Who stays as they are.
-impl Analyst {
-    /// Two faces that meet may have changed tracks: what is known of either is not believed any more.
-    fn doubt_crossings(&mut self) {
-        let tracks = self.tracker.tracks();
-        for (i, a) in tracks.iter().enumerate() {
-            for b in tracks.iter().skip(i + 1).filter(|b| a.box_px.iou(&b.box_px) > CROSSING_IOU) {
-                self.chooser.doubt(a.id.0);
-                self.chooser.doubt(b.id.0);
-            }
-        }
-        self.chooser.retain(|id| tracks.iter().any(|t| t.id.0 == id));
-    }
-
-    /// Gives each region its verdict. A face that is recognised now is kept in the frames before it
-    /// too, as far back as the samples reach that speak for it.
-    fn decide(&mut self, at: FrameTime, settings: &Settings, plan: &mut Plan, pending: &mut VecDeque<Plan>) {
-        if self.chooser.is_active() {
-            for region in &mut plan.regions {
-                region.verdict = self.chooser.verdict(region.track, at.pts);
-            }
-            for earlier in pending.iter_mut() {
-                for region in &mut earlier.regions {
-                    let reaches = self.chooser.since(region.track).is_some_and(|since| earlier.at.pts >= since);
-                    let undecided = region.verdict.keep.is_none() && region.verdict.choice == Some(Choice::Undecided);
-                    if reaches && undecided {
-                        region.verdict = self.chooser.verdict(region.track, at.pts);
-                    }
-                }
-            }
-        }
-        let Some(cuts) = &self.cuts else { return };
-        for earlier in pending.iter_mut().chain([plan]) {
-            for region in &mut earlier.regions {
-                region.verdict = who::by_hand(cuts, &region.box_px, earlier.size_px, earlier.at, settings.origin, region.verdict);
-            }
-        }
     }
 }
 
