@@ -212,6 +212,11 @@ mod tests {
         gathered
     }
 
+    /// A film of one track.
+    fn one(frames: std::ops::Range<u64>) -> [std::ops::Range<u64>; 1] {
+        [frames]
+    }
+
     /// Frames from 0 on in which what was added to a track holds the face.
     fn held(added: &BTreeMap<Which, Strand>, track: u64) -> Vec<u64> {
         let frames = added.get(&Which { track, kept: false }).map(Strand::frames).unwrap_or_default();
@@ -222,7 +227,7 @@ mod tests {
     #[test]
     fn a_face_is_followed_back_over_weak_reports_and_the_way_between_them_is_held() {
         let reports = [12, 18, 23, 27];
-        let added = added(&film(&[30..50], &reports, None));
+        let added = added(&film(&one(30..50), &reports, None));
         let held = held(&added, 0);
         assert!((12..30).all(|n| held.contains(&n)), "{held:?}");
         // Half a second before the first report, and no further.
@@ -243,9 +248,9 @@ mod tests {
 
     #[test]
     fn nothing_is_followed_over_a_cut_and_nothing_begins_with_a_weak_report() {
-        let over = added(&film(&[30..50], &[12, 18, 23, 27], Some(20)));
+        let over = added(&film(&one(30..50), &[12, 18, 23, 27], Some(20)));
         assert!(over.values().flat_map(Strand::frames).all(|s| s.frame >= 20), "{over:?}");
         assert!(added(&film(&[], &[12, 18, 23, 27], None)).is_empty());
-        assert!(added(&film(&[0..50], &[], None)).is_empty());
+        assert!(added(&film(&one(0..50), &[], None)).is_empty());
     }
 }
