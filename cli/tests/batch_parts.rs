@@ -38,6 +38,10 @@ fn command_of(bench: &Bench, out: &str, seconds: &str, options: &[&str]) -> Comm
     let mut command = Command::new(env!("CARGO_BIN_EXE_nullface"));
     command.arg("batch").arg(bench.path("in")).arg("-o").arg(bench.path(out));
     command.args(["--segment-seconds", seconds, "--", "--max-fallback-share", "1", "--seed", "7"]);
+    // Films are made in parts in the modes that cover.
+    if !options.contains(&"--mode") {
+        command.args(["--mode", "blur"]);
+    }
     command.args(options);
     command
 }

@@ -36,7 +36,7 @@ fn properties_begin_with_the_defaults_they_show() {
         assert!(spec.blurb().is_some_and(|b| b.len() > 15), "{} says what it does", spec.name());
         seen += 1;
     }
-    assert_eq!(seen, 42);
+    assert_eq!(seen, 43);
 }
 
 #[test]
