@@ -18,7 +18,7 @@ nullface="$CARGO_TARGET_DIR/release/nullface"
 mkdir -p out
 say "anonymising $film"
 status=0
-"$nullface" anonymize "$film" --mode nullface --output "out/$name.mp4" --report "out/$name.report.jsonl" --force || status=$?
+"$nullface" anonymize "$film" --output "out/$name.mp4" --report "out/$name.report.jsonl" --force || status=$?
 case $status in
   0) ;;
   3) say "some faces were covered otherwise than asked; the report says which and why" ;;
