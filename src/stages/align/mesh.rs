@@ -18,7 +18,7 @@
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
 
 use super::{AlignError, FaceHint, MeshFitter};
-use crate::backend::{Backend, BackendError, Session, first_not_finite};
+use crate::backend::{Backend, BackendError, SmallSession, first_not_finite};
 use crate::frame::{Affine, BoxPx, FrameView, MESH_POINTS, Mesh};
 
 const SIDE_PX: usize = 192;
@@ -37,7 +37,7 @@ const MAX_OFF_SIDES: f32 = 4.0;
 /// The fitter.
 #[derive(Debug)]
 pub struct FaceMesh {
-    session: Session,
+    session: SmallSession,
     margin: f32,
 }
 
@@ -49,7 +49,7 @@ impl FaceMesh {
     pub fn open(backend: &Backend) -> Result<Self, BackendError> {
         let margin = backend.models().entry("face_mesh")?.crop_margin.unwrap_or(MARGIN);
         Ok(Self {
-            session: backend.session("face_mesh")?,
+            session: backend.small_session("face_mesh")?,
             margin,
         })
     }

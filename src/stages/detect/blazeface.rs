@@ -20,7 +20,7 @@ use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 use super::boxes::suppress;
 use super::view::{View, whole};
 use super::{DetectError, Detection, Detector, Effort, all_finite, of_backend};
-use crate::backend::{Backend, BackendError, Session};
+use crate::backend::{Backend, BackendError, SmallSession};
 use crate::frame::{BoxPx, FrameView, Landmarks5};
 
 const NAME: &str = "blazeface";
@@ -38,7 +38,7 @@ const GROW_UP: f32 = 0.3;
 /// The detector.
 #[derive(Debug)]
 pub struct BlazeFace {
-    session: Session,
+    session: SmallSession,
     anchors: Vec<[f32; 2]>,
 }
 
@@ -49,7 +49,7 @@ impl BlazeFace {
     /// [`BackendError`]: model missing or altered, device that does not start.
     pub fn open(backend: &Backend) -> Result<Self, BackendError> {
         Ok(Self {
-            session: backend.session(NAME)?,
+            session: backend.small_session(NAME)?,
             anchors: anchors(),
         })
     }

@@ -11,7 +11,7 @@
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
 
 use super::{Embedding, IdentifyError, Recogniser};
-use crate::backend::{Backend, BackendError, Session, first_not_finite};
+use crate::backend::{Backend, BackendError, SmallSession, first_not_finite};
 use crate::frame::{Affine, FrameView, Landmarks5};
 
 const NAME: &str = "mobilefacenet";
@@ -25,7 +25,7 @@ const MIN_NORM: f32 = 1e-3;
 /// The recogniser.
 #[derive(Debug)]
 pub struct MobileFaceNet {
-    session: Session,
+    session: SmallSession,
     same_person_cos: f32,
 }
 
@@ -48,7 +48,7 @@ impl MobileFaceNet {
             })?;
         let same_person_cos = thresholds.far_1e_3.threshold;
         Ok(Self {
-            session: backend.session(NAME)?,
+            session: backend.small_session(NAME)?,
             same_person_cos,
         })
     }
