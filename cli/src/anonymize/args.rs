@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Film to write.
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
+    /// Threads for the networks and for the encoder; 0 = one a core.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(0..=256), default_value_t = 0)]
+    pub(crate) threads: u32,
     /// How faces are made unrecognisable.
     #[arg(long, value_parser = words(Mode::ALL, Mode::word), default_value_t = Settings::default().mode)]
     pub(crate) mode: Mode,

@@ -44,6 +44,7 @@ impl Args {
             size_limit: self.size_limit,
             drop_alpha: self.alpha == Alpha::Drop,
             repeatable: self.seed.is_some(),
+            threads: self.threads,
         }
     }
 
@@ -111,6 +112,7 @@ impl Args {
             models_dir: self.models_dir.clone(),
             detector: self.detector,
             device: self.device,
+            threads: self.threads as usize,
             lookahead: self.lookahead as usize,
             ..EngineConfig::default()
         };
@@ -178,7 +180,7 @@ impl Args {
     pub(crate) fn fingerprint(&self) -> anyhow::Result<String> {
         let mut words = vec![
             env!("CARGO_PKG_VERSION").to_owned(),
-            format!("{:?} {:?} {:?}", self.wanted(), self.interlaced, self.subtitles),
+            format!("{:?} {:?} {:?}", self.wanted().result(), self.interlaced, self.subtitles),
             format!("{} {:?} {}", self.keep_metadata, self.label, self.no_marking),
             self.seed.is_some().to_string(),
             format!("{} {} {:?}", self.one_pass, self.leaves_tracks(), self.chosen()?),
@@ -186,7 +188,7 @@ impl Args {
         words.extend(
             self.properties()
                 .into_iter()
-                .filter(|(name, _)| *name != "seed")
+                .filter(|(name, _)| !["seed", "threads"].contains(name))
                 .map(|(n, v)| format!("{n}={v}")),
         );
         let mut files: Vec<PathBuf> = self.cut_list.clone().into_iter().collect();
@@ -225,6 +227,7 @@ impl Args {
             ("identity", self.identity.to_string()),
             ("on-failure", self.on_failure.to_string()),
             ("lookahead", self.lookahead.to_string()),
+            ("threads", self.threads.to_string()),
         ];
         list.extend(self.verify_threshold.map(|t| ("verify-threshold", t.to_string())));
         list.extend(self.guidance.map(|w| ("guidance", w.to_string())));

@@ -78,6 +78,15 @@ pub(super) struct Wanted {
     pub(super) drop_alpha: bool,
     /// Whether two runs must give the same bytes.
     pub(super) repeatable: bool,
+    /// Threads; 0 = one a core.
+    pub(super) threads: u32,
+}
+
+impl Wanted {
+    /// What of it is seen in the result.
+    pub(super) fn result(self) -> Self {
+        Self { threads: 0, ..self }
+    }
 }
 
 /// The end of the picture's way: what is fed to the filter, and encoded after it.
@@ -252,7 +261,11 @@ fn tuned(choice: EncoderChoice, factory: &str, film: &Film, wanted: Wanted) -> R
     let encoder = make(factory, "encoder")?;
     let bounded = bound(film, wanted);
     let rate = bounded.map_or_else(|| generous(film), |(kbit, _)| kbit);
-    let threads = i32::try_from(std::thread::available_parallelism().map_or(1, usize::from)).unwrap_or(1);
+    let threads = match wanted.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        asked => asked as usize,
+    };
+    let threads = i32::try_from(threads).unwrap_or(1);
     match choice {
         EncoderChoice::X264 => {
             encoder.set_property_from_str("pass", "qual");
@@ -266,7 +279,7 @@ fn tuned(choice: EncoderChoice, factory: &str, film: &Film, wanted: Wanted) -> R
             encoder.set_property("sync-lookahead", 0i32);
             encoder.set_property("sliced-threads", true);
             // Under a bound, slices share out what is left by which of them is done first. One thread asks nobody.
-            encoder.set_property("threads", if wanted.repeatable { 1u32 } else { 0 });
+            encoder.set_property("threads", if wanted.repeatable { 1 } else { wanted.threads });
             // In this mode the element's `bitrate` is the bound; its own default would starve anything large.
             encoder.set_property("bitrate", bounded.map_or(2_000_000, |(kbit, _)| kbit));
             encoder.set_property("vbv-buf-capacity", bounded.map_or(10_000, |(_, ms)| ms));
@@ -279,6 +292,9 @@ fn tuned(choice: EncoderChoice, factory: &str, film: &Film, wanted: Wanted) -> R
                     ":vbv-maxrate={kbit}:vbv-bufsize={}",
                     (u64::from(kbit) * u64::from(ms) / 1000).max(1)
                 );
+            }
+            if wanted.threads != 0 {
+                options += &format!(":pools={threads}");
             }
             encoder.set_property_from_str("speed-preset", "veryfast");
             encoder.set_property("option-string", options);

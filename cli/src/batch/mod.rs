@@ -80,18 +80,18 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         None => return Err(refuse(&args.output, "there is no film to make", "give a folder, a list or films")),
     };
     let ledger = Ledger::open(&args.output)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = args.jobs.map_or(cores, usize::from).min(jobs.len());
     let run = Run {
         args,
+        // Films side by side share the cores: threads of one film would wait for each other, and for those of the next.
+        threads: u32::try_from(cores / workers.max(1)).unwrap_or(0).max(1),
         options,
         ledger: Mutex::new(ledger),
         stop,
         summary: Mutex::new(Summary::new(jobs.len())),
         next: AtomicUsize::new(0),
     };
-    let workers = args
-        .jobs
-        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
-        .min(jobs.len());
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| run.work(&jobs));
@@ -116,6 +116,8 @@ fn one(args: &Args, job: &Job) -> Result<anonymize::Args> {
 /// What the workers share.
 struct Run<'a> {
     args: &'a Args,
+    /// Threads of one film, where its options do not say.
+    threads: u32,
     options: String,
     ledger: Mutex<Ledger>,
     stop: Arc<AtomicBool>,
@@ -166,6 +168,9 @@ impl Run<'_> {
             return Ok(Fate::Skipped);
         }
         let mut film = one(self.args, job)?;
+        if film.threads == 0 {
+            film.threads = self.threads;
+        }
         // What a former run began or made may be replaced; what somebody else put there may not.
         film.force = self.args.force || lock().began(&job.name);
         if let Some(folder) = job.output.parent() {
