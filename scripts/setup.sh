@@ -38,8 +38,11 @@ build_packages=(
   libopencv-core-dev libopencv-imgproc-dev libopencv-objdetect-dev libopencv-dnn-dev
   libopencv-video-dev libopencv-calib3d-dev libopencv-features2d-dev libopencv-flann-dev
 )
-# For the recipes: a server that takes RTMP, a screen, a browser.
-test_packages=(ffmpeg shellcheck nginx libnginx-mod-rtmp xvfb gstreamer1.0-x chromium openssl)
+# For the recipes: a server that takes RTMP, a screen, a browser, WebRTC and its Python bindings.
+test_packages=(
+  ffmpeg shellcheck nginx libnginx-mod-rtmp xvfb gstreamer1.0-x chromium openssl
+  gstreamer1.0-nice python3-gi gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
+)
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"

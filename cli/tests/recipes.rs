@@ -8,11 +8,13 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use base64::Engine;
 use gst_rtsp_server::prelude::*;
 use nullface::backend::{Backend, BackendConfig};
 use nullface::frame::{BoxPx, FrameInfo, FrameView, Matrix, PixelFormat, Plane, Range};
 use nullface::stages::detect::CenterFace;
-use support::live::{Running, free_port, rtmp_server, until};
+use support::browser::Browser;
+use support::live::{Running, ask, free_port, rtmp_server, until};
 use support::{Bench, stream, streams, text};
 
 /// The threshold at which a detector's finding counts as a face.
@@ -253,6 +255,55 @@ fn srt_is_relayed_without_a_face() {
         output.status.success() && back.metadata().is_ok_and(|m| m.len() > 20_000)
     });
     assert_eq!(share_with_faces(&back, 1), 0.0, "exposure rate");
+}
+
+/// Script that waits for the video's next frame; the frame as PNG in base64, and how many colours it has.
+const NEXT_FRAME: &str = "new Promise((done) => { const video = document.getElementById('picture'); \
+     video.requestVideoFrameCallback(() => { const c = document.createElement('canvas'); \
+     [c.width, c.height] = [video.videoWidth, video.videoHeight]; const g = c.getContext('2d'); g.drawImage(video, 0, 0); \
+     const colours = new Set(new Uint32Array(g.getImageData(0, 0, c.width, c.height).data.buffer)).size; \
+     done({ colours, png: c.toDataURL('image/png').split(',')[1] }); }); })";
+
+#[test]
+fn a_browser_plays_the_picture_by_webrtc_and_shows_no_face() {
+    let bench = Bench::new();
+    let mut command = recipe(&bench, "webrtc_to_browser.py");
+    let source = format!(
+        "multifilesrc location={} loop=true ! qtdemux ! h264parse ! avdec_h264 ! identity sync=true",
+        interview().display()
+    );
+    command.arg("0").env("MODE", "solid").env("SOURCE", source);
+    let mut running = Running::start(command);
+    let line = running.wait_for("open http://127.0.0.1:");
+    let address = line.trim_start_matches("open ");
+    let port = address.trim_end_matches('/').rsplit(':').next().and_then(|p| p.parse().ok()).expect("a port");
+    assert_eq!(ask(port, "GET /", &[("Host", "evil.example")], "").status, 403);
+    // Another page's script may post words here, but not SDP.
+    let forged = ask(port, "POST /whep", &[("Content-Type", "text/plain")], "v=0");
+    assert_eq!(forged.status, 400);
+    let nonsense = ask(port, "POST /whep", &[("Content-Type", "application/sdp")], "v=0");
+    assert!(nonsense.status == 400 && String::from_utf8_lossy(&nonsense.body).contains("VP8"));
+
+    let mut page = Browser::open(&bench.path(""), address, (640, 480));
+    page.until("link.connectionState === 'connected'");
+    // Who comes again takes their own place.
+    page.call("Page.navigate", serde_json::json!({ "url": address }));
+    page.until("document.getElementById('picture')?.currentTime > 1");
+    page.until("link.getStats().then((all) => [...all.values()].some((s) => s.type === 'inbound-rtp' && s.framesDecoded > 10))");
+    let mut seen = std::collections::HashSet::new();
+    for n in 0..15 {
+        let frame = page.eval(NEXT_FRAME);
+        assert!(frame["colours"].as_u64() > Some(2000), "frame {n} has {} colours", frame["colours"]);
+        let png = frame["png"].as_str().expect("a picture");
+        let png = base64::engine::general_purpose::STANDARD.decode(png).expect("base64");
+        std::fs::write(bench.path(&format!("{n:03}.png")), &png).expect("kept");
+        seen.insert(png);
+    }
+    running.goes_on();
+    assert!(seen.len() > 10, "{} frames of 15 are different", seen.len());
+    let frames = bench.path("%03d.png");
+    assert_eq!(stream(&frames, "v:0")["width"], 400);
+    assert_eq!(share_with_faces(&frames, 1), 0.0, "exposure rate");
 }
 
 #[test]
