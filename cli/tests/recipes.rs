@@ -276,7 +276,12 @@ fn a_browser_plays_the_picture_by_webrtc_and_shows_no_face() {
     let mut running = Running::start(command);
     let line = running.wait_for("open http://127.0.0.1:");
     let address = line.trim_start_matches("open ");
-    let port = address.trim_end_matches('/').rsplit(':').next().and_then(|p| p.parse().ok()).expect("a port");
+    let port = address
+        .trim_end_matches('/')
+        .rsplit(':')
+        .next()
+        .and_then(|p| p.parse().ok())
+        .expect("a port");
     assert_eq!(ask(port, "GET /", &[("Host", "evil.example")], "").status, 403);
     // Another page's script may post words here, but not SDP.
     let forged = ask(port, "POST /whep", &[("Content-Type", "text/plain")], "v=0");
