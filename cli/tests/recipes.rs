@@ -290,7 +290,7 @@ fn a_browser_plays_the_picture_by_webrtc_and_shows_no_face() {
     assert!(nonsense.status == 400 && String::from_utf8_lossy(&nonsense.body).contains("VP8"));
 
     let mut page = Browser::open(&bench.path(""), address, (640, 480));
-    page.until("link.connectionState === 'connected'");
+    page.until("typeof link !== 'undefined' && link.connectionState === 'connected'");
     // Who comes again takes their own place.
     page.call("Page.navigate", serde_json::json!({ "url": address }));
     page.until("document.getElementById('picture')?.currentTime > 1");

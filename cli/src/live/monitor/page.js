@@ -15,6 +15,8 @@ async function pictures() {
         seen = Number(reply.headers.get("X-Picture"));
         const old = image.src;
         image.src = URL.createObjectURL(await reply.blob());
+        // Until it can be drawn the one before is needed.
+        await image.decode();
         if (old) URL.revokeObjectURL(old);
         continue;
       }
@@ -25,8 +27,10 @@ async function pictures() {
 
 function graph(canvas, history, lines, top) {
   const g = canvas.getContext("2d");
-  const { width, height } = canvas;
-  g.clearRect(0, 0, width, height);
+  // As many pixels as the screen has there, so that numbers can be read at any width; this clears it too.
+  const { clientWidth: width, clientHeight: height } = canvas;
+  [canvas.width, canvas.height] = [width * devicePixelRatio, height * devicePixelRatio];
+  g.scale(devicePixelRatio, devicePixelRatio);
   g.strokeStyle = "#343b41";
   g.fillStyle = "#98a2ab";
   g.font = "11px system-ui";
