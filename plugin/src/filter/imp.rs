@@ -397,7 +397,7 @@ impl ObjectImpl for NullfaceFilter {
         let name = pspec.name();
         let result = lock(&self.properties).set(name, value);
         match result {
-            Ok(Some(_)) if name == "seed" => gst::info!(CAT, imp = self, "seed set"),
+            Ok(Some(_)) if ["seed", "handover"].contains(&name) => gst::info!(CAT, imp = self, "{name} set"),
             Ok(Some(others)) => {
                 gst::info!(CAT, imp = self, "{name} = {value:?}");
                 for other in others {

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use crate::secret::SessionSecret;
 
 use super::Generator;
-use super::person::Person;
 use super::trust::Trust;
 
 /// Version of the text.
@@ -146,7 +145,7 @@ impl Generator {
             }
         }
         for decided in &handover.people {
-            self.persons.entry(decided.person).or_insert_with(Person::default).decide(decided);
+            self.persons.entry(decided.person).or_default().decide(decided);
         }
     }
 }

@@ -115,9 +115,12 @@ mod tests {
     }
 
     fn sizes(frames: &[gst::Sample]) -> Vec<usize> {
-        let flagged = |b: &gst::BufferRef| b.flags().contains(gst::BufferFlags::DECODE_ONLY);
-        assert!(frames.iter().filter_map(gst::Sample::buffer).all(flagged));
-        frames.iter().filter_map(gst::Sample::buffer).map(gst::BufferRef::size).collect()
+        let size = |frame: &gst::Sample| {
+            let buffer = frame.buffer().expect("a frame");
+            assert!(buffer.flags().contains(gst::BufferFlags::DECODE_ONLY));
+            buffer.size()
+        };
+        frames.iter().map(size).collect()
     }
 
     fn person(person: u64) -> Placed {
@@ -133,7 +136,9 @@ mod tests {
     #[test]
     fn the_last_second_is_kept_as_far_as_there_is_room_for_one_part() {
         let mut run_in = RunIn::default();
-        run_in.keep(&sample(8), &[], RUN_IN + gst::ClockTime::from_nseconds(1)).expect("room");
+        run_in
+            .keep(&sample(8), &[], RUN_IN + gst::ClockTime::from_nseconds(1))
+            .expect("room");
         assert!(run_in.begin_part().is_empty());
         for size in [1, MOST_BYTES / 2, MOST_BYTES / 2 - 1, 2] {
             run_in.keep(&sample(size), &[], RUN_IN).expect("room");
