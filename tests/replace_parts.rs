@@ -8,7 +8,7 @@ mod support;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use nullface::frame::{FrameView, Landmarks5};
+use nullface::frame::{FrameView, Landmarks5, Mesh};
 use nullface::pipeline::{
     CoverReason, Engine, EngineConfig, EngineError, Generator, Handover, HandoverError, Mode, Outcome, Parts, Settings,
 };
@@ -27,6 +27,7 @@ const PART: u64 = 10;
 const NEVER: u32 = u32::MAX;
 
 static BASIS: LazyLock<Basis> = LazyLock::new(basis);
+static MESH: LazyLock<Mesh> = LazyLock::new(mesh);
 
 /// Takes finished faces for their source, as often as it is told to.
 struct Picky {
@@ -64,7 +65,7 @@ struct Part {
 fn open(mode: Mode, seed: u64, handover: Option<&str>) -> Result<Part, EngineError> {
     let fails = Arc::new(AtomicU32::new(0));
     let script = Script {
-        faces: vec![mesh().bounding_box_px().expect("points")],
+        faces: vec![MESH.bounding_box_px().expect("points")],
         ..Script::default()
     };
     let parts = Parts {
@@ -72,7 +73,7 @@ fn open(mode: Mode, seed: u64, handover: Option<&str>) -> Result<Part, EngineErr
             script: Arc::new(std::sync::Mutex::new(script)),
             calls: 0,
         }),
-        mesh: Box::new(MeanFace(mesh())),
+        mesh: Box::new(MeanFace(MESH.clone())),
         recogniser: Box::new(Picky {
             blocks: Blocks,
             source: None,
