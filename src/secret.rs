@@ -6,12 +6,13 @@
 //! draw depends on how many came before it. Normal deviates use only `+ − × ÷ √`, which IEEE 754
 //! fixes, and no system `ln` or `cos`: the bits are the same on any machine.
 //!
-//! Limits: a `u64` seed gives 64 bits of secrecy at most; a random secret gives 256. Not a signature
-//! or encryption scheme.
+//! Limits: a `u64` seed gives 64 bits of secrecy at most; a random secret gives 256. Not an encryption scheme;
+//! [`SessionSecret::seal`] tells own texts from others to who knows the secret, and to nobody else.
 
 use sha2::{Digest, Sha256};
 
 const NAME: &[u8] = b"nullface stream 1";
+const SEAL: &[u8] = b"nullface seal 1";
 
 /// 32 secret bytes. Never printed, never written to a report.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,6 +44,17 @@ impl SessionSecret {
     #[must_use]
     pub fn from_option(seed: Option<u64>) -> Self {
         seed.map_or_else(Self::random, Self::from_seed)
+    }
+
+    /// Says that these bytes were written by who knew the secret. What is hashed with it has one length, so that no
+    /// seal can be lengthened into that of other bytes.
+    #[must_use]
+    pub fn seal(&self, bytes: &[u8]) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(SEAL);
+        hash.update(self.0);
+        hash.update(Sha256::digest(bytes));
+        hash.finalize().into()
     }
 
     /// The stream of one purpose, subject (track or person) and index (step or attempt).
@@ -196,6 +208,14 @@ mod tests {
         ] {
             assert_ne!(base, other);
         }
+    }
+
+    #[test]
+    fn a_seal_is_of_one_text_and_one_secret() {
+        let seal = |seed, text: &[u8]| SessionSecret::from_seed(seed).seal(text);
+        assert_eq!(seal(1, b"a text"), seal(1, b"a text"));
+        assert_ne!(seal(1, b"a text"), seal(1, b"a tent"));
+        assert_ne!(seal(1, b"a text"), seal(2, b"a text"));
     }
 
     #[test]

@@ -37,8 +37,10 @@ fn command(bench: &Bench, out: &str, options: &[&str]) -> Command {
 fn command_of(bench: &Bench, out: &str, seconds: &str, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nullface"));
     command.arg("batch").arg(bench.path("in")).arg("-o").arg(bench.path(out));
-    command.args(["--segment-seconds", seconds, "--", "--max-fallback-share", "1", "--seed", "7"]);
-    // Films are made in parts in the modes that cover.
+    command.args(["--segment-seconds", seconds, "--", "--max-fallback-share", "1"]);
+    if !options.contains(&"--seed") {
+        command.args(["--seed", "7"]);
+    }
     if !options.contains(&"--mode") {
         command.args(["--mode", "blur"]);
     }
@@ -101,10 +103,10 @@ fn difference(a: &[u8], b: &[u8]) -> f64 {
 }
 
 /// Kills so often, at moments spread over a run by what the ledger says, and compares what comes of it.
-fn killed_so_often(kills: usize) {
+fn killed_so_often(kills: usize, options: &[&str]) {
     let bench = Bench::new();
     let source = film(&bench);
-    let whole = run(&bench, "whole", &[]);
+    let whole = run(&bench, "whole", options);
     assert_eq!(whole.code, 0, "{}", whole.said);
     let (whole, out) = (bench.path("whole"), bench.path("out"));
     assert_eq!(pieces(&whole), PIECES);
@@ -126,7 +128,10 @@ fn killed_so_often(kills: usize) {
             seed ^= seed << 5;
             let left = PIECES.saturating_sub(pieces(&out)).max(1);
             let after = Duration::from_millis(u64::from(seed % 1000) / 5);
-            let child = command(&bench, "out", &[]).stderr(Stdio::null()).spawn().expect("nullface starts");
+            let child = command(&bench, "out", options)
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("nullface starts");
             met += usize::from(killed(child, &out, (seed >> 16) as usize % left, after));
             tried += 1;
             if out.join(NAME).exists() {
@@ -135,7 +140,7 @@ fn killed_so_often(kills: usize) {
             }
         }
         let known = pieces(&out).saturating_sub(1);
-        let last = run(&bench, "out", &[]);
+        let last = run(&bench, "out", options);
         assert_eq!(last.code, 0, "{}", last.said);
         if last.said.contains("1 made") {
             // Nothing that the ledger knew was made again.
@@ -147,7 +152,7 @@ fn killed_so_often(kills: usize) {
         assert_eq!(names(&out), names(&whole));
     }
     // As when it is made at once: times, sound.
-    let at_once = ran(&command_of(&bench, "once", "0", &[]).output().expect("nullface starts"));
+    let at_once = ran(&command_of(&bench, "once", "0", options).output().expect("nullface starts"));
     assert_eq!(at_once.code, 0, "{}", at_once.said);
     let once = bench.path("once").join(NAME);
     assert_eq!(times(&whole.join(NAME)), times(&source));
@@ -159,13 +164,19 @@ fn killed_so_often(kills: usize) {
 
 #[test]
 fn killed_at_moments_spread_over_a_run_it_ends_as_if_it_had_not_been() {
-    killed_so_often(4);
+    killed_so_often(4, &[]);
 }
 
 #[test]
 #[ignore = "twenty kills and ten whole runs take minutes; run by name"]
 fn killed_at_twenty_moments_it_ends_as_if_it_had_not_been() {
-    killed_so_often(20);
+    killed_so_often(20, &[]);
+}
+
+#[test]
+#[ignore = "kills and whole runs take minutes; run by name"]
+fn killed_at_many_moments_where_faces_are_replaced_it_ends_as_if_it_had_not_been() {
+    killed_so_often(12, &REPLACES);
 }
 
 #[test]
@@ -279,4 +290,140 @@ fn a_full_disk_is_named_and_what_was_made_before_stays() {
         std::fs::read(out.join(NAME)).unwrap(),
         std::fs::read(bench.path("whole").join(NAME)).unwrap()
     );
+}
+
+const REPLACES: [&str; 2] = ["--mode", "nullface"];
+/// The same without the denoiser, which is quicker.
+const COMPOSES: [&str; 2] = ["--mode", "ksame"];
+
+/// Decisions about people, as a part hands them over.
+fn people(out: &Path, part: usize) -> Value {
+    let path = out.join(format!(".{NAME}.work/{part:06}.handover"));
+    let text = std::fs::read_to_string(&path).expect("handed over");
+    serde_json::from_str(text.lines().next().expect("a line")).expect("JSON")
+}
+
+/// Runs until so many pieces more are made, and kills.
+fn killed_after(bench: &Bench, options: &[&str], more: usize) {
+    let child = command(bench, "out", options)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nullface starts");
+    assert!(killed(child, &bench.path("out"), more, Duration::ZERO), "it ended before the kill");
+}
+
+#[test]
+fn whose_faces_are_replaced_stays_who_they_became_over_kills_and_seams() {
+    let bench = Bench::new();
+    let source = film(&bench);
+    let whole = run(&bench, "whole", &REPLACES);
+    assert_eq!(whole.code, 0, "{}", whole.said);
+    let (whole, out) = (bench.path("whole"), bench.path("out"));
+    assert_eq!(pieces(&whole), PIECES);
+    let expected = std::fs::read(whole.join(NAME)).expect("film");
+
+    // After the first pass and the first part, and in the second part.
+    killed_after(&bench, &REPLACES, 2);
+    let first = people(&out, 0);
+    killed_after(&bench, &REPLACES, 1);
+    let second = people(&out, 1);
+    let who = |all: &Value| (all["people"][0]["mixture"].clone(), all["people"][0]["attempt"].clone());
+    assert!(who(&first).0.as_array().is_some_and(|m| !m.is_empty()), "{first}");
+    assert_eq!(who(&first), who(&second), "somebody else after the seam");
+    let lying: Vec<String> = names(&out.join(".a.mp4.work"))
+        .into_iter()
+        .filter(|n| !n.ends_with(".part"))
+        .collect();
+    let part = |n| [format!("{n:06}.gdp"), format!("{n:06}.handover"), format!("{n:06}.trail.jsonl")];
+    assert_eq!(
+        lying,
+        [part(0).to_vec(), part(1).to_vec(), vec!["tracks.jsonl".to_owned()]].concat()
+    );
+
+    let last = run(&bench, "out", &REPLACES);
+    assert_eq!(last.code, 0, "{}", last.said);
+    assert_eq!(batch_report(&out)["results"][0]["parts_kept"], 2);
+    assert!(
+        std::fs::read(out.join(NAME)).expect("film") == expected,
+        "not the uninterrupted film"
+    );
+    assert_eq!(names(&out), names(&whole));
+
+    assert_eq!(times(&out.join(NAME)), times(&source));
+    let report = records(&bench.path("out/a.mp4.report.jsonl"));
+    let footer = report.last().expect("a footer");
+    assert_eq!(footer["frames"].as_u64(), Some(FRAMES as u64));
+    assert!(
+        footer["stats"]["replaced"].as_u64().is_some_and(|n| n > FRAMES as u64 / 2),
+        "{footer}"
+    );
+    let verified = nullface(&[
+        "audit",
+        "verify",
+        text(&bench.path("out/a.mp4.report.jsonl")),
+        "--output",
+        text(&out.join(NAME)),
+    ]);
+    assert_eq!(verified.code, 0, "{}", verified.said);
+}
+
+#[test]
+fn a_damaged_hand_over_is_named_and_its_part_made_again_and_another_seed_begins_anew() {
+    let bench = Bench::new();
+    film(&bench);
+    let whole = run(&bench, "whole", &COMPOSES);
+    assert_eq!(whole.code, 0, "{}", whole.said);
+    let (whole, out) = (bench.path("whole"), bench.path("out"));
+    killed_after(&bench, &COMPOSES, 3);
+    let damaged = out.join(".a.mp4.work/000000.handover");
+    std::fs::copy(out.join(".a.mp4.work/000001.handover"), &damaged).expect("copied");
+    let text = std::fs::read_to_string(&damaged).expect("text");
+    std::fs::write(&damaged, text.replace("\"attempt\":", "\"attempt\":1")).expect("written");
+    let mended = run(&bench, "out", &COMPOSES);
+    assert_eq!(mended.code, 0, "{}", mended.said);
+    assert!(
+        mended
+            .said
+            .contains("000000.handover: it is not as it was written; its part is made again"),
+        "{}",
+        mended.said
+    );
+    assert_eq!(
+        batch_report(&out)["results"][0]["parts_kept"],
+        1,
+        "the part after it goes on from the same"
+    );
+    assert!(std::fs::read(out.join(NAME)).expect("film") == std::fs::read(whole.join(NAME)).expect("film"));
+
+    std::fs::remove_dir_all(&out).expect("removed");
+    killed_after(&bench, &COMPOSES, 2);
+    let other = run(&bench, "out", &["--mode", "ksame", "--seed", "8"]);
+    assert_eq!(other.code, 0, "{}", other.said);
+    assert!(
+        other
+            .said
+            .contains(".a.mp4.work: 1 parts there were made under another seed; they are made again"),
+        "{}",
+        other.said
+    );
+    assert_eq!(batch_report(&out)["results"][0]["parts_kept"], 0);
+}
+
+#[test]
+fn without_a_seed_no_film_is_made_in_parts_where_faces_are_replaced_and_that_is_said() {
+    let bench = Bench::new();
+    std::fs::create_dir_all(bench.path("in")).expect("folder");
+    bench.film("in/a.mp4", "-f lavfi -i testsrc2=size=64x48:rate=10:duration=2 -c:v libx264");
+    let (input, output) = (bench.path("in"), bench.path("out"));
+    let args = ["batch", text(&input), "-o", text(&output), "--segment-seconds", "1"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nullface"));
+    command.args(args).args(["--", "--mode", "ksame", "--max-fallback-share", "1"]);
+    let made = ran(&command.env_remove("NULLFACE_SEED").output().expect("nullface starts"));
+    assert_eq!(made.code, 0, "{}", made.said);
+    assert!(
+        made.said.contains("mode ksame without a seed") && made.said.contains("set NULLFACE_SEED"),
+        "{}",
+        made.said
+    );
+    assert_eq!(pieces(&output), 0);
 }

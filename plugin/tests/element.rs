@@ -36,7 +36,7 @@ fn properties_begin_with_the_defaults_they_show() {
         assert!(spec.blurb().is_some_and(|b| b.len() > 15), "{} says what it does", spec.name());
         seen += 1;
     }
-    assert_eq!(seen, 43);
+    assert_eq!(seen, 45);
 }
 
 #[test]
@@ -75,6 +75,7 @@ fn properties_keep_what_they_are_given() {
         ("write-regions", "true"),
         ("who", "except:a.jpg"),
         ("cut-list", "cuts.toml"),
+        ("handover", "a"),
     ] {
         let before = element.property_value(name);
         element.set_property_from_str(name, word);

@@ -260,3 +260,41 @@ fn a_pipeline_plays_seeks_and_ends() {
     assert!(log.iter().filter(|l| *l == "flush").count() >= 3, "{log:?}");
     assert_eq!(log.last().map(|l| l.starts_with("render")), Some(true), "EOS drained: {log:?}");
 }
+
+#[test]
+fn a_frame_flagged_as_not_to_be_shown_is_worked_through_and_leaves_no_trace() {
+    let script: Arc<Script> = Arc::default();
+    let element = element(&script);
+    let folder = tempfile::tempdir().expect("folder");
+    let trail = folder.path().join("trail.jsonl");
+    element.set_property("lookahead", 2_u32);
+    element.set_property("audit-location", trail.to_str().expect("UTF-8"));
+    let caps = nv12();
+    let (mut h, _bus) = harness(&element, &caps);
+    for n in 0..6 {
+        let mut buffer = frame(&caps, n);
+        if [0, 1, 4].contains(&n) {
+            buffer.make_mut().set_flags(gst::BufferFlags::DECODE_ONLY);
+        }
+        h.push(buffer).expect("flow goes on");
+    }
+    h.push_event(gst::event::Eos::new());
+    let left: Vec<u64> = std::iter::from_fn(|| h.try_pull())
+        .filter_map(|b| b.pts())
+        .map(gst::ClockTime::mseconds)
+        .collect();
+    assert_eq!(left, [80, 120, 200]);
+    let log = script.log();
+    let rehearsed: Vec<&String> = log.iter().filter(|l| l.starts_with("rehearse")).collect();
+    assert_eq!(rehearsed, ["rehearse 0ms", "rehearse 40ms", "rehearse 160ms"]);
+    let place = |line: &str| log.iter().position(|l| l == line);
+    assert!(place("render 120ms") < place("rehearse 160ms"), "frames held go first: {log:?}");
+    let stats: gst::Structure = element.property("stats");
+    assert_eq!((stats.get::<u64>("frames-in"), stats.get::<u64>("frames-out")), (Ok(3), Ok(3)));
+    assert_eq!(stats.get::<u64>("frames-rendered"), Ok(3));
+    drop(h);
+    element.set_state(gst::State::Null).expect("stops");
+    let trail = std::fs::read_to_string(&trail).expect("a trail");
+    assert!(trail.lines().last().is_some_and(|l| l.contains("\"frames\":3")), "{trail}");
+    assert_eq!(element.property::<Option<String>>("handed-over"), None, "nobody is replaced here");
+}

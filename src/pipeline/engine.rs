@@ -24,9 +24,10 @@ use crate::tracks::TracksError;
 use super::analysis::Analyst;
 use super::budget::{Budget, Ladder};
 use super::follow::Follower;
-use super::generate::Generator;
+use super::generate::{Generator, HandoverError};
 use super::outcome::{CoverReason, FrameReport, Released};
 use super::plan::Plan;
+use super::resume::Begin;
 use super::settings::{EngineConfig, Settings};
 use super::stats::{Meter, Stats};
 use super::treat::{Treater, Workbench};
@@ -60,6 +61,9 @@ pub enum EngineError {
         /// Cause.
         source: TracksError,
     },
+    /// What an earlier part of the film handed over cannot be used.
+    #[error("handover: {0}")]
+    Handover(#[from] HandoverError),
     /// A setting outside its range.
     #[error("setting {name}: expected {expected}, got {got}")]
     Setting {
@@ -109,17 +113,18 @@ pub struct Parts {
 
 /// Detects, tracks, anonymises and verifies one stream.
 pub struct Engine {
-    settings: Settings,
+    pub(super) settings: Settings,
     analyst: Analyst,
     /// Makes the plans in the analyst's place where there is a track file.
     follower: Option<Follower>,
     recogniser: Box<dyn Recogniser>,
     device: ResolvedDevice,
-    treater: Treater,
+    pub(super) treater: Treater,
     ladder: Ladder,
     pending: VecDeque<Plan>,
     next: u64,
-    meter: Meter,
+    pub(super) meter: Meter,
+    pub(super) begin: Begin,
     /// Opens a generator when a mode that replaces is chosen later.
     config: Option<EngineConfig>,
 }
@@ -135,9 +140,7 @@ impl Engine {
         engine.config = Some(config.clone());
         engine.treat_on(&backend);
         if engine.settings.mode.replaces() {
-            let generator = Generator::open(&backend, config)?;
-            engine.treater.set_generator(generator);
-            engine.treater.configure(&engine.settings)?;
+            engine.adopt(Generator::open(&backend, config)?)?;
         }
         Ok(engine)
     }
@@ -145,10 +148,9 @@ impl Engine {
     /// The same with a generator of the caller's, for the modes that replace.
     ///
     /// # Errors
-    /// A setting that the generator cannot follow.
+    /// A setting that the generator cannot follow, a hand-over of another secret or pack.
     pub fn with_generator(mut self, generator: Generator) -> Result<Self, EngineError> {
-        self.treater.set_generator(generator);
-        self.treater.configure(&self.settings)?;
+        self.adopt(generator)?;
         Ok(self)
     }
 
@@ -170,7 +172,7 @@ impl Engine {
     /// An engine over the caller's own networks.
     ///
     /// # Errors
-    /// A setting outside its range.
+    /// A setting outside its range, a hand-over that is none.
     pub fn from_parts(parts: Parts, config: &EngineConfig, settings: Settings) -> Result<Self, EngineError> {
         settings.check()?;
         let Parts {
@@ -196,6 +198,7 @@ impl Engine {
             pending: VecDeque::new(),
             next: 0,
             meter: Meter::default(),
+            begin: Begin::with(config.handover.as_deref())?,
             config: None,
         })
     }
@@ -211,8 +214,7 @@ impl Engine {
             && !self.treater.can_replace()
         {
             let backend = Backend::open(&config.into())?;
-            let generator = Generator::open(&backend, config)?;
-            self.treater.set_generator(generator);
+            self.adopt(Generator::open(&backend, config)?)?;
         }
         self.treater.configure(&settings)?;
         self.analyst.configure(&settings)?;
@@ -239,6 +241,7 @@ impl Engine {
     /// Looks at a frame and remembers what it must be treated with. `hints` are faces that somebody
     /// upstream found. A fault is remembered too: the frame will be covered whole.
     pub fn analyse(&mut self, frame: &FrameView<'_>, at: FrameTime, hints: &[Detection]) -> (FrameId, Option<EngineError>) {
+        self.begin_to_show();
         let id = FrameId(self.next);
         self.next += 1;
         let mut plan = Plan::new(id, at, frame);

@@ -11,6 +11,7 @@ pub mod networks;
 mod open;
 mod outcome;
 mod plan;
+mod resume;
 mod schedule;
 mod scout;
 mod settings;
@@ -22,7 +23,7 @@ mod who;
 
 pub use budget::Budget;
 pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
-pub use generate::Generator;
+pub use generate::{Generator, Handover, HandoverError};
 pub use ladder::Governor;
 pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung};
 pub use scout::{FilmFile, Scout};

@@ -261,6 +261,9 @@ pub struct EngineConfig {
     pub lookahead: usize,
     /// Secret of the session; random where `None`.
     pub seed: Option<u64>,
+    /// What an earlier part of the same film decided about people, as [`super::Engine::handover`] gave it under the
+    /// same seed: faces go on from there.
+    pub handover: Option<String>,
     /// Who is told when something is built for the device, or the device is lost.
     pub device_events: DeviceEvents,
 }

@@ -14,7 +14,7 @@ use crate::stages::identify::{Embedding, Recogniser};
 use super::analysis::LateLook;
 use super::budget::{Budget, Ladder};
 use super::engine::EngineError;
-use super::generate::{Generator, Refusal, Replaced, Request, Tools};
+use super::generate::{Generator, Handover, Refusal, Replaced, Request, Tools};
 use super::outcome::{CoverReason, FaceReport, FrameReport, Outcome, Rung};
 use super::plan::{Plan, Region};
 use super::settings::{Mode, OnFailure, Settings};
@@ -83,6 +83,18 @@ impl Treater {
     /// From now on `events` is told where frames lose their device.
     pub(super) fn set_device_events(&mut self, events: DeviceEvents) {
         self.desk.set_events(events);
+    }
+
+    /// Who replaces faces, where somebody does.
+    pub(super) fn generator(&self) -> Option<&Generator> {
+        self.generator.as_ref()
+    }
+
+    /// Persons are who they were when this was handed over.
+    pub(super) fn take_over(&mut self, handover: &Handover) {
+        if let Some(generator) = &mut self.generator {
+            generator.take_over(handover);
+        }
     }
 
     /// Whether faces can be replaced.

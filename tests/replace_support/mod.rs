@@ -155,11 +155,7 @@ pub(crate) fn engine_from(
         }),
         mesh: fitter,
         recogniser,
-        device: ResolvedDevice {
-            device: Device::Cpu,
-            reason: "a test".to_owned(),
-            strict: false,
-        },
+        device: device(),
     };
     let mut generator = Generator::new(basis(), SessionSecret::from_seed(seed));
     if let Some(model) = model {
@@ -177,6 +173,14 @@ pub(crate) fn engine_from(
         .expect("in range")
         .with_generator(generator)
         .expect("follows the settings")
+}
+
+pub(crate) fn device() -> ResolvedDevice {
+    ResolvedDevice {
+        device: Device::Cpu,
+        reason: "a test".to_owned(),
+        strict: false,
+    }
 }
 
 pub(crate) fn schedule() -> Schedule {

@@ -31,11 +31,15 @@ impl Counters {
     }
 }
 
-/// Counts the frames that the decoder gives, and those that it flags.
+/// Counts the frames that the decoder gives to be shown, and those that it flags.
 pub(super) fn count_frames_in(faces: &gst::Element, counters: &Arc<Counters>) {
     let counters = Arc::clone(counters);
     let Some(pad) = faces.static_pad("sink") else { return };
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if info.buffer().is_some_and(|b| b.flags().contains(gst::BufferFlags::DECODE_ONLY)) {
+            // Worked through before the part that it is counted in is not: see `parts::seam`.
+            return gst::PadProbeReturn::Ok;
+        }
         counters.frames_in.fetch_add(1, Ordering::Relaxed);
         if info.buffer().is_some_and(|b| b.flags().contains(gst::BufferFlags::CORRUPTED)) {
             counters.corrupted.fetch_add(1, Ordering::Relaxed);

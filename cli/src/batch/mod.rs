@@ -31,8 +31,9 @@ use summary::{Fate, Line, Summary};
 /// A film whose content, options and result are as a former run left them is skipped. A run that was
 /// ended, however hard, is continued by giving the same command again: finished films stay, and a long
 /// film goes on with the first part that is missing. It is then made by two passes: the first looks for faces and
-/// begins anew where it was ended, the second makes the parts. A film shorter than a part, and every film in the
-/// modes that replace faces, begins anew as a whole. Options of `nullface anonymize` follow after `--`.
+/// begins anew where it was ended, the second makes the parts. A film shorter than a part begins anew as a whole; so
+/// does every film in the modes that replace faces where no seed is given, as people would become others. Options of
+/// `nullface anonymize` follow after `--`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::exit::TABLE)]
 pub(crate) struct Args {
@@ -46,7 +47,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
     /// Length of the parts in which a longer film is made, s; 0 makes every film as a whole, by one pass unless
-    /// --two-pass is among the options. Not for the modes that replace faces.
+    /// --two-pass is among the options. In the modes that replace faces a seed must be given (NULLFACE_SEED).
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(0..=86_400))]
     segment_seconds: u32,
     /// Replace results that no former run of this command made.
@@ -79,6 +80,15 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         Some(job) => format!("{} {}", one(args, job)?.fingerprint()?, args.segment_seconds),
         None => return Err(refuse(&args.output, "there is no film to make", "give a folder, a list or films")),
     };
+    if let Some(job) = jobs.first().filter(|_| !args.quiet && args.segment_seconds > 0) {
+        let film = one(args, job)?;
+        if film.mode.replaces() && film.seed.is_none() && !film.one_pass {
+            eprintln!(
+                "mode {} without a seed: who people become is forgotten with this run, so no film is made in parts; set NULLFACE_SEED to go on inside films after an end",
+                film.mode
+            );
+        }
+    }
     let ledger = Ledger::open(&args.output)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = args.jobs.map_or(cores, usize::from).min(jobs.len());
@@ -180,6 +190,11 @@ impl Run<'_> {
             folder: job.work(),
             pieces: lock().pieces(&key),
             note: &|piece| lock().keep(&key, piece),
+            tell: &|line| {
+                if !self.args.quiet {
+                    eprintln!("{line}");
+                }
+            },
         };
         self.clear(&shelf, film.force)?;
         lock().begin(&key, &job.output)?;

@@ -200,6 +200,7 @@ pub(super) fn start_error(error: &EngineError) -> gst::ErrorMessage {
         EngineError::Photo(_) | EngineError::Cuts(_) | EngineError::Tracks { .. } => gst::error_msg!(gst::ResourceError::Read, ("{error}")),
         EngineError::Pack(_) | EngineError::Basis(_) => gst::error_msg!(gst::ResourceError::Read, ("{error}")),
         EngineError::Setting { .. } => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
+        EngineError::Handover(_) => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
         EngineError::Stage { .. } => gst::error_msg!(gst::LibraryError::Init, ("{error}")),
     }
 }

@@ -61,6 +61,8 @@ pub struct NullfaceFilter {
     stream: Mutex<Option<Stream>>,
     interrupt: Arc<Interrupt>,
     stats: Arc<Mutex<Stats>>,
+    /// What was decided about people by the last stop.
+    handed_over: Arc<Mutex<Option<String>>>,
     counters: Mutex<Counters>,
     delay: Mutex<Delay>,
     segment: Mutex<Option<gst::Event>>,
@@ -78,6 +80,7 @@ impl Default for NullfaceFilter {
             stream: Mutex::default(),
             interrupt: Arc::default(),
             stats: Arc::default(),
+            handed_over: Arc::default(),
             counters: Mutex::default(),
             delay: Mutex::default(),
             segment: Mutex::default(),
@@ -210,6 +213,19 @@ impl NullfaceFilter {
             self.set_delay(|delay| delay.frame = duration);
         }
         result
+    }
+
+    /// Works through a frame that is not to be shown: it leaves no trace but in what follows.
+    fn rehearse(&self, buffer: gst::Buffer) -> Result<GenerateOutputSuccess, gst::FlowError> {
+        let (settings, until) = self.frame_settings();
+        let failed = match lock(&self.stream).as_mut() {
+            Some(stream) => stream.rehearse(buffer, &settings, until)?,
+            None => return Err(gst::FlowError::Flushing),
+        };
+        if let Some(fault) = failed {
+            gst::warning!(CAT, imp = self, "a frame that is not shown was not worked through: {fault}");
+        }
+        Ok(GenerateOutputSuccess::NoOutput)
     }
 
     /// Lets one item out.
@@ -381,7 +397,7 @@ impl ObjectImpl for NullfaceFilter {
         let name = pspec.name();
         let result = lock(&self.properties).set(name, value);
         match result {
-            Ok(Some(_)) if name == "seed" => gst::info!(CAT, imp = self, "seed set"),
+            Ok(Some(_)) if ["seed", "handover"].contains(&name) => gst::info!(CAT, imp = self, "{name} set"),
             Ok(Some(others)) => {
                 gst::info!(CAT, imp = self, "{name} = {value:?}");
                 for other in others {
@@ -401,6 +417,9 @@ impl ObjectImpl for NullfaceFilter {
         if pspec.name() == "stats" {
             let engine = lock(&self.stats).clone();
             return messages::stats_structure(&engine, &lock(&self.counters)).to_value();
+        }
+        if pspec.name() == "handed-over" {
+            return lock(&self.handed_over).to_value();
         }
         lock(&self.properties)
             .get(pspec.name())
@@ -465,6 +484,7 @@ impl BaseTransformImpl for NullfaceFilter {
         };
         let audit = lock(&self.properties).audit_location.clone();
         *lock(&self.stats) = Stats::default();
+        *lock(&self.handed_over) = None;
         *lock(&self.counters) = Counters::default();
         *lock(&self.told) = None;
         *lock(&self.segment) = None;
@@ -481,7 +501,8 @@ impl BaseTransformImpl for NullfaceFilter {
                 element.imp().device_event(&event);
             }
         });
-        let started = Worker::start(factory, config, settings, Arc::clone(&self.stats), Arc::clone(&self.interrupt));
+        let (stats, handed_over) = (Arc::clone(&self.stats), Arc::clone(&self.handed_over));
+        let started = Worker::start(factory, config, settings, stats, handed_over, Arc::clone(&self.interrupt));
         let (worker, device) = started.map_err(|error| {
             self.progress(gst::ProgressType::Error, "the models cannot be opened");
             start_error(&error)
@@ -634,7 +655,7 @@ impl BaseTransformImpl for NullfaceFilter {
     }
 
     fn submit_input_buffer(&self, is_discont: bool, inbuf: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        if inbuf.flags().contains(gst::BufferFlags::DISCONT) {
+        if inbuf.flags().intersects(gst::BufferFlags::DISCONT | gst::BufferFlags::DECODE_ONLY) {
             self.drain()?;
         }
         if is_discont {
@@ -648,6 +669,10 @@ impl BaseTransformImpl for NullfaceFilter {
         if let Some(buffer) = &buffer {
             self.animate(buffer);
         }
+        let buffer = match buffer {
+            Some(unseen) if unseen.flags().contains(gst::BufferFlags::DECODE_ONLY) => return self.rehearse(unseen),
+            seen => seen,
+        };
         // The clock is asked where quality may depend on it, and nowhere else.
         let begun = buffer.as_ref().and_then(|_| self.pace()).map(|pace| (pace, Instant::now()));
         // One deadline for what comes in and what leaves for it.

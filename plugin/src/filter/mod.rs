@@ -11,6 +11,9 @@
 //! in the latency query, and so is `processing-deadline`. `lookahead=0` gives one buffer for one buffer. Held frames leave at EOS, at
 //! a discontinuity, at a change of caps or segment and for a drain query; a flush forgets them.
 //!
+//! A buffer flagged `DECODE_ONLY` does not leave: it is worked through, so that the frames after it find people and
+//! meshes known, and is neither counted nor told of.
+//!
 //! # Safety
 //! No bypass, no passthrough. A frame whose treatment failed in whatever way (see `on-failure`) is
 //! covered whole, dropped, or ends the stream. Metas that may carry pixels do not pass.
@@ -36,10 +39,14 @@
 //!
 //! # Animation
 //! Properties marked controllable follow a `GstController` frame by frame.
+//!
+//! # Parts
+//! A film may be made in parts, each by an element of its own: `handover` takes what `handed-over` of the part before
+//! gave after its stop, under one `seed` and from one track file (`tracks`), so that people stay who they became.
+//!
 //! # Audit trail
 //! `audit-location` names a file for lines of JSON: a header (versions, models, settings), a record for each
 //! track and stretch of like treatment, a footer with sums; chained by hashes, see `nullface audit verify`.
-//!
 //!
 //! # Since
 //! 0.1

@@ -16,6 +16,15 @@ pub trait Processor: Send {
     /// Treats the pixels of a frame analysed before ([`Engine::render_within`]).
     fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime, budget: Budget) -> Released;
 
+    /// Works through a frame that is not shown ([`Engine::rehearse`]).
+    fn rehearse(&mut self, frame: &mut FrameViewMut<'_>, at: FrameTime);
+
+    /// What was decided about people so far ([`Engine::handover`]).
+    ///
+    /// # Errors
+    /// It cannot be put into words.
+    fn handover(&self) -> Result<Option<String>, EngineError>;
+
     /// Tells of a break in the stream.
     fn discontinuity(&mut self, kind: Discontinuity);
 
@@ -39,6 +48,14 @@ impl Processor for Engine {
 
     fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime, budget: Budget) -> Released {
         self.render_within(id, frame, at, budget)
+    }
+
+    fn rehearse(&mut self, frame: &mut FrameViewMut<'_>, at: FrameTime) {
+        Self::rehearse(self, frame, at);
+    }
+
+    fn handover(&self) -> Result<Option<String>, EngineError> {
+        Self::handover(self)
     }
 
     fn discontinuity(&mut self, kind: Discontinuity) {

@@ -254,6 +254,16 @@ fn safety() -> Vec<glib::ParamSpec> {
             .blurb("Track file (.tracks.jsonl) of this very film: faces are where it says, and no detector runs; whether it is of this film is not checked here")
             .mutable_ready()
             .build(),
+        glib::ParamSpecString::builder("handover")
+            .nick("Handed over")
+            .blurb("What an earlier part of the same film decided about people: handed-over of the element that made it, under the same seed and with the same tracks; frames before this part may be given first, flagged DECODE_ONLY")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("handed-over")
+            .nick("To hand over")
+            .blurb("What was decided about people by the time of the last stop, to go on with in another element; none where no faces are replaced. Nothing in it tells who they are")
+            .read_only()
+            .build(),
         glib::ParamSpecString::builder("keep-tracks")
             .nick("Kept tracks")
             .blurb("Numbers of tracks, separated by commas, whose faces stay as they are while they are certainly the same person as when they were chosen; a track that slips to another face is anonymised. Numbers from before the start, or from before a panic of the engine, count for nothing. cover-tracks stands above it")

@@ -212,6 +212,40 @@ impl Stream {
         Ok(())
     }
 
+    /// Has a frame worked through that is not shown. The caller has drained the frames held. Returns why it was not.
+    ///
+    /// # Errors
+    /// Without caps, or while the element is flushed.
+    pub(super) fn rehearse(
+        &mut self,
+        buffer: gst::Buffer,
+        settings: &Settings,
+        until: Option<Instant>,
+    ) -> Result<Option<Fault>, gst::FlowError> {
+        let negotiated = self.negotiated.clone().ok_or(gst::FlowError::NotNegotiated)?;
+        let shell = metas::shell(&buffer).map_err(|_| gst::FlowError::Error)?;
+        let at = self.time_of(&buffer, &negotiated);
+        let worked = frames::own(buffer, &shell, &negotiated).and_then(|buffer| {
+            self.settle_late(until)?;
+            let mut job = self.job(buffer, &negotiated, at, settings, Work::Rehearse);
+            job.breaks = std::mem::take(&mut self.breaks);
+            self.worker.send(job)?;
+            match self.worker.receive(until)? {
+                Answer::Rehearsed => Ok(()),
+                Answer::Failed(fault) => Err(fault),
+                Answer::Analysed { .. } | Answer::Rendered { .. } => Err(Fault::Orphaned),
+            }
+        });
+        match worked {
+            Err(Fault::Interrupted) => Err(gst::FlowError::Flushing),
+            Err(fault) => {
+                self.note(Discontinuity::Gap);
+                Ok(Some(fault))
+            }
+            Ok(()) => Ok(None),
+        }
+    }
+
     /// Lets the next item out, if its turn has come: when enough frames were seen after it, or at
     /// once while `draining`. A frame should be done at `limits.aim` and must be at `limits.until`.
     pub(super) fn emit(&mut self, draining: bool, settings: &Settings, limits: Limits) -> Option<Out> {
@@ -289,7 +323,7 @@ impl Stream {
                 match answer {
                     Answer::Analysed { buffer, ticket, fault } => Ok(Look::Ready { buffer, ticket, fault }),
                     Answer::Failed(fault) => Err(fault),
-                    Answer::Rendered { .. } => Err(Fault::Orphaned),
+                    Answer::Rendered { .. } | Answer::Rehearsed => Err(Fault::Orphaned),
                 }
             }
             Err(Fault::Deadline) => Ok(Look::Late { seq }),
@@ -311,7 +345,7 @@ impl Stream {
                 self.note(Discontinuity::Gap);
                 Err(fault)
             }
-            Answer::Analysed { .. } => Err(Fault::Orphaned),
+            Answer::Analysed { .. } | Answer::Rehearsed => Err(Fault::Orphaned),
         }
     }
 
@@ -326,7 +360,7 @@ impl Stream {
         let look = match answer {
             Answer::Analysed { buffer, ticket, fault } => Look::Ready { buffer, ticket, fault },
             Answer::Failed(fault) => Look::Withheld(fault),
-            Answer::Rendered { .. } => return Ok(()),
+            Answer::Rendered { .. } | Answer::Rehearsed => return Ok(()),
         };
         let waiting = self.queue.iter_mut().find_map(|item| match item {
             Item::Frame(entry) if matches!(entry.look, Look::Late { seq } if seq == awaited) => Some(entry),

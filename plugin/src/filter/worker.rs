@@ -57,6 +57,8 @@ pub(super) enum Work {
         /// What it may cost.
         budget: Budget,
     },
+    /// Work through it; it is not shown.
+    Rehearse,
 }
 
 /// One call of the engine.
@@ -83,6 +85,8 @@ pub(super) enum Answer {
     },
     /// Treated.
     Rendered { buffer: gst::Buffer, released: Released },
+    /// Worked through; the buffer is gone.
+    Rehearsed,
     /// No answer of the engine; the buffer is gone.
     Failed(Fault),
 }
@@ -149,6 +153,7 @@ impl Worker {
         config: EngineConfig,
         settings: Settings,
         stats: Arc<Mutex<Stats>>,
+        handed_over: Arc<Mutex<Option<String>>>,
         interrupt: Arc<Interrupt>,
     ) -> Result<(Self, ResolvedDevice), EngineError> {
         let (jobs, todo) = bounded::<Job>(1);
@@ -172,6 +177,7 @@ impl Worker {
                     config,
                     settings,
                     stats,
+                    handed_over,
                     engine: None,
                     generation: 0,
                     reopens: 0,
@@ -186,6 +192,7 @@ impl Worker {
                             break;
                         }
                     }
+                    bench.hand_over();
                 }
                 bench.lose();
             })
@@ -280,6 +287,8 @@ struct Bench {
     config: EngineConfig,
     settings: Settings,
     stats: Arc<Mutex<Stats>>,
+    /// Where what was decided about people is left at the end.
+    handed_over: Arc<Mutex<Option<String>>>,
     engine: Option<Box<dyn Processor>>,
     generation: u64,
     reopens: u32,
@@ -299,6 +308,13 @@ impl Bench {
         let device = opened.device().clone();
         self.engine = Some(opened);
         Ok(device)
+    }
+
+    /// Leaves what was decided about people; nothing where the engine is gone or cannot say.
+    fn hand_over(&self) {
+        let Some(engine) = &self.engine else { return };
+        let said = catch_unwind(AssertUnwindSafe(|| engine.handover()));
+        *lock(&self.handed_over) = said.ok().and_then(Result::ok).flatten();
     }
 
     /// Drops the engine, whatever its destructor does.
@@ -366,6 +382,10 @@ impl Bench {
                 },
                 Err(fault) => Answer::Failed(fault),
             },
+            Work::Rehearse => match rehearse(engine.as_mut(), buffer, &negotiated, at) {
+                Ok(()) => Answer::Rehearsed,
+                Err(fault) => Answer::Failed(fault),
+            },
             Work::Render { ticket, .. } if ticket.generation != self.generation => Answer::Failed(Fault::Orphaned),
             Work::Render { ticket, budget } => match render(engine.as_mut(), &mut buffer, &negotiated, (ticket, budget), at) {
                 Ok(released) => {
@@ -380,6 +400,16 @@ impl Bench {
     }
 }
 
+fn rehearse(engine: &mut dyn Processor, mut buffer: gst::Buffer, negotiated: &Negotiated, at: FrameTime) -> Result<(), Fault> {
+    frames::with_view_mut(unshared(&mut buffer)?, negotiated, |view| engine.rehearse(view, at))
+}
+
+fn unshared(buffer: &mut gst::Buffer) -> Result<&mut gst::BufferRef, Fault> {
+    buffer.get_mut().ok_or_else(|| Fault::Map {
+        why: "the buffer is shared".to_owned(),
+    })
+}
+
 fn render(
     engine: &mut dyn Processor,
     buffer: &mut gst::Buffer,
@@ -387,8 +417,5 @@ fn render(
     (ticket, budget): (Ticket, Budget),
     at: FrameTime,
 ) -> Result<Released, Fault> {
-    let inner = buffer.get_mut().ok_or_else(|| Fault::Map {
-        why: "the buffer is shared".to_owned(),
-    })?;
-    frames::with_view_mut(inner, negotiated, |view| engine.render(ticket.id, view, at, budget))
+    frames::with_view_mut(unshared(buffer)?, negotiated, |view| engine.render(ticket.id, view, at, budget))
 }

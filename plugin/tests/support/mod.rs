@@ -206,6 +206,15 @@ impl Processor for Fake {
         self.engine.render_within(id, frame, at, budget)
     }
 
+    fn rehearse(&mut self, frame: &mut FrameViewMut<'_>, at: FrameTime) {
+        self.script.note(format!("rehearse {}ms", at.pts.0 / 1_000_000));
+        self.engine.rehearse(frame, at);
+    }
+
+    fn handover(&self) -> Result<Option<String>, EngineError> {
+        self.engine.handover()
+    }
+
     fn discontinuity(&mut self, kind: Discontinuity) {
         self.script.note(format!("{kind:?}").to_lowercase());
         self.engine.discontinuity(kind);

@@ -21,6 +21,7 @@ mod cache;
 mod canvas;
 mod diffuse;
 mod gate;
+mod handover;
 mod keep;
 mod latents;
 mod person;
@@ -53,6 +54,8 @@ use super::plan::Replaceable;
 use super::settings::{EngineConfig, FaceRegion, Mode, Settings};
 use super::surface::Surface;
 use super::turns::{Asking, Turns};
+pub use handover::{Handover, HandoverError};
+
 use cache::{Policy, Stamp};
 use diffuse::{Diffuser, Job};
 use person::{Person, TrackMemory};

@@ -6,6 +6,7 @@ use crate::stages::invert::FrozenNoise;
 use crate::stages::prior::{Basis, Target, Wanted};
 
 use super::cache::Cache;
+use super::handover::Decided;
 use super::placed::Anchor;
 use super::steady::Steady;
 use super::trust::Trust;
@@ -86,6 +87,24 @@ impl Person {
     pub(super) fn shrink(&mut self) {
         self.target = None;
         self.noise = None;
+    }
+
+    /// What is decided about it.
+    pub(super) fn decided(&self, id: u64) -> Decided {
+        Decided {
+            person: id,
+            attempt: self.attempt,
+            mixture: self.weights.clone(),
+            trust: self.trust.clone(),
+        }
+    }
+
+    /// Takes decisions over; what was learnt of the face stays.
+    pub(super) fn decide(&mut self, decided: &Decided) {
+        self.attempt = decided.attempt;
+        self.weights.clone_from(&decided.mixture);
+        self.trust.clone_from(&decided.trust);
+        self.target = None;
     }
 
     /// The person's own shape: the mean of the first samples, then locked.

@@ -35,7 +35,8 @@ pub(super) enum After {
 }
 
 /// What is held of one person.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Trust {
     /// Since when a face with this target has been shown: from then on it changes only where it must.
     shown: Option<Pts>,

@@ -232,6 +232,8 @@ mod tests {
             stats,
             pictures_sha256: String::new(),
             trail_sha256: String::new(),
+            begun_with_sha256: None,
+            handed_over_sha256: None,
         }
     }
 

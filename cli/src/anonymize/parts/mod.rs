@@ -5,24 +5,26 @@
 //! | `feed` | a pipeline that is given its frames or packets one by one |
 //! | `part` | one part: frames → covered, encoded, laid down as packets with their times |
 //! | `render` | the film decoded once from its begin, each frame given to its part |
+//! | `seam` | what one part hands to the next where faces are replaced |
 //! | `join` | all packets and the film's own sound → the output, nothing encoded again |
 //!
 //! Order: track file → parts → output. Every part begins with nothing but the track file and the options, with a
-//! new filter and a new encoder, whose first picture is a key frame. So a part that is made anew after a kill is
-//! the part that would have been made without it, and no state has to be carried over: tracks and persons have
-//! their numbers from the track file.
+//! new filter and a new encoder, whose first picture is a key frame; where faces are replaced, also with what the part
+//! before it decided about people, and with the frames before it. So a part that is made anew after a kill is
+//! the part that would have been made without it. Tracks and persons have their numbers from the track file.
 //!
 //! Frames belong to parts by their times, counted while the film is decoded from its begin: no seek decides
 //! which frame comes first, so none is lost or doubled at a seam in any container. What that costs is decoding
 //! once more what a former run had done; not decoded are films of which every part is there.
 //!
-//! Not in parts: the modes that replace faces, because who a person becomes follows from how it looks where it is
-//! first seen, which later parts do not see. The first pass is one piece too.
+//! Not in parts: films whose faces are replaced under a secret that nobody gave, because it dies with the process and
+//! people would be others afterwards. The first pass is one piece too.
 
 mod feed;
 mod join;
 mod part;
 mod render;
+mod seam;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -67,6 +69,8 @@ pub(crate) struct Shelf<'a> {
     pub(crate) pieces: Vec<Piece>,
     /// Told of each piece once it is on the disk.
     pub(crate) note: &'a dyn Fn(&Piece) -> Result<()>,
+    /// Told, in a sentence, of pieces that cannot be used.
+    pub(crate) tell: &'a dyn Fn(&str),
 }
 
 /// Makes one film like [`super::film`], in parts of `seconds` where it is longer than that and can be.
@@ -77,7 +81,8 @@ pub(crate) struct Shelf<'a> {
 pub(crate) fn in_parts(args: &Args, seconds: u32, shelf: &Shelf<'_>, stop: &AtomicBool) -> Result<Done> {
     let job = Job::prepare(args, None)?;
     let length = gst::ClockTime::from_seconds(seconds.into());
-    if length.is_zero() || args.one_pass || args.mode.replaces() || job.film.duration.is_none_or(|d| d <= length) {
+    let forgets = args.mode.replaces() && args.seed.is_none();
+    if length.is_zero() || args.one_pass || forgets || job.film.duration.is_none_or(|d| d <= length) {
         return at_once(job, stop);
     }
     let unmade = |e: std::io::Error| refuse(&shelf.folder, format!("the folder cannot be made: {e}"), WRITABLE);

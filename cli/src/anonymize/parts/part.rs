@@ -6,7 +6,11 @@
 //!
 //! Packets lie in GStreamer's data protocol, which keeps caps, segment, times and flags to the nanosecond; a
 //! container would round times to its own unit, and some more once they are joined.
+//!
+//! Where faces are replaced, the filter begins with what the part before decided about people, and works through the
+//! frames before the part, which it lets nobody see: see [`super::seam`].
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,8 +27,10 @@ use super::super::job::Job;
 use super::super::links::{PICTURE, make, picture_chain};
 use super::super::report::Recorded;
 use super::feed::{Fed, Feed};
+use super::seam::handover;
+use crate::exit::refuse;
 use crate::hash::sha256;
-use crate::target::Target;
+use crate::target::{ROOM, Target};
 
 /// Frames that may wait before the filter.
 const FRAMES_WAITING: u64 = 3;
@@ -48,6 +54,10 @@ pub(crate) struct Part {
     pub(super) pictures_sha256: String,
     /// Hash of the audit trail.
     pub(super) trail_sha256: String,
+    /// Hash of the decisions about people that it went on from; none for the first part, and in the modes that cover.
+    pub(super) begun_with_sha256: Option<String>,
+    /// Hash of the decisions about people by its end; none in the modes that cover.
+    pub(super) handed_over_sha256: Option<String>,
 }
 
 /// Where a part's packets lie.
@@ -61,10 +71,18 @@ pub(super) fn trail(folder: &Path, number: u64) -> PathBuf {
 }
 
 impl Part {
-    /// Whether its files are as they were written.
-    pub(super) fn is_whole(&self, folder: &Path) -> bool {
-        let same = |path: PathBuf, hash: &str| sha256(&path).is_ok_and(|now| now == hash);
-        same(pictures(folder, self.number), &self.pictures_sha256) && same(trail(folder, self.number), &self.trail_sha256)
+    /// The first of its files that is not as it was written.
+    pub(super) fn damage(&self, folder: &Path) -> Option<PathBuf> {
+        let files = [
+            (pictures(folder, self.number), Some(&self.pictures_sha256)),
+            (trail(folder, self.number), Some(&self.trail_sha256)),
+            (handover(folder, self.number), self.handed_over_sha256.as_ref()),
+        ];
+        let changed = |(path, hash): (PathBuf, Option<&String>)| {
+            let is_as_written = hash.is_none_or(|hash| sha256(&path).is_ok_and(|now| now == *hash));
+            (!is_as_written).then_some(path)
+        };
+        files.into_iter().find_map(changed)
     }
 }
 
@@ -78,17 +96,33 @@ pub(super) struct Rendering {
     counters: Arc<Counters>,
     pictures: Target,
     trail: Target,
+    begun_with_sha256: Option<String>,
+    /// Whether decisions about people are made.
+    decides: bool,
 }
 
 impl Rendering {
-    /// Begins a part of frames of this `form`; `tracks` is what the filter reads.
-    pub(super) fn begin(job: &Job<'_>, number: u64, form: Option<&gst::CapsRef>, (folder, tracks): (&Path, &Path)) -> Result<Self> {
+    /// Begins a part of frames of this `form`; `tracks` is what the filter reads, `before` the part whose decisions
+    /// about people it goes on from.
+    pub(super) fn begin(
+        job: &Job<'_>,
+        number: u64,
+        form: Option<&gst::CapsRef>,
+        (folder, tracks): (&Path, &Path),
+        before: Option<&Part>,
+    ) -> Result<Self> {
         let args = job.args;
         let (pictures, trail) = (
             Target::create(&pictures(folder, number), true, &[])?,
             Target::create(&trail(folder, number), true, &[])?,
         );
         let faces = filter(args, trail.temp_path(), Some(tracks))?;
+        let begun_with_sha256 = before.and_then(|part| part.handed_over_sha256.clone());
+        if let (Some(part), true) = (before, begun_with_sha256.is_some()) {
+            let path = handover(folder, part.number);
+            let decided = std::fs::read_to_string(&path).with_context(|| format!("{}: it cannot be read", path.display()))?;
+            faces.set_property("handover", decided);
+        }
         let counters = Arc::<Counters>::default();
         let mut chain = vec![make("videoconvert", "convert")?];
         chain.extend(picture_chain(
@@ -118,6 +152,8 @@ impl Rendering {
             counters,
             pictures,
             trail,
+            begun_with_sha256,
+            decides: args.mode.replaces(),
         })
     }
 
@@ -140,6 +176,7 @@ impl Rendering {
         Recorded::read(self.trail.temp_path())?;
         self.pictures.finish()?;
         self.trail.finish()?;
+        let handed_over_sha256 = self.decides.then(|| hand_over(&self.faces, &handover(&self.folder, self.number)));
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         Ok(Some(Part {
             number: self.number,
@@ -150,8 +187,21 @@ impl Rendering {
             stats,
             pictures_sha256: sha256(&pictures(&self.folder, self.number))?,
             trail_sha256: sha256(&trail(&self.folder, self.number))?,
+            begun_with_sha256: self.begun_with_sha256,
+            handed_over_sha256: handed_over_sha256.transpose()?,
         }))
     }
+}
+
+/// Lays down what a filter that has stopped decided about people; gives the file's hash.
+fn hand_over(faces: &gst::Element, path: &Path) -> Result<String> {
+    let decided = faces.property::<Option<String>>("handed-over");
+    let decided = decided.context("the filter does not say what it decided about people")?;
+    let mut file = Target::create(path, true, &[])?;
+    let written = file.file_mut().write_all(decided.as_bytes());
+    written.map_err(|e| refuse(path, format!("it cannot be written: {e}"), ROOM))?;
+    file.finish()?;
+    sha256(path)
 }
 
 /// Packets in the form that the muxer takes them later.

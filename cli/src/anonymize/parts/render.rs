@@ -1,11 +1,14 @@
 //! The film decoded once from its begin, each frame given to the part that it belongs to by its time. Frames of
-//! parts that are there already go nowhere.
+//! parts that are there already go nowhere. Where faces are replaced, some frames go into later parts too, unseen: see
+//! [`super::seam`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use nullface::frame::Pts;
+use nullface::secret::SessionSecret;
 
 use super::super::encoders::coding;
 use super::super::job::Job;
@@ -13,8 +16,10 @@ use super::super::passes::Passes;
 use super::super::source::Source;
 use super::feed::Fed;
 use super::part::{Part, Rendering};
+use super::seam::{RunIn, handover, is_ours};
 use super::{Piece, Shelf};
 use crate::exit::refuse;
+use crate::tracks::read;
 
 /// All parts.
 #[derive(Debug)]
@@ -38,30 +43,26 @@ enum Open {
 /// # Errors
 /// One sentence that names the file, what is the matter and the remedy; parts that are made stay.
 pub(super) fn all(job: &Job<'_>, passes: &Passes, length: gst::ClockTime, shelf: &Shelf<'_>, stop: &AtomicBool) -> Result<Option<Made>> {
-    let mut there = BTreeMap::new();
-    for piece in &shelf.pieces {
-        if let Piece::Part(part) = piece {
-            there.insert(part.number, part.clone());
-        }
-    }
-    there.retain(|_, part| part.is_whole(&shelf.folder));
-    let kept = there.len() as u64;
     let mut renderer = Renderer {
         job,
         tracks: passes.path(),
         shelf,
         stop,
-        parts: there,
+        parts: there(job, shelf),
+        kept: 0,
+        run_in: RunIn::default(),
         open: None,
     };
-    if renderer.parts.values().map(|p| p.frames_in).sum::<u64>() == passes.frames() {
+    let frames_there: u64 = renderer.parts.values().map(|p| p.frames_in).sum();
+    if frames_there == passes.frames() && renderer.parts.keys().all(|number| renderer.follows(*number)) {
         return Ok(Some(Made {
+            kept: renderer.parts.len() as u64,
             parts: renderer.parts.into_values().collect(),
-            kept,
         }));
     }
     let coding = coding(&job.film, &job.args.output, job.container, job.args.wanted())?;
     let source = Source::open(&job.film, coding.working)?;
+    let tracks = job.args.mode.replaces().then(|| read(passes.path())).transpose()?;
     let mut frames = 0;
     let mut number = 0;
     let mut first = None;
@@ -88,6 +89,11 @@ pub(super) fn all(job: &Job<'_>, passes: &Passes, length: gst::ClockTime, shelf:
         if renderer.frame(number, &sample)? == Fed::Stopped {
             return Ok(None);
         }
+        if let Some(tracks) = &tracks {
+            let end = (number + 1).saturating_mul(length.nseconds());
+            let left = gst::ClockTime::from_nseconds(end.saturating_sub(since));
+            renderer.run_in.keep(&sample, &tracks.at(Pts(at)), left)?;
+        }
         frames += 1;
         job.progress.at(gst::ClockTime::from_nseconds(at), frames, 0);
     }
@@ -96,9 +102,40 @@ pub(super) fn all(job: &Job<'_>, passes: &Passes, length: gst::ClockTime, shelf:
     }
     passes.check(frames)?;
     Ok(Some(Made {
+        kept: renderer.kept,
         parts: renderer.parts.into_values().collect(),
-        kept,
     }))
+}
+
+/// Parts that a former run made by the same options, whose files are as they were written and of the seed given.
+fn there(job: &Job<'_>, shelf: &Shelf<'_>) -> BTreeMap<u64, Part> {
+    let mut there = BTreeMap::new();
+    for piece in &shelf.pieces {
+        if let Piece::Part(part) = piece {
+            there.insert(part.number, part.clone());
+        }
+    }
+    there.retain(|_, part| match part.damage(&shelf.folder) {
+        Some(file) => {
+            (shelf.tell)(&format!("{}: it is not as it was written; its part is made again", file.display()));
+            false
+        }
+        None => true,
+    });
+    let secret = job.args.seed.map(SessionSecret::from_seed);
+    let before = there.len();
+    there.retain(|_, part: &mut Part| {
+        let decided = handover(&shelf.folder, part.number);
+        part.handed_over_sha256.is_none() || secret.as_ref().is_some_and(|secret| is_ours(&decided, secret))
+    });
+    if there.len() < before {
+        (shelf.tell)(&format!(
+            "{}: {} parts there were made under another seed; they are made again",
+            shelf.folder.display(),
+            before - there.len()
+        ));
+    }
+    there
 }
 
 struct Renderer<'a> {
@@ -107,30 +144,54 @@ struct Renderer<'a> {
     shelf: &'a Shelf<'a>,
     stop: &'a AtomicBool,
     parts: BTreeMap<u64, Part>,
+    /// Parts that were there before and are gone on with.
+    kept: u64,
+    run_in: RunIn,
     open: Option<Open>,
 }
 
 impl Renderer<'_> {
+    /// The part before.
+    fn before(&self, number: u64) -> Option<&Part> {
+        self.parts.range(..number).next_back().map(|(_, part)| part)
+    }
+
+    /// Whether a part is there and goes on from what the part before it decided.
+    fn follows(&self, number: u64) -> bool {
+        let decided = self.before(number).and_then(|part| part.handed_over_sha256.as_ref());
+        self.parts
+            .get(&number)
+            .is_some_and(|part| part.begun_with_sha256.as_ref() == decided)
+    }
+
+    /// Begins a part that is not there.
+    fn begin(&mut self, number: u64, sample: &gst::Sample) -> Result<Rendering> {
+        let (run_in, places) = (self.run_in.begin_part(), (&*self.shelf.folder, self.tracks));
+        let rendering = Rendering::begin(self.job, number, sample.caps(), places, self.before(number))?;
+        for unseen in &run_in {
+            if rendering.take(unseen, self.stop)? == Fed::Stopped {
+                break;
+            }
+        }
+        Ok(rendering)
+    }
+
     fn frame(&mut self, number: u64, sample: &gst::Sample) -> Result<Fed> {
-        let open = match &mut self.open {
-            Some(open) => open,
-            none => none.insert(if self.parts.contains_key(&number) {
+        if self.open.is_none() {
+            self.open = Some(if self.follows(number) {
+                self.run_in.begin_part();
                 Open::There { frames: 0 }
             } else {
-                Open::Making(Box::new(Rendering::begin(
-                    self.job,
-                    number,
-                    sample.caps(),
-                    (&self.shelf.folder, self.tracks),
-                )?))
-            }),
-        };
-        match open {
-            Open::There { frames } => {
+                Open::Making(Box::new(self.begin(number, sample)?))
+            });
+        }
+        match &mut self.open {
+            Some(Open::Making(rendering)) => rendering.take(sample, self.stop),
+            Some(Open::There { frames }) => {
                 *frames += 1;
                 Ok(Fed::Taken)
             }
-            Open::Making(rendering) => rendering.take(sample, self.stop),
+            None => Ok(Fed::Taken),
         }
     }
 
@@ -141,6 +202,7 @@ impl Renderer<'_> {
             Some(Open::There { frames }) => {
                 let known = self.parts.get(&number).map_or(0, |p| p.frames_in);
                 if known == frames {
+                    self.kept += 1;
                     return Ok(Fed::Taken);
                 }
                 Err(refuse(
