@@ -35,7 +35,7 @@ done
 if [ "${1:-}" = --deb ]; then
   have cargo-deb || fail "cargo-deb is missing: cargo install --locked cargo-deb"
   cd "$root"
-  cargo deb --locked --no-build --no-strip -p nullface-cli
+  cargo deb --locked --no-build --strip --fast -p nullface-cli
   exit
 fi
 
