@@ -142,6 +142,10 @@ def run(
     wanted = version(command)
     fingerprint = hashlib.sha256("\n".join([wanted, str(seed is not None), *options]).encode()).hexdigest()
     ledger = Ledger(folder)
+    words = list(options)
+    if not any(o.split("=")[0] == "--threads" for o in words):
+        # As many as Ray lends: films beside each other would wait for each other's threads.
+        words += ["--threads", str(max(1, int(cpus)))]
     task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=retries)(make)
     waiting, results = {}, []
     for film, name in films(list(inputs), folder):
@@ -155,7 +159,7 @@ def run(
         if result.is_file() and ledger.done.get(key) == sha256(result):
             results.append(record | {"fate": "there already"})
             continue
-        reference = task.remote(str(film.resolve()), str(result), list(options), command, wanted, seed)
+        reference = task.remote(str(film.resolve()), str(result), words, command, wanted, seed)
         waiting[reference] = (record, key)
     while waiting:
         (reference,), _ = ray.wait(list(waiting), num_returns=1)
