@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use support::browser::Browser;
-use support::live::{Running, ask, until};
+use support::live::{Running, ask, port_of, until};
 use support::{Bench, text};
 
 /// A session over the sample film, and the page's port.
@@ -17,13 +17,7 @@ fn session(args: &[&str]) -> (Running, u16) {
     let mut all = vec!["--source", source.as_str(), "--sink", "none", "--monitor", "0"];
     all.extend(args);
     let mut live = Running::live(&all);
-    let line = live.wait_for("monitor at http://127.0.0.1:");
-    let port = line
-        .trim_end_matches('/')
-        .rsplit(':')
-        .next()
-        .and_then(|p| p.parse().ok())
-        .expect("a port");
+    let port = port_of(&live.wait_for("monitor at http://127.0.0.1:"));
     (live, port)
 }
 

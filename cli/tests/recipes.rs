@@ -14,7 +14,7 @@ use nullface::backend::{Backend, BackendConfig};
 use nullface::frame::{BoxPx, FrameInfo, FrameView, Matrix, PixelFormat, Plane, Range};
 use nullface::stages::detect::CenterFace;
 use support::browser::Browser;
-use support::live::{Running, ask, free_port, rtmp_server, until};
+use support::live::{Running, ask, free_port, port_of, rtmp_server, until};
 use support::{Bench, stream, streams, text};
 
 /// The threshold at which a detector's finding counts as a face.
@@ -276,12 +276,7 @@ fn a_browser_plays_the_picture_by_webrtc_and_shows_no_face() {
     let mut running = Running::start(command);
     let line = running.wait_for("open http://127.0.0.1:");
     let address = line.trim_start_matches("open ");
-    let port = address
-        .trim_end_matches('/')
-        .rsplit(':')
-        .next()
-        .and_then(|p| p.parse().ok())
-        .expect("a port");
+    let port = port_of(address);
     assert_eq!(ask(port, "GET /", &[("Host", "evil.example")], "").status, 403);
     // Another page's script may post words here, but not SDP.
     let forged = ask(port, "POST /whep", &[("Content-Type", "text/plain")], "v=0");

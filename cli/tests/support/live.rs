@@ -175,3 +175,9 @@ pub fn ask(port: u16, request: &str, headers: &[(&str, &str)], body: &str) -> An
         body: all[split + 4..].to_vec(),
     }
 }
+
+/// Port of an address that ends a line: `… http://127.0.0.1:PORT/`.
+pub fn port_of(line: &str) -> u16 {
+    let port = line.trim().trim_end_matches('/').rsplit(':').next();
+    port.and_then(|p| p.parse().ok()).expect("a port")
+}
