@@ -5,97 +5,13 @@
 mod replace_support;
 mod support;
 
-use std::sync::{Arc, Mutex};
-
-use nullface::backend::{Device, ResolvedDevice};
-use nullface::frame::{BoxPx, FrameView};
-use nullface::pipeline::{CoverReason, Engine, EngineConfig, Generator, Mode, Outcome, Parts, Settings};
-use nullface::secret::SessionSecret;
-use nullface::stages::detect::{DetectError, Detection, Detector, Effort};
-use replace_support::{Blocks, Fake, MeanFace, basis, darker, inner, mesh, schedule, source};
+use nullface::pipeline::{CoverReason, Engine, EngineConfig, Outcome};
+use replace_support::watched::{Looks, NEWCOMER, Shared, watched};
+use replace_support::{inner, source};
 use support::{at, equal_blocks};
 
-const NEWCOMER: BoxPx = BoxPx {
-    x0: 256.0,
-    y0: 16.0,
-    x1: 312.0,
-    y1: 72.0,
-};
-
-/// What the next looks do.
-#[derive(Clone, Copy, PartialEq)]
-enum Looks {
-    OneFace,
-    /// The second one is too small for a glance.
-    TwoFaces,
-    Fail,
-    Panic,
-}
-
-struct Watched {
-    looks: Arc<Mutex<Looks>>,
-    /// Whether each look but glances was on the caller's own thread.
-    where_: Arc<Mutex<Vec<bool>>>,
-    home: std::thread::ThreadId,
-}
-
-impl Detector for Watched {
-    fn name(&self) -> &'static str {
-        "watched"
-    }
-
-    fn detect(&mut self, _: &FrameView<'_>, _: f32, effort: Effort) -> Result<Vec<Detection>, DetectError> {
-        let found = |box_px| Detection {
-            box_px,
-            score: 0.9,
-            landmarks: None,
-        };
-        let face = found(mesh().bounding_box_px().expect("points"));
-        if effort == Effort::Glance {
-            return Ok(vec![face]);
-        }
-        self.where_.lock().expect("a list").push(std::thread::current().id() == self.home);
-        let looks = *self.looks.lock().expect("a script");
-        match looks {
-            Looks::OneFace => Ok(vec![face]),
-            Looks::TwoFaces => Ok(vec![face, found(NEWCOMER)]),
-            Looks::Fail => Err(DetectError::BadOutput {
-                detector: "watched",
-                what: "told to fail".to_owned(),
-            }),
-            Looks::Panic => panic!("told to panic"),
-        }
-    }
-}
-
-type Shared<T> = Arc<Mutex<T>>;
-
 fn engine() -> (Engine, Shared<Looks>, Shared<Vec<bool>>) {
-    let looks = Arc::new(Mutex::new(Looks::OneFace));
-    let where_ = Arc::<Mutex<Vec<bool>>>::default();
-    let parts = Parts {
-        detector: Box::new(Watched {
-            looks: Arc::clone(&looks),
-            where_: Arc::clone(&where_),
-            home: std::thread::current().id(),
-        }),
-        mesh: Box::new(MeanFace(mesh())),
-        recogniser: Box::new(Blocks),
-        device: ResolvedDevice {
-            device: Device::Cpu,
-            reason: "a test".to_owned(),
-            strict: false,
-        },
-    };
-    let settings = Settings {
-        mode: Mode::Nullface,
-        // A look at every frame.
-        detect_interval: 1,
-        ..Settings::default()
-    };
-    let generator = Generator::new(basis(), SessionSecret::from_seed(1)).with_denoiser(Box::new(Fake(darker)), schedule(), 4);
-    let engine = Engine::from_parts(parts, &EngineConfig::default(), settings).expect("in range");
-    (engine.with_generator(generator).expect("follows"), looks, where_)
+    watched(&EngineConfig::default())
 }
 
 #[test]

@@ -206,6 +206,7 @@ fn an_analysis_that_ends_before_its_frames_turn_still_serves() {
     gate.open();
     element.set_property("processing-deadline", 0_u64);
     h.push(frame(&nv12(), 1)).expect("flow goes on");
+    h.push(frame(&nv12(), 2)).expect("flow goes on");
     assert_eq!(support::out_ms(&mut h), [0]);
     assert!(script.log().contains(&"render 0ms".to_owned()), "{:?}", script.log());
 }

@@ -104,10 +104,10 @@ fn the_latency_holds_the_deadline_and_changes_with_it() {
     element.set_property("processing-deadline", 30_000_000_u64);
     let (h, bus) = harness(&element, &caps("NV12", 16, 16));
     let ms = gst::ClockTime::from_mseconds;
-    assert_eq!(h.query_latency(), Some(ms(2 * 40 + 30)));
+    assert_eq!(h.query_latency(), Some(ms(3 * 40 + 30)));
     messages(&bus);
     element.set_property("processing-deadline", 50_000_000_u64);
-    assert_eq!(h.query_latency(), Some(ms(2 * 40 + 50)));
+    assert_eq!(h.query_latency(), Some(ms(3 * 40 + 50)));
     let latency = messages(&bus).iter().filter(|m| m.type_() == gst::MessageType::Latency).count();
     assert_eq!(latency, 1, "the pipeline is told");
     element.set_property("processing-deadline", 50_000_000_u64);

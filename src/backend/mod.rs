@@ -3,6 +3,7 @@
 //! [`Backend::open`] finds and loads the runtime, decides the device and reads the manifest; stages
 //! ask it for a [`Session`] by the model's name. [`describe`] tells what was found, for `doctor`.
 
+mod arena;
 mod bound;
 mod describe;
 mod device;

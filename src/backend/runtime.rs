@@ -80,6 +80,7 @@ impl Runtime {
                     .build()
             })
             .map_err(|e| failed(e.to_string()))?;
+        super::arena::share(&environment).map_err(|e| failed(e.to_string()))?;
         environment.set_log_level(ort::logging::LogLevel::Warning);
         tracing::info!(library = %library.display(), threads, "ONNX Runtime loaded");
         Ok(RUNTIME.get_or_init(|| Self {

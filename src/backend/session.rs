@@ -276,7 +276,8 @@ fn build_once(
     let mut builder = ort::session::Session::builder(&runtime.environment)?
         .with_log_level(LogLevel::Error)?
         .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_memory_pattern(false)?;
+        .with_memory_pattern(false)?
+        .with_env_allocators()?;
     if let Some(data) = graph.data {
         builder = builder.with_external_initializer_file_in_memory(&data.name, data.bytes.clone())?;
     }

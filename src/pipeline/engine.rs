@@ -2,20 +2,19 @@
 //!
 //! Analysis only reads pixels and makes a plan; rendering only writes what the plan says. Between
 //! them lies the lookahead: a face found in frame n is added to the plans of the frames before it
-//! that have not left yet. Every stage call is caught: an error or a panic becomes a plan that
-//! covers the whole frame.
+//! that have not left yet. Both can be had at once, for two frames: [`Engine::overlap`]. Every stage call is
+//! caught: an error or a panic becomes a plan that covers the whole frame.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nullface_kernels::cuda::Gpu;
+use rayon::ThreadPool;
 
 use crate::backend::{Backend, BackendError, Device, ResolvedDevice};
 use crate::frame::{FrameTime, FrameView, FrameViewMut};
 use crate::stages::align::MeshFitter;
-use crate::stages::blend;
 use crate::stages::detect::{Detection, Detector};
 use crate::stages::identify::Recogniser;
 use crate::stages::track::Tracker;
@@ -25,12 +24,14 @@ use super::analysis::Analyst;
 use super::budget::{Budget, Ladder};
 use super::follow::Follower;
 use super::generate::{Generator, HandoverError};
-use super::outcome::{CoverReason, FrameReport, Released};
+use super::outcome::Released;
+use super::overlap::{Looking, Rendered, Rendering, thread_ahead};
 use super::plan::Plan;
 use super::resume::Begin;
 use super::settings::{EngineConfig, Settings};
+use super::shared::{SharedMesh, SharedRecogniser};
 use super::stats::{Meter, Stats};
-use super::treat::{Treater, Workbench};
+use super::treat::Treater;
 
 /// Frames that may wait between analysis and rendering; older ones are forgotten and covered whole.
 const MAX_PENDING: usize = 256;
@@ -117,12 +118,15 @@ pub struct Engine {
     analyst: Analyst,
     /// Makes the plans in the analyst's place where there is a track file.
     follower: Option<Follower>,
-    recogniser: Box<dyn Recogniser>,
+    mesh: SharedMesh,
+    recogniser: SharedRecogniser,
     device: ResolvedDevice,
     pub(super) treater: Treater,
     ladder: Ladder,
-    pending: VecDeque<Plan>,
+    pub(super) pending: VecDeque<Plan>,
     next: u64,
+    /// Looks at a frame while another is rendered.
+    pub(super) ahead: Option<ThreadPool>,
     pub(super) meter: Meter,
     pub(super) begin: Begin,
     /// Opens a generator when a mode that replaces is chosen later.
@@ -181,22 +185,24 @@ impl Engine {
             recogniser,
             device,
         } = parts;
-        let mut recogniser = recogniser;
-        let mut analyst = Analyst::new(detector, mesh, config, &settings)?;
-        analyst.choose(&settings.who, recogniser.as_mut())?;
-        analyst.keep(&settings.keep_tracks, recogniser.as_ref());
+        let (mesh, mut recogniser) = (SharedMesh::new(mesh), SharedRecogniser::new(recogniser));
+        let mut analyst = Analyst::new(detector, mesh.clone(), config, &settings)?;
+        analyst.choose(&settings.who, &mut recogniser)?;
+        analyst.keep(&settings.keep_tracks, &recogniser);
         let mut treater = Treater::default();
         treater.set_device_events(config.device_events.clone());
         Ok(Self {
             analyst,
             follower: config.tracks.as_deref().map(Follower::open).transpose()?,
             settings,
+            mesh,
             recogniser,
             device,
             treater,
             ladder: Ladder::default(),
             pending: VecDeque::new(),
             next: 0,
+            ahead: (config.lookahead > 0).then(|| thread_ahead(config.threads)).flatten(),
             meter: Meter::default(),
             begin: Begin::with(config.handover.as_deref())?,
             config: None,
@@ -219,9 +225,9 @@ impl Engine {
         self.treater.configure(&settings)?;
         self.analyst.configure(&settings)?;
         if settings.who != self.settings.who {
-            self.analyst.choose(&settings.who, self.recogniser.as_mut())?;
+            self.analyst.choose(&settings.who, &mut self.recogniser)?;
         }
-        self.analyst.keep(&settings.keep_tracks, self.recogniser.as_ref());
+        self.analyst.keep(&settings.keep_tracks, &self.recogniser);
         self.settings = settings;
         Ok(())
     }
@@ -242,49 +248,51 @@ impl Engine {
     /// upstream found. A fault is remembered too: the frame will be covered whole.
     pub fn analyse(&mut self, frame: &FrameView<'_>, at: FrameTime, hints: &[Detection]) -> (FrameId, Option<EngineError>) {
         self.begin_to_show();
+        let mut plan = self.new_plan(at, frame);
+        let (started, fault) = self.looking().look(frame, at, hints, &mut plan);
+        (self.take_in(plan, started), fault)
+    }
+
+    pub(super) fn new_plan(&mut self, at: FrameTime, frame: &FrameView<'_>) -> Plan {
         let id = FrameId(self.next);
         self.next += 1;
-        let mut plan = Plan::new(id, at, frame);
-        let started = Instant::now();
-        let Self {
-            analyst,
-            follower,
-            recogniser,
-            pending,
-            settings,
-            ..
-        } = self;
-        let looked = catch_unwind(AssertUnwindSafe(|| match follower {
-            Some(follower) => {
-                let (mesh, cuts) = analyst.mesh_and_cuts();
-                follower.look(frame, at, settings, cuts, (mesh, recogniser.as_mut()), &mut plan)
-            }
-            None => analyst.look(frame, at, hints, settings, recogniser.as_mut(), &mut plan, pending),
-        }));
-        let fault = match looked {
-            Ok(Ok(tracks_started)) => {
-                self.meter.started(tracks_started);
-                None
-            }
-            Ok(Err(error)) => Some(error),
-            Err(_) => {
-                self.analyst.flush();
-                Some(EngineError::Stage {
-                    stage: "analysis",
-                    why: "a stage panicked".to_owned(),
-                })
-            }
+        Plan::new(id, at, frame)
+    }
+
+    /// The part that looks.
+    pub(super) fn looking(&mut self) -> Looking<'_> {
+        self.halves().0
+    }
+
+    /// The part that looks, and the part that renders another frame meanwhile.
+    pub(super) fn halves(&mut self) -> (Looking<'_>, Rendering<'_>) {
+        let looking = Looking {
+            analyst: &mut self.analyst,
+            follower: &mut self.follower,
+            recogniser: self.recogniser.clone(),
+            pending: &mut self.pending,
+            settings: &self.settings,
         };
-        if let Some(error) = &fault {
-            plan.withheld = Some(CoverReason::DetectorFailed);
-            plan.note(error.to_string());
-        }
-        plan.took = started.elapsed();
+        let rendering = Rendering {
+            treater: &mut self.treater,
+            ladder: &mut self.ladder,
+            mesh: self.mesh.clone(),
+            recogniser: self.recogniser.clone(),
+            look: None,
+            settings: &self.settings,
+        };
+        (looking, rendering)
+    }
+
+    /// Keeps the plan of a frame that was looked at.
+    pub(super) fn take_in(&mut self, plan: Plan, started: usize) -> FrameId {
+        self.meter.started(started);
+        let id = plan.id;
         self.pending.push_back(plan);
         while self.pending.len() > MAX_PENDING {
             self.pending.pop_front();
         }
-        (id, fault)
+        id
     }
 
     /// Treats the pixels of a frame analysed before. Never fails open: what cannot be treated is covered.
@@ -302,58 +310,17 @@ impl Engine {
     /// costs on this machine is learnt from timed frames, and the ladder steps down to what fits: see
     /// [`Budget`]. Where no time is left at all, faces are filled with one colour.
     pub fn render_within(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime, budget: Budget) -> Released {
-        let started = Instant::now();
-        // Frames leave in order: a plan older than this one belongs to a frame that never will.
-        while self.pending.front().is_some_and(|p| p.id < id) {
-            self.pending.pop_front();
-        }
-        let known = self.pending.front().is_some_and(|p| p.id == id);
-        let plan = if known { self.pending.pop_front() } else { None };
-        let before = plan.as_ref().map_or(Duration::ZERO, |p| p.took);
-        let withheld = |reason, fault: Option<String>| FrameReport {
-            pts: at.pts,
-            detected: false,
-            faces: Vec::new(),
-            withheld: Some(reason),
-            fault,
+        let plan = self.take_plan(id);
+        let rendering = Rendering {
+            treater: &mut self.treater,
+            ladder: &mut self.ladder,
+            mesh: self.mesh.clone(),
+            recogniser: self.recogniser.clone(),
+            look: Some(self.analyst.late_look()),
+            settings: &self.settings,
         };
-        let report = match plan {
-            None => {
-                blend::apply_frame(frame, self.settings.fill_rgb);
-                withheld(CoverReason::NotAnalysed, Some("the frame was never analysed".to_owned()))
-            }
-            Some(plan) => {
-                let Self {
-                    treater,
-                    settings,
-                    recogniser,
-                    analyst,
-                    ladder,
-                    ..
-                } = self;
-                let (mesh, look) = analyst.mesh_and_look();
-                let mut bench = Workbench {
-                    settings,
-                    recogniser: recogniser.as_mut(),
-                    mesh,
-                    look,
-                    ladder,
-                    budget,
-                };
-                match catch_unwind(AssertUnwindSafe(|| treater.treat(plan, frame, &mut bench))) {
-                    Ok((report, started)) => {
-                        self.meter.started(started);
-                        report
-                    }
-                    Err(_) => {
-                        blend::apply_frame(frame, self.settings.fill_rgb);
-                        withheld(CoverReason::StageFailed, Some("a stage panicked".to_owned()))
-                    }
-                }
-            }
-        };
-        self.meter.frame(&report, before + started.elapsed());
-        Released::new(report)
+        let rendered = rendering.render(plan, frame, at, budget);
+        self.let_go(rendered)
     }
 
     /// [`Self::analyse`] and [`Self::render`] in one, for callers without lookahead.
@@ -362,7 +329,15 @@ impl Engine {
         self.render(id, frame, at)
     }
 
-    /// Gives a frame's plan to who writes it down instead of rendering; `None` where it was never analysed.
+    /// Counts what was rendered, and lets it go.
+    pub(super) fn let_go(&mut self, rendered: Rendered) -> Released {
+        self.meter.started(rendered.started);
+        self.meter.frame(&rendered.report, rendered.took);
+        Released::new(rendered.report)
+    }
+
+    /// Gives a frame's plan to who renders it or writes it down; `None` where it was never analysed. Frames leave in
+    /// order: a plan older than this one belongs to a frame that never will.
     pub(super) fn take_plan(&mut self, id: FrameId) -> Option<Plan> {
         while self.pending.front().is_some_and(|p| p.id < id) {
             self.pending.pop_front();

@@ -10,11 +10,13 @@ mod ladder;
 pub mod networks;
 mod open;
 mod outcome;
+mod overlap;
 mod plan;
 mod resume;
 mod schedule;
 mod scout;
 mod settings;
+mod shared;
 mod stats;
 mod surface;
 mod treat;
@@ -26,6 +28,7 @@ pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
 pub use generate::{Generator, Handover, HandoverError};
 pub use ladder::Governor;
 pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung};
+pub use overlap::{Due, Look};
 pub use scout::{FilmFile, Scout};
 pub use settings::{
     DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, Settings,

@@ -30,8 +30,8 @@ pub(super) struct Workbench<'a> {
     pub(super) settings: &'a Settings,
     pub(super) recogniser: &'a mut dyn Recogniser,
     pub(super) mesh: &'a mut dyn MeshFitter,
-    /// The look that may be under way.
-    pub(super) look: LateLook<'a>,
+    /// The look that may be under way at this very frame; `None` while another frame is looked at.
+    pub(super) look: Option<LateLook<'a>>,
     pub(super) ladder: &'a mut Ladder,
     pub(super) budget: Budget,
 }
@@ -162,7 +162,14 @@ impl Treater {
 
     /// Covers what the look beside the rendering found and no region covers. Returns how many tracks it started.
     fn found_late(&mut self, plan: &Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>, report: &mut FrameReport) -> usize {
-        let (regions, started) = match bench.look.join(plan.id, &plan.regions, bench.settings) {
+        let joined = match &mut bench.look {
+            Some(look) => look.join(plan.id, &plan.regions, bench.settings),
+            None => Err(EngineError::Stage {
+                stage: "detect",
+                why: "the look at this frame went on without it".to_owned(),
+            }),
+        };
+        let (regions, started) = match joined {
             Ok(found) => found,
             Err(error) => {
                 report.fault.get_or_insert(error.to_string());

@@ -2,6 +2,8 @@
 //! that do exactly what a test says.
 #![allow(dead_code)] // each test takes what it needs
 
+pub(crate) mod watched;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 

@@ -132,9 +132,9 @@ impl Args {
     pub(super) fn rendering(&self, tracks: Option<&Path>) -> Vec<(&'static str, String)> {
         let mut list = self.properties();
         if let Some(tracks) = tracks {
-            // The file knows who and what was before: nothing has to be held back.
+            // The file knows who and what was before: frames are held back only so that the next is prepared meanwhile.
             list.retain(|(name, _)| !["who", "lookahead"].contains(name));
-            list.push(("lookahead", "0".to_owned()));
+            list.push(("lookahead", "1".to_owned()));
             list.push(("tracks", tracks.to_string_lossy().into_owned()));
         }
         list

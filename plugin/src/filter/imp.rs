@@ -29,7 +29,7 @@ use super::messages::{self, Counters};
 use super::processor::{ProcessorFactory, open_engine};
 use super::properties::Properties;
 use super::specs::SPECS;
-use super::state::{Limits, Out, Stream};
+use super::state::{Limits, Out, Stream, held_back};
 use super::worker::{Interrupt, Worker, lock};
 use super::{FilterAdapt, regions};
 
@@ -40,7 +40,7 @@ static CAT: LazyLock<gst::DebugCategory> =
 /// one frame may take.
 #[derive(Debug, Clone, Copy, Default)]
 struct Delay {
-    lookahead: u64,
+    held_back: u64,
     frame: Option<gst::ClockTime>,
     deadline: gst::ClockTime,
 }
@@ -48,7 +48,7 @@ struct Delay {
 impl Delay {
     fn total(self) -> gst::ClockTime {
         self.frame
-            .and_then(|frame| frame.checked_mul(self.lookahead))
+            .and_then(|frame| frame.checked_mul(self.held_back))
             .unwrap_or(gst::ClockTime::ZERO)
             .saturating_add(self.deadline)
     }
@@ -201,11 +201,11 @@ impl NullfaceFilter {
     }
 
     /// Takes one frame in.
-    fn accept(&self, buffer: gst::Buffer, settings: &Settings, until: Option<Instant>) -> Result<(), gst::FlowError> {
+    fn accept(&self, buffer: gst::Buffer, settings: &Settings, limits: Limits) -> Result<(), gst::FlowError> {
         lock(&self.counters).taken += 1;
         let duration = buffer.duration();
         let result = match lock(&self.stream).as_mut() {
-            Some(stream) => stream.accept(buffer, settings, until),
+            Some(stream) => stream.accept(buffer, settings, limits),
             None => Err(gst::FlowError::Flushing),
         };
         let unknown = lock(&self.delay).frame.is_none();
@@ -513,7 +513,7 @@ impl BaseTransformImpl for NullfaceFilter {
         *lock(&self.stream) = Some(Stream::new(worker, lookahead, mode));
         self.set_delay(|delay| {
             *delay = Delay {
-                lookahead: lookahead as u64,
+                held_back: held_back(lookahead) as u64,
                 frame: None,
                 deadline: clock_time(deadline),
             }
@@ -678,11 +678,12 @@ impl BaseTransformImpl for NullfaceFilter {
         // One deadline for what comes in and what leaves for it.
         let (settings, until) = self.frame_settings();
         let aim = begun.and_then(|(pace, _)| lock(&self.stream).as_ref()?.aim(pace));
+        let limits = Limits { until, aim };
         if let Some(buffer) = buffer {
-            self.accept(buffer, &settings, until)?;
+            self.accept(buffer, &settings, limits)?;
         }
         let output = loop {
-            match self.step(false, &settings, Limits { until, aim })? {
+            match self.step(false, &settings, limits)? {
                 Step::Push(buffer) => break GenerateOutputSuccess::Buffer(buffer),
                 Step::Dropped => break GenerateOutputSuccess::Dropped,
                 Step::Nothing => break GenerateOutputSuccess::NoOutput,

@@ -7,7 +7,8 @@
 //!
 //! # Time
 //! Buffers keep their timestamps, order and number. With `lookahead=n` each frame leaves after `n`
-//! later ones were seen, so that a face found late is covered from its first frame on; the delay is
+//! later ones were seen, so that a face found late is covered from its first frame on. Where anything is held back, one frame more
+//! is: it is rendered on one core while the newest is looked at on another. The delay of `n + 1` frames is
 //! in the latency query, and so is `processing-deadline`. `lookahead=0` gives one buffer for one buffer. Held frames leave at EOS, at
 //! a discontinuity, at a change of caps or segment and for a drain query; a flush forgets them.
 //!

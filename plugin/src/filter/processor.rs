@@ -5,7 +5,7 @@
 
 use nullface::backend::ResolvedDevice;
 use nullface::frame::{FrameTime, FrameView, FrameViewMut};
-use nullface::pipeline::{Budget, Discontinuity, Engine, EngineConfig, EngineError, FrameId, Released, Settings, Stats};
+use nullface::pipeline::{Budget, Discontinuity, Due, Engine, EngineConfig, EngineError, FrameId, Look, Released, Settings, Stats};
 use nullface::stages::detect::Detection;
 
 /// An engine as the element sees it. Each method is that of [`Engine`] of its name.
@@ -15,6 +15,12 @@ pub trait Processor: Send {
 
     /// Treats the pixels of a frame analysed before ([`Engine::render_within`]).
     fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime, budget: Budget) -> Released;
+
+    /// Both, for two frames ([`Engine::overlap`]).
+    fn overlap(&mut self, due: Due<'_, '_>, look: Look<'_>) -> (Released, (FrameId, Option<EngineError>)) {
+        let released = self.render(due.id, due.frame, due.at, due.budget);
+        (released, self.analyse(look.frame, look.at, look.hints))
+    }
 
     /// Works through a frame that is not shown ([`Engine::rehearse`]).
     fn rehearse(&mut self, frame: &mut FrameViewMut<'_>, at: FrameTime);
@@ -48,6 +54,10 @@ impl Processor for Engine {
 
     fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime, budget: Budget) -> Released {
         self.render_within(id, frame, at, budget)
+    }
+
+    fn overlap(&mut self, due: Due<'_, '_>, look: Look<'_>) -> (Released, (FrameId, Option<EngineError>)) {
+        Self::overlap(self, due, look)
     }
 
     fn rehearse(&mut self, frame: &mut FrameViewMut<'_>, at: FrameTime) {

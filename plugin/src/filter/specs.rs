@@ -284,7 +284,7 @@ fn safety() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("lookahead")
             .nick("Lookahead")
-            .blurb("Frames held back so that a new face is covered before it was first found; each adds a frame's duration to the latency; 0 = one buffer out for one buffer in, as hosts such as OBS need it")
+            .blurb("Frames held back so that a new face is covered before it was first found; each adds a frame's duration to the latency, and the first another, so that looking and rendering share the time; 0 = one buffer out for one buffer in, as hosts such as OBS need it")
             .maximum(MAX_LOOKAHEAD)
             .default_value(DEFAULT_LOOKAHEAD as u32)
             .mutable_ready()

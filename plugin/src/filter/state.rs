@@ -13,7 +13,7 @@ use nullface::pipeline::{Budget, Discontinuity, Governor, Mode, Rung, Settings};
 
 use super::fail_closed::{Fault, Settled, Treated, settle};
 use super::formats::Negotiated;
-use super::worker::{Answer, Job, Ticket, Work, Worker};
+use super::worker::{Answer, Done, Job, Ready, Seen, Ticket, Unseen, Work, Worker};
 use super::{frames, metas, regions};
 
 /// The share of the time left that the engine is told, so that it can cover the faces before the element
@@ -32,15 +32,19 @@ pub(super) struct Limits {
     pub(super) aim: Option<Instant>,
 }
 
+/// Frames held back for a lookahead of so many: where there is one, the oldest is rendered while the newest is looked
+/// at, and that one cannot tell of it any more.
+pub(super) const fn held_back(lookahead: usize) -> usize {
+    if lookahead == 0 { 0 } else { lookahead + 1 }
+}
+
 /// What is known of a frame in the queue.
 #[derive(Debug)]
 enum Look {
     /// Analysed; waits to be rendered.
-    Ready {
-        buffer: gst::Buffer,
-        ticket: Ticket,
-        fault: Option<String>,
-    },
+    Ready(Seen),
+    /// Rendered while a later one was looked at.
+    Treated(Box<Treated>),
     /// Its analysis is under way past its deadline; the worker has its buffer.
     Late { seq: u64 },
     /// It will not be treated.
@@ -76,7 +80,8 @@ pub(super) enum Out {
 #[derive(Debug)]
 pub(super) struct Stream {
     worker: Worker,
-    lookahead: usize,
+    /// Frames held back.
+    held_back: usize,
     queue: VecDeque<Item>,
     negotiated: Option<Arc<Negotiated>>,
     breaks: Vec<Discontinuity>,
@@ -94,7 +99,7 @@ impl Stream {
     pub(super) fn new(worker: Worker, lookahead: usize, mode: Mode) -> Self {
         Self {
             worker,
-            lookahead,
+            held_back: held_back(lookahead),
             queue: VecDeque::new(),
             negotiated: None,
             breaks: Vec::new(),
@@ -170,11 +175,12 @@ impl Stream {
         self.queue.push_back(Item::Event(event));
     }
 
-    /// Takes a frame in: secures its pixels and has it analysed.
+    /// Takes a frame in: secures its pixels and has it analysed. Where another's turn comes with it, that one is rendered
+    /// meanwhile.
     ///
     /// # Errors
     /// Without caps, or where the frame's time cannot be copied. The frame is then gone.
-    pub(super) fn accept(&mut self, buffer: gst::Buffer, settings: &Settings, until: Option<Instant>) -> Result<(), gst::FlowError> {
+    pub(super) fn accept(&mut self, buffer: gst::Buffer, settings: &Settings, limits: Limits) -> Result<(), gst::FlowError> {
         let negotiated = self.negotiated.clone().ok_or(gst::FlowError::NotNegotiated)?;
         let shell = metas::shell(&buffer).map_err(|_| gst::FlowError::Error)?;
         let at = self.time_of(&buffer, &negotiated);
@@ -191,8 +197,13 @@ impl Stream {
         let look = owned.and_then(|buffer| {
             let seq = self.next_seq;
             self.next_seq += 1;
-            let job = self.job(buffer, &negotiated, at, settings, Work::Analyse { hints });
-            self.analyse(job, seq, until)
+            let unseen = Unseen {
+                buffer,
+                negotiated: Arc::clone(&negotiated),
+                at,
+                hints,
+            };
+            self.analyse(unseen, seq, settings, limits)
         });
         let look = match look {
             Err(Fault::Interrupted) => return Err(gst::FlowError::Flushing),
@@ -227,13 +238,18 @@ impl Stream {
         let at = self.time_of(&buffer, &negotiated);
         let worked = frames::own(buffer, &shell, &negotiated).and_then(|buffer| {
             self.settle_late(until)?;
-            let mut job = self.job(buffer, &negotiated, at, settings, Work::Rehearse);
-            job.breaks = std::mem::take(&mut self.breaks);
-            self.worker.send(job)?;
+            let unseen = Unseen {
+                buffer,
+                negotiated,
+                at,
+                hints: Vec::new(),
+            };
+            let breaks = std::mem::take(&mut self.breaks);
+            self.send(Work::Rehearse(unseen), breaks, settings)?;
             match self.worker.receive(until)? {
                 Answer::Rehearsed => Ok(()),
                 Answer::Failed(fault) => Err(fault),
-                Answer::Analysed { .. } | Answer::Rendered { .. } => Err(Fault::Orphaned),
+                Answer::Analysed(_) | Answer::Rendered(_) | Answer::Overlapped(..) => Err(Fault::Orphaned),
             }
         });
         match worked {
@@ -250,10 +266,10 @@ impl Stream {
     /// once while `draining`. A frame should be done at `limits.aim` and must be at `limits.until`.
     pub(super) fn emit(&mut self, draining: bool, settings: &Settings, limits: Limits) -> Option<Out> {
         let until = limits.until;
-        let held = self.queue.iter().filter(|item| matches!(item, Item::Frame(_))).count();
+        let held = self.held();
         match self.queue.front()? {
             Item::Event(_) => {}
-            Item::Frame(_) if !draining && held <= self.lookahead => return None,
+            Item::Frame(_) if !draining && held <= self.held_back => return None,
             Item::Frame(entry) => {
                 if matches!(entry.look, Look::Late { .. }) {
                     // The deadline of its analysis has passed, but what came since may still serve.
@@ -275,16 +291,8 @@ impl Stream {
                 let treated = match look {
                     Look::Withheld(fault) => Err(fault),
                     Look::Late { .. } => Err(Fault::Deadline),
-                    Look::Ready { buffer, ticket, fault } => {
-                        let left = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(Instant::now()));
-                        let budget = Budget {
-                            best: self.governor.best(),
-                            time: left(until).map(|left| left.mul_f64(SOFT_SHARE)),
-                            aim: left(limits.aim),
-                        };
-                        let job = self.job(buffer, &negotiated, at, settings, Work::Render { ticket, budget });
-                        self.render(job, fault, until)
-                    }
+                    Look::Treated(treated) => Ok(*treated),
+                    Look::Ready(seen) => self.render(seen, &negotiated, at, settings, limits),
                 };
                 let settled = settle(treated, &shell, &negotiated, settings.on_failure, settings.fill_rgb);
                 Some(Out::Frame {
@@ -301,51 +309,122 @@ impl Stream {
         None
     }
 
-    fn job(&self, buffer: gst::Buffer, negotiated: &Arc<Negotiated>, at: FrameTime, settings: &Settings, work: Work) -> Job {
-        Job {
+    /// Frames in the queue.
+    fn held(&self) -> usize {
+        self.queue.iter().filter(|item| matches!(item, Item::Frame(_))).count()
+    }
+
+    fn send(&mut self, work: Work, breaks: Vec<Discontinuity>, settings: &Settings) -> Result<(), Fault> {
+        self.worker.send(Job {
+            settings: settings.clone(),
+            breaks,
+            work,
+        })
+    }
+
+    /// A frame to be rendered, and what that may cost.
+    fn ready(&self, buffer: gst::Buffer, ticket: Ticket, negotiated: &Arc<Negotiated>, at: FrameTime, limits: Limits) -> Ready {
+        let left = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(Instant::now()));
+        Ready {
             buffer,
             negotiated: Arc::clone(negotiated),
             at,
-            settings: settings.clone(),
-            breaks: Vec::new(),
-            work,
+            ticket,
+            budget: Budget {
+                best: self.governor.best(),
+                time: left(limits.until).map(|left| left.mul_f64(SOFT_SHARE)),
+                aim: left(limits.aim),
+            },
         }
     }
 
-    fn analyse(&mut self, mut job: Job, seq: u64, until: Option<Instant>) -> Result<Look, Fault> {
-        self.settle_late(until)?;
-        job.breaks = std::mem::take(&mut self.breaks);
-        self.worker.send(job)?;
-        self.analysing = Some(seq);
-        match self.worker.receive(until) {
-            Ok(answer) => {
-                self.analysing = None;
-                match answer {
-                    Answer::Analysed { buffer, ticket, fault } => Ok(Look::Ready { buffer, ticket, fault }),
-                    Answer::Failed(fault) => Err(fault),
-                    Answer::Rendered { .. } | Answer::Rehearsed => Err(Fault::Orphaned),
-                }
+    /// The oldest frame, where its turn comes with the next one that is looked at; what its analysis complained of.
+    /// Its entry is withheld until it is back.
+    fn take_due(&mut self, limits: Limits) -> Option<(Ready, Option<String>)> {
+        // Breaks are told before a look, and the frames held were seen before them.
+        if self.held_back == 0 || self.held() < self.held_back || !self.breaks.is_empty() {
+            return None;
+        }
+        let entry = self.oldest()?;
+        let seen = match std::mem::replace(&mut entry.look, Look::Withheld(Fault::Deadline)) {
+            Look::Ready(seen) => seen,
+            other => {
+                entry.look = other;
+                return None;
             }
-            Err(Fault::Deadline) => Ok(Look::Late { seq }),
-            Err(fault) => Err(fault),
-        }
+        };
+        let (negotiated, at) = (Arc::clone(&entry.negotiated), entry.at);
+        Some((self.ready(seen.buffer, seen.ticket, &negotiated, at, limits), seen.fault))
     }
 
-    fn render(&mut self, job: Job, analysis_fault: Option<String>, until: Option<Instant>) -> Result<Treated, Fault> {
-        self.settle_late(until)?;
+    /// The frame whose turn is next.
+    fn oldest(&mut self) -> Option<&mut Entry> {
+        self.queue.iter_mut().find_map(|item| match item {
+            Item::Frame(entry) => Some(entry.as_mut()),
+            Item::Event(_) => None,
+        })
+    }
+
+    fn analyse(&mut self, unseen: Unseen, seq: u64, settings: &Settings, limits: Limits) -> Result<Look, Fault> {
+        self.settle_late(limits.until)?;
+        let (work, due) = match self.take_due(limits) {
+            Some((ready, fault)) => (Work::Overlap(unseen, ready), Some(fault)),
+            None => (Work::Analyse(unseen), None),
+        };
+        let breaks = std::mem::take(&mut self.breaks);
+        self.send(work, breaks, settings)?;
+        self.analysing = Some(seq);
+        let (seen, done) = match self.worker.receive(limits.until) {
+            Ok(Answer::Analysed(seen)) => (seen, None),
+            Ok(Answer::Overlapped(seen, done)) => (seen, Some(done)),
+            Ok(Answer::Failed(fault)) => (Err(fault.clone()), Some(Err(fault))),
+            Ok(Answer::Rendered(_) | Answer::Rehearsed) => (Err(Fault::Orphaned), None),
+            // Its rendering is given up with the buffer; its look may still serve.
+            Err(Fault::Deadline) => return Ok(Look::Late { seq }),
+            Err(fault) => return Err(fault),
+        };
+        self.analysing = None;
+        if let (Some(analysis_fault), Some(done)) = (due, done) {
+            if done.is_err() {
+                self.note(Discontinuity::Gap);
+            }
+            let treated = done.map_or_else(Look::Withheld, |Done { buffer, released }| {
+                Look::Treated(Box::new(Treated {
+                    buffer,
+                    released,
+                    analysis_fault,
+                }))
+            });
+            if let Some(entry) = self.oldest() {
+                entry.look = treated;
+            }
+        }
+        seen.map(Look::Ready)
+    }
+
+    fn render(
+        &mut self,
+        seen: Seen,
+        negotiated: &Arc<Negotiated>,
+        at: FrameTime,
+        settings: &Settings,
+        limits: Limits,
+    ) -> Result<Treated, Fault> {
+        self.settle_late(limits.until)?;
+        let ready = self.ready(seen.buffer, seen.ticket, negotiated, at, limits);
         // Breaks stay for the next analysis: this frame was seen before them.
-        self.worker.send(job)?;
-        match self.worker.receive(until)? {
-            Answer::Rendered { buffer, released } => Ok(Treated {
+        self.send(Work::Render(ready), Vec::new(), settings)?;
+        match self.worker.receive(limits.until)? {
+            Answer::Rendered(Ok(Done { buffer, released })) => Ok(Treated {
                 buffer,
                 released,
-                analysis_fault,
+                analysis_fault: seen.fault,
             }),
-            Answer::Failed(fault) => {
+            Answer::Rendered(Err(fault)) | Answer::Failed(fault) => {
                 self.note(Discontinuity::Gap);
                 Err(fault)
             }
-            Answer::Analysed { .. } | Answer::Rehearsed => Err(Fault::Orphaned),
+            Answer::Analysed(_) | Answer::Overlapped(..) | Answer::Rehearsed => Err(Fault::Orphaned),
         }
     }
 
@@ -358,9 +437,9 @@ impl Stream {
         let answer = self.worker.receive(until)?;
         let Some(awaited) = self.analysing.take() else { return Ok(()) };
         let look = match answer {
-            Answer::Analysed { buffer, ticket, fault } => Look::Ready { buffer, ticket, fault },
-            Answer::Failed(fault) => Look::Withheld(fault),
-            Answer::Rendered { .. } | Answer::Rehearsed => return Ok(()),
+            Answer::Analysed(Ok(seen)) | Answer::Overlapped(Ok(seen), _) => Look::Ready(seen),
+            Answer::Analysed(Err(fault)) | Answer::Overlapped(Err(fault), _) | Answer::Failed(fault) => Look::Withheld(fault),
+            Answer::Rendered(_) | Answer::Rehearsed => return Ok(()),
         };
         let waiting = self.queue.iter_mut().find_map(|item| match item {
             Item::Frame(entry) if matches!(entry.look, Look::Late { seq } if seq == awaited) => Some(entry),

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, after, bounded, never};
 use crossbeam::select;
 use nullface::backend::ResolvedDevice;
-use nullface::frame::FrameTime;
-use nullface::pipeline::{Budget, Discontinuity, EngineConfig, EngineError, FrameId, Released, Settings, Stats};
+use nullface::frame::{FrameTime, FrameViewMut};
+use nullface::pipeline::{Budget, Discontinuity, Due, EngineConfig, EngineError, FrameId, Look, Released, Settings, Stats};
 use nullface::stages::detect::Detection;
 
 use super::fail_closed::Fault;
@@ -42,49 +42,75 @@ pub(super) struct Ticket {
     generation: u64,
 }
 
-/// What to do with a buffer.
+/// A frame that nobody has looked at.
+#[derive(Debug)]
+pub(super) struct Unseen {
+    pub(super) buffer: gst::Buffer,
+    pub(super) negotiated: Arc<Negotiated>,
+    pub(super) at: FrameTime,
+    /// Faces that somebody upstream found.
+    pub(super) hints: Vec<Detection>,
+}
+
+/// A frame whose turn to be treated has come.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) buffer: gst::Buffer,
+    pub(super) negotiated: Arc<Negotiated>,
+    pub(super) at: FrameTime,
+    /// From its analysis.
+    pub(super) ticket: Ticket,
+    /// What it may cost.
+    pub(super) budget: Budget,
+}
+
+/// What to do.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Look at it.
-    Analyse {
-        /// Faces that somebody upstream found.
-        hints: Vec<Detection>,
-    },
-    /// Treat it.
-    Render {
-        /// From its analysis.
-        ticket: Ticket,
-        /// What it may cost.
-        budget: Budget,
-    },
-    /// Work through it; it is not shown.
-    Rehearse,
+    /// Look at a frame.
+    Analyse(Unseen),
+    /// Treat one.
+    Render(Ready),
+    /// Look at one and treat another, at the same time.
+    Overlap(Unseen, Ready),
+    /// Work through one that is not shown.
+    Rehearse(Unseen),
 }
 
 /// One call of the engine.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) buffer: gst::Buffer,
-    pub(super) negotiated: Arc<Negotiated>,
-    pub(super) at: FrameTime,
     pub(super) settings: Settings,
     /// To be told first, in order.
     pub(super) breaks: Vec<Discontinuity>,
     pub(super) work: Work,
 }
 
-/// What came of a job.
+/// A frame that was looked at.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) buffer: gst::Buffer,
+    pub(super) ticket: Ticket,
+    /// What the engine complained of.
+    pub(super) fault: Option<String>,
+}
+
+/// A frame that was treated.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) buffer: gst::Buffer,
+    pub(super) released: Released,
+}
+
+/// What came of a job. A frame without result is gone with its buffer.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// Looked at.
-    Analysed {
-        buffer: gst::Buffer,
-        ticket: Ticket,
-        /// What the engine complained of.
-        fault: Option<String>,
-    },
+    Analysed(Result<Seen, Fault>),
     /// Treated.
-    Rendered { buffer: gst::Buffer, released: Released },
+    Rendered(Result<Done, Fault>),
+    /// One looked at, another treated.
+    Overlapped(Result<Seen, Fault>, Result<Done, Fault>),
     /// Worked through; the buffer is gone.
     Rehearsed,
     /// No answer of the engine; the buffer is gone.
@@ -349,14 +375,7 @@ impl Bench {
     }
 
     fn work(&mut self, job: Job) -> Answer {
-        let Job {
-            mut buffer,
-            negotiated,
-            at,
-            settings,
-            breaks,
-            work,
-        } = job;
+        let Job { settings, breaks, work } = job;
         let Some(engine) = self.engine.as_mut() else {
             return Answer::Failed(lost());
         };
@@ -371,37 +390,77 @@ impl Bench {
             }
         }
         let answer = match work {
-            Work::Analyse { hints } => match frames::with_view(&buffer, &negotiated, |view| engine.analyse(view, at, &hints)) {
-                Ok((id, fault)) => Answer::Analysed {
-                    buffer,
-                    ticket: Ticket {
-                        id,
-                        generation: self.generation,
-                    },
-                    fault: fault.map(|error| error.to_string()),
-                },
-                Err(fault) => Answer::Failed(fault),
-            },
-            Work::Rehearse => match rehearse(engine.as_mut(), buffer, &negotiated, at) {
+            Work::Analyse(unseen) => Answer::Analysed(look(engine.as_mut(), unseen, self.generation)),
+            Work::Render(ready) => Answer::Rendered(render(engine.as_mut(), ready, self.generation)),
+            Work::Overlap(unseen, ready) => overlap(engine.as_mut(), unseen, ready, self.generation),
+            Work::Rehearse(unseen) => match rehearse(engine.as_mut(), unseen) {
                 Ok(()) => Answer::Rehearsed,
                 Err(fault) => Answer::Failed(fault),
             },
-            Work::Render { ticket, .. } if ticket.generation != self.generation => Answer::Failed(Fault::Orphaned),
-            Work::Render { ticket, budget } => match render(engine.as_mut(), &mut buffer, &negotiated, (ticket, budget), at) {
-                Ok(released) => {
-                    self.reopens = 0;
-                    Answer::Rendered { buffer, released }
-                }
-                Err(fault) => Answer::Failed(fault),
-            },
         };
+        if matches!(answer, Answer::Rendered(Ok(_)) | Answer::Overlapped(_, Ok(_))) {
+            self.reopens = 0;
+        }
         *lock(&self.stats) = engine.stats();
         answer
     }
 }
 
-fn rehearse(engine: &mut dyn Processor, mut buffer: gst::Buffer, negotiated: &Negotiated, at: FrameTime) -> Result<(), Fault> {
-    frames::with_view_mut(unshared(&mut buffer)?, negotiated, |view| engine.rehearse(view, at))
+fn seen(buffer: gst::Buffer, (id, fault): (FrameId, Option<EngineError>), generation: u64) -> Seen {
+    Seen {
+        buffer,
+        ticket: Ticket { id, generation },
+        fault: fault.map(|error| error.to_string()),
+    }
+}
+
+fn look(engine: &mut dyn Processor, frame: Unseen, generation: u64) -> Result<Seen, Fault> {
+    let looked = frames::with_view(&frame.buffer, &frame.negotiated, |view| {
+        engine.analyse(view, frame.at, &frame.hints)
+    })?;
+    Ok(seen(frame.buffer, looked, generation))
+}
+
+fn render(engine: &mut dyn Processor, mut frame: Ready, generation: u64) -> Result<Done, Fault> {
+    let released = frame.with_view(generation, |id, view, at, budget| engine.render(id, view, at, budget))?;
+    Ok(Done {
+        buffer: frame.buffer,
+        released,
+    })
+}
+
+/// Both; where one of the frames cannot be used, the other has what it would have alone.
+fn overlap(engine: &mut dyn Processor, unseen: Unseen, mut ready: Ready, generation: u64) -> Answer {
+    let both = frames::with_view(&unseen.buffer, &unseen.negotiated, |frame| {
+        let look = Look {
+            frame,
+            at: unseen.at,
+            hints: &unseen.hints,
+        };
+        let both = ready.with_view(generation, |id, frame, at, budget| {
+            engine.overlap(Due { id, frame, at, budget }, look)
+        });
+        match both {
+            Ok((released, looked)) => (looked, Ok(released)),
+            Err(fault) => (engine.analyse(look.frame, look.at, look.hints), Err(fault)),
+        }
+    });
+    match both {
+        Ok((looked, released)) => {
+            let done = released.map(|released| Done {
+                buffer: ready.buffer,
+                released,
+            });
+            Answer::Overlapped(Ok(seen(unseen.buffer, looked, generation)), done)
+        }
+        Err(fault) => Answer::Overlapped(Err(fault), render(engine, ready, generation)),
+    }
+}
+
+fn rehearse(engine: &mut dyn Processor, mut frame: Unseen) -> Result<(), Fault> {
+    frames::with_view_mut(unshared(&mut frame.buffer)?, &frame.negotiated, |view| {
+        engine.rehearse(view, frame.at)
+    })
 }
 
 fn unshared(buffer: &mut gst::Buffer) -> Result<&mut gst::BufferRef, Fault> {
@@ -410,12 +469,17 @@ fn unshared(buffer: &mut gst::Buffer) -> Result<&mut gst::BufferRef, Fault> {
     })
 }
 
-fn render(
-    engine: &mut dyn Processor,
-    buffer: &mut gst::Buffer,
-    negotiated: &Negotiated,
-    (ticket, budget): (Ticket, Budget),
-    at: FrameTime,
-) -> Result<Released, Fault> {
-    frames::with_view_mut(unshared(buffer)?, negotiated, |view| engine.render(ticket.id, view, at, budget))
+impl Ready {
+    /// Maps the frame for who treats it, where it is the engine that had looked at it.
+    fn with_view<R>(
+        &mut self,
+        generation: u64,
+        treat: impl FnOnce(FrameId, &mut FrameViewMut<'_>, FrameTime, Budget) -> R,
+    ) -> Result<R, Fault> {
+        if self.ticket.generation != generation {
+            return Err(Fault::Orphaned);
+        }
+        let (id, at, budget) = (self.ticket.id, self.at, self.budget);
+        frames::with_view_mut(unshared(&mut self.buffer)?, &self.negotiated, |view| treat(id, view, at, budget))
+    }
 }

@@ -22,6 +22,7 @@ use super::outcome::CoverReason;
 use super::plan::{Plan, Region};
 use super::schedule::{Schedule, Situation};
 use super::settings::{EngineConfig, Settings};
+use super::shared::SharedMesh;
 use super::turns::{Asking, Turns};
 use super::who::{Chooser, CutList, Verdict, Who};
 pub(in crate::pipeline) use late::LateLook;
@@ -60,7 +61,7 @@ pub(super) struct Analyst {
     under_way: Option<UnderWay>,
     /// Whether there is a core for looks beside the rendering.
     two_cores: bool,
-    mesh: Box<dyn MeshFitter>,
+    mesh: SharedMesh,
     tracker: Tracker,
     cut: SceneCut,
     schedule: Schedule,
@@ -79,7 +80,7 @@ pub(super) struct Analyst {
 impl Analyst {
     pub(super) fn new(
         detector: Box<dyn Detector>,
-        mesh: Box<dyn MeshFitter>,
+        mesh: SharedMesh,
         config: &EngineConfig,
         settings: &Settings,
     ) -> Result<Self, EngineError> {
@@ -110,19 +111,18 @@ impl Analyst {
 
     /// The mesh network and the cut list, for plans that are made from a track file.
     pub(super) fn mesh_and_cuts(&mut self) -> (&mut dyn MeshFitter, Option<&CutList>) {
-        (self.mesh.as_mut(), self.cuts.as_ref())
+        (&mut self.mesh, self.cuts.as_ref())
     }
 
-    /// The mesh network, which also says whether a new face is one, and the look that may be under way.
-    pub(super) fn mesh_and_look(&mut self) -> (&mut dyn MeshFitter, LateLook<'_>) {
-        let look = LateLook {
+    /// The look that may be under way.
+    pub(super) fn late_look(&mut self) -> LateLook<'_> {
+        LateLook {
             looker: &mut self.looker,
             under_way: &mut self.under_way,
             tracker: &mut self.tracker,
             schedule: &mut self.schedule,
             chooser: &mut self.chooser,
-        };
-        (self.mesh.as_mut(), look)
+        }
     }
 
     pub(super) fn configure(&mut self, settings: &Settings) -> Result<(), EngineError> {
@@ -132,7 +132,7 @@ impl Analyst {
 
     /// Takes over whom to anonymise; nothing known of anybody is carried over.
     pub(super) fn choose(&mut self, who: &Who, recogniser: &mut dyn Recogniser) -> Result<(), EngineError> {
-        self.chooser = Chooser::open(who, self.looker.detector()?, self.mesh.as_mut(), recogniser)?;
+        self.chooser = Chooser::open(who, self.looker.detector()?, &mut self.mesh, recogniser)?;
         Ok(())
     }
 
@@ -212,7 +212,7 @@ impl Analyst {
                 let observed = seen.iter().map(|d| observation(d, ObservationSource::Detector));
                 let upstream = hints.iter().map(|d| observation(d, ObservationSource::Upstream));
                 let observed: Vec<Observation> = observed.chain(upstream).collect();
-                started = self.mesh_and_look().1.learn(at.pts, plan.size_px, &observed)?;
+                started = self.late_look().learn(at.pts, plan.size_px, &observed)?;
                 let mut new = self.hints(|t| started.contains(&t.id));
                 new.truncate(MAX_MESHES);
                 self.refine(frame, &new, &mut meshes, plan);
@@ -255,7 +255,7 @@ impl Analyst {
         let Some(frame) = self.under_way.as_ref().map(|u| u.frame) else {
             return Ok(());
         };
-        self.mesh_and_look().1.join(frame, &[], settings).map(|_| ())
+        self.late_look().join(frame, &[], settings).map(|_| ())
     }
 
     /// Whether a glance shows a face where no track is, and where none was denied just now.

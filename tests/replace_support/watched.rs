@@ -1,0 +1,95 @@
+//! A detector that does as it is told and notes on which thread it looks.
+
+use std::sync::{Arc, Mutex};
+
+use nullface::backend::{Device, ResolvedDevice};
+use nullface::frame::{BoxPx, FrameView};
+use nullface::pipeline::{Engine, EngineConfig, Generator, Mode, Parts, Settings};
+use nullface::secret::SessionSecret;
+use nullface::stages::detect::{DetectError, Detection, Detector, Effort};
+
+use super::{Blocks, Fake, MeanFace, basis, darker, mesh, schedule};
+
+pub(crate) const NEWCOMER: BoxPx = BoxPx {
+    x0: 256.0,
+    y0: 16.0,
+    x1: 312.0,
+    y1: 72.0,
+};
+
+/// What the next looks do.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Looks {
+    OneFace,
+    /// The second one is too small for a glance.
+    TwoFaces,
+    Fail,
+    Panic,
+}
+
+pub(crate) struct Watched {
+    looks: Arc<Mutex<Looks>>,
+    /// Whether each look but glances was on the caller's own thread.
+    where_: Arc<Mutex<Vec<bool>>>,
+    home: std::thread::ThreadId,
+}
+
+impl Detector for Watched {
+    fn name(&self) -> &'static str {
+        "watched"
+    }
+
+    fn detect(&mut self, _: &FrameView<'_>, _: f32, effort: Effort) -> Result<Vec<Detection>, DetectError> {
+        let found = |box_px| Detection {
+            box_px,
+            score: 0.9,
+            landmarks: None,
+        };
+        let face = found(mesh().bounding_box_px().expect("points"));
+        if effort == Effort::Glance {
+            return Ok(vec![face]);
+        }
+        self.where_.lock().expect("a list").push(std::thread::current().id() == self.home);
+        let looks = *self.looks.lock().expect("a script");
+        match looks {
+            Looks::OneFace => Ok(vec![face]),
+            Looks::TwoFaces => Ok(vec![face, found(NEWCOMER)]),
+            Looks::Fail => Err(DetectError::BadOutput {
+                detector: "watched",
+                what: "told to fail".to_owned(),
+            }),
+            Looks::Panic => panic!("told to panic"),
+        }
+    }
+}
+
+pub(crate) type Shared<T> = Arc<Mutex<T>>;
+
+/// An engine that looks at every frame; what its next looks do, and where they were.
+pub(crate) fn watched(config: &EngineConfig) -> (Engine, Shared<Looks>, Shared<Vec<bool>>) {
+    let looks = Arc::new(Mutex::new(Looks::OneFace));
+    let where_ = Arc::<Mutex<Vec<bool>>>::default();
+    let parts = Parts {
+        detector: Box::new(Watched {
+            looks: Arc::clone(&looks),
+            where_: Arc::clone(&where_),
+            home: std::thread::current().id(),
+        }),
+        mesh: Box::new(MeanFace(mesh())),
+        recogniser: Box::new(Blocks),
+        device: ResolvedDevice {
+            device: Device::Cpu,
+            reason: "a test".to_owned(),
+            strict: false,
+        },
+    };
+    let settings = Settings {
+        mode: Mode::Nullface,
+        // A look at every frame.
+        detect_interval: 1,
+        ..Settings::default()
+    };
+    let generator = Generator::new(basis(), SessionSecret::from_seed(1)).with_denoiser(Box::new(Fake(darker)), schedule(), 4);
+    let engine = Engine::from_parts(parts, config, settings).expect("in range");
+    (engine.with_generator(generator).expect("follows"), looks, where_)
+}
