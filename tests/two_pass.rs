@@ -80,15 +80,26 @@ fn found(script: Script) -> Tracks {
 
 /// What the second pass makes of the film; the detector would fail if it were asked.
 fn rendered(tracks: &Tracks) -> Vec<(Picture, FrameReport)> {
+    rendered_by(tracks, None)
+}
+
+/// The same with a cut list.
+fn rendered_by(tracks: &Tracks, cuts: Option<&str>) -> Vec<(Picture, FrameReport)> {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("a.tracks.jsonl");
     std::fs::write(&path, tracks.to_text()).expect("written");
+    let cut_list = cuts.map(|text| {
+        let path = folder.path().join("cuts.toml");
+        std::fs::write(&path, text).expect("written");
+        path
+    });
     let script = Script {
         fail_from: Some(0),
         ..Script::default()
     };
     let config = EngineConfig {
         tracks: Some(path),
+        cut_list,
         ..config(0)
     };
     let (mut engine, _) = engine(script, &config, solid());
@@ -214,6 +225,28 @@ fn a_box_added_by_hand_is_covered_in_exactly_the_frames_asked_and_moves_between_
             };
             assert_eq!(equal_blocks(&source(n), &picture, away), 40 * 5);
         }
+    }
+}
+
+#[test]
+fn a_cut_keeps_what_was_seen_in_each_of_its_frames_and_nothing_drawn_by_hand() {
+    let mut tracks = found(faces(&[LEFT, RIGHT]));
+    let drawn = BoxPx {
+        x0: 272.0,
+        y0: 8.0,
+        x1: 312.0,
+        y1: 48.0,
+    };
+    let key = |n: u64| Key {
+        at: at(n).pts,
+        box_px: drawn,
+    };
+    tracks.add(vec![key(0), key(FRAMES - 1)], Decision::Anonymise).expect("fits");
+    let list = "[[cut]]\naction = \"keep\"\nfrom = 0\nto = 1\nzone = [0.5, 0, 1, 1]\n";
+    for (n, (picture, report)) in (0..).zip(rendered_by(&tracks, Some(list))) {
+        let shown = |face| equal_blocks(&source(n), &picture, face) > 0;
+        assert!(!shown(LEFT) && !shown(drawn), "frame {n}");
+        assert_eq!(shown(RIGHT), at(n).pts.seconds() < 1.0, "frame {n}: {:?}", report.faces);
     }
 }
 

@@ -283,6 +283,7 @@ impl Follower {
                 .and_then(|m| align::oval_polygon(m, 1.0))
                 .unwrap_or_default(),
             landmarks: mesh.and_then(Mesh::landmarks5),
+            seen: placed.origin == Origin::Detected || mesh.and_then(Mesh::landmarks5).is_some(),
             roll_rad: mesh.and_then(Mesh::landmarks5).as_ref().map_or(0.0, Landmarks5::roll_rad),
             reason: match (placed.decision, seen) {
                 (Decision::Cover, _) => CoverReason::Policy,

@@ -32,6 +32,8 @@ pub(super) struct Region {
     pub(super) oval_px: Vec<Point>,
     /// Landmarks, where known in this frame.
     pub(super) landmarks: Option<Landmarks5>,
+    /// Whether somebody saw the face in this very frame: a mesh, or the first of two passes.
+    pub(super) seen: bool,
     /// In-plane rotation, radians.
     pub(super) roll_rad: f32,
     /// Why it is covered.
@@ -46,11 +48,11 @@ pub(super) struct Region {
 
 impl Region {
     /// Why it stays as it is, where it does: only a face that was seen in this very frame, in which
-    /// nothing failed. Seen by a mesh, but for tracks of which somebody decided: those were seen by the first pass.
+    /// nothing failed; or one drawn by hand that somebody decided to keep.
     pub(super) fn kept(&self) -> Option<(KeepReason, f32)> {
         self.verdict
             .keep
-            .filter(|(why, _)| self.reason == CoverReason::Asked && (self.landmarks.is_some() || *why == KeepReason::TrackFile))
+            .filter(|(why, _)| self.reason == CoverReason::Asked && (self.seen || *why == KeepReason::TrackFile))
     }
 }
 

@@ -388,6 +388,7 @@ fn as_found(track: &Track, reason: CoverReason) -> Region {
         box_px: track.region_px,
         oval_px: Vec::new(),
         landmarks: None,
+        seen: false,
         roll_rad: track.roll_rad,
         reason,
         check_against: None,

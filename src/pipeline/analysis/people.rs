@@ -104,6 +104,7 @@ impl Analyst {
                 box_px: track.region_px,
                 oval_px: mesh.and_then(|m| align::oval_polygon(m, 1.0)).unwrap_or_default(),
                 landmarks: mesh.and_then(Mesh::landmarks5),
+                seen: mesh.and_then(Mesh::landmarks5).is_some(),
                 roll_rad: track.roll_rad,
                 reason: match track.state {
                     _ if failed => CoverReason::StageFailed,
