@@ -89,6 +89,8 @@ fn of_two_people_the_one_on_the_photo_stays_and_the_other_is_covered_in_every_fr
     let who = ["--mode", "solid", "--report", text(&report), "--except", text(&photo)];
     let out = bench.anonymized(&both, "out.mp4", &who);
     assert_eq!(told(&report, false), (0, FRAMES as u64));
+    let settings = &records(&report)[0]["settings"];
+    assert_eq!((&settings["who"], &settings["photos"]), (&"except".into(), &1.into()));
     let (kept, covered) = told(&report, true);
     assert_eq!(kept + covered, FRAMES as u64);
     assert!(kept as usize >= FRAMES - RECOGNISED, "kept in {kept} of {FRAMES}");

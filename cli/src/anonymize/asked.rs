@@ -59,7 +59,7 @@ impl Args {
     }
 
     /// Photos of `--only` and `--except`.
-    fn photos(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(super) fn photos(&self) -> impl Iterator<Item = &PathBuf> {
         self.only.iter().chain(&self.except).filter(|p| !names_track(p))
     }
 
@@ -73,6 +73,15 @@ impl Args {
         let photos = photos.iter().filter(|p| !names_track(p));
         let list: Vec<String> = photos.map(|p| p.to_string_lossy().into_owned()).collect();
         (!list.is_empty()).then(|| format!("{word}:{}", list.join(",")))
+    }
+
+    /// Who is anonymised, without the photos' names: they may name people.
+    pub(super) fn who_word(&self) -> &'static str {
+        match (self.only.is_empty(), self.except.is_empty()) {
+            (true, true) => "all",
+            (false, _) => "only",
+            (true, false) => "except",
+        }
     }
 
     /// Single tracks that are chosen.

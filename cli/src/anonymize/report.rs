@@ -157,6 +157,11 @@ impl Report {
                     "marked": !args.no_marking,
                 })));
                 record.extend(tracks.clone().map(|t| ("tracks".to_owned(), t)));
+                // The filter of a second pass is not told: it reads what became of it in the track file.
+                if let Some(Value::Object(settings)) = record.get_mut("settings") {
+                    settings.insert("who".to_owned(), args.who_word().into());
+                    settings.insert("photos".to_owned(), args.photos().count().into());
+                }
             }
             if i == last {
                 record.extend(object(json!({
