@@ -175,6 +175,12 @@ fn hdr_keeps_depth_light_and_mastering_data() {
             assert_colours(&before, &after);
             assert_eq!(times(&film).len(), times(&out).len(), "{output}");
         }
+        for (encoder, output) in [("x264", "x264.mp4"), ("vp9", "vp9.webm")] {
+            let after = stream(&bench.anonymized(&film, output, &["--force", "--encoder", encoder]), "v:0");
+            for tag in ["color_space", "color_transfer", "color_primaries"] {
+                assert_eq!(before[tag], after[tag], "{tag} by {encoder}");
+            }
+        }
         let shown = |path: &Path| probe(path, &["-show_frames", "-read_intervals", "%+#1", "-select_streams", "v"]).to_string();
         let (before, after) = (shown(&film), shown(&bench.path("out.mp4")));
         for what in ["34000/50000", "10000000/10000", "\"max_content\":1000"] {

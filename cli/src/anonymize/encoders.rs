@@ -194,7 +194,15 @@ pub(super) fn coding(film: &Film, output: &Path, container: Container, wanted: W
     };
     let filter = make("capsfilter", "layout")?;
     filter.set_property("caps", caps(&formats));
-    let mut chain = vec![make("videoconvert", "format")?, filter, encoder];
+    pass_colours(&filter, &encoder);
+    let mut chain = vec![make("videoconvert", "format")?, filter];
+    if choice == EncoderChoice::Vp9 && colorimetry.is_some() {
+        // VP9's own header knows the matrix alone, and this encoder no matrix of HDR: it writes the one that it is told.
+        let label = make("capssetter", "matrix")?;
+        label.set_property("caps", gst::Caps::builder("video/x-raw").field("colorimetry", "bt2020").build());
+        chain.push(label);
+    }
+    chain.push(encoder);
     // Muxers want these cut into the packets of the container's standard.
     match choice {
         EncoderChoice::X265 | EncoderChoice::NvencH265 => chain.push(make("h265parse", "packets")?),
@@ -205,6 +213,39 @@ pub(super) fn coding(film: &Film, output: &Path, container: Container, wanted: W
         working: before.map(caps),
         chain,
     })
+}
+
+/// What caps say of light and colour.
+const COLOURS: [&str; 3] = ["colorimetry", "mastering-display-info", "content-light-level"];
+
+/// Tells the muxer what the pictures are that come out of `before`: some encoders forget it, and containers have a
+/// place for it.
+fn pass_colours(before: &gst::Element, encoder: &gst::Element) {
+    let (Some(fed), Some(out)) = (before.static_pad("src"), encoder.static_pad("src")) else {
+        return;
+    };
+    let fed = fed.downgrade();
+    out.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        let told = match info.event().map(|event| event.view()) {
+            Some(gst::EventView::Caps(caps)) => caps.caps_owned(),
+            _ => return gst::PadProbeReturn::Ok,
+        };
+        let Some(is) = fed.upgrade().and_then(|pad| pad.current_caps()) else {
+            return gst::PadProbeReturn::Ok;
+        };
+        let mut caps = told.clone();
+        if let (Some(is), Some(coded)) = (is.structure(0), caps.make_mut().structure_mut(0)) {
+            for field in COLOURS {
+                if let Ok(value) = is.value(field) {
+                    coded.set_value(field, value.clone());
+                }
+            }
+        }
+        if caps != told {
+            info.data = Some(gst::PadProbeData::Event(gst::event::Caps::new(&caps)));
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// Remedy for films that are transparent.
