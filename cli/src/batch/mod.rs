@@ -12,6 +12,7 @@ mod films;
 mod ledger;
 mod summary;
 
+use std::cmp::Reverse;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,17 +95,18 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     let workers = args.jobs.map_or(cores, usize::from).min(jobs.len());
     let run = Run {
         args,
-        // Films side by side share the cores: threads of one film would wait for each other, and for those of the next.
-        threads: u32::try_from(cores / workers.max(1)).unwrap_or(0).max(1),
+        cores,
+        workers,
         options,
         ledger: Mutex::new(ledger),
         stop,
         summary: Mutex::new(Summary::new(jobs.len())),
         next: AtomicUsize::new(0),
     };
+    let order = longest_first(&jobs);
     std::thread::scope(|scope| {
         for _ in 0..workers {
-            scope.spawn(|| run.work(&jobs));
+            scope.spawn(|| run.work(&order));
         }
     });
     let stopped = run.stop.load(Ordering::Relaxed);
@@ -123,11 +125,19 @@ fn one(args: &Args, job: &Job) -> Result<anonymize::Args> {
     Ok(OneFilm::try_parse_from(words).unwrap_or_else(|e| e.exit()).args)
 }
 
+/// The films with the most to read first: a long one that comes last would keep one core busy and the others waiting.
+fn longest_first(jobs: &[Job]) -> Vec<&Job> {
+    let mut order: Vec<&Job> = jobs.iter().collect();
+    // One that cannot be read is quickly refused.
+    order.sort_by_cached_key(|job| Reverse(std::fs::metadata(&job.input).map_or(0, |m| m.len())));
+    order
+}
+
 /// What the workers share.
 struct Run<'a> {
     args: &'a Args,
-    /// Threads of one film, where its options do not say.
-    threads: u32,
+    cores: usize,
+    workers: usize,
     options: String,
     ledger: Mutex<Ledger>,
     stop: Arc<AtomicBool>,
@@ -136,12 +146,22 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn work(&self, jobs: &[Job]) {
-        while let Some(job) = jobs.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+    /// Threads of a film, where its options do not say, with so many left to be made, itself among them. Films side by
+    /// side share the cores: threads of one would wait for each other, and for those of the next. The last ones have
+    /// those that nobody needs any more.
+    fn threads(&self, left: usize) -> u32 {
+        u32::try_from(self.cores / self.workers.min(left).max(1)).unwrap_or(0).max(1)
+    }
+
+    fn work(&self, jobs: &[&Job]) {
+        loop {
+            let place = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(place) else { return };
+            let threads = self.threads(jobs.len() - place);
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.film(job)));
+            let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.film(job, threads)));
             let fate = match tried {
                 Ok(Ok(fate)) => fate,
                 Ok(Err(error)) => Fate::Failed(format!("{error:#}")),
@@ -161,7 +181,7 @@ impl Run<'_> {
         }
     }
 
-    fn film(&self, job: &Job) -> Result<Fate> {
+    fn film(&self, job: &Job, threads: u32) -> Result<Fate> {
         let lock = || self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let key = Entry {
             output: job.name.clone(),
@@ -179,7 +199,7 @@ impl Run<'_> {
         }
         let mut film = one(self.args, job)?;
         if film.threads == 0 {
-            film.threads = self.threads;
+            film.threads = threads;
         }
         // What a former run began or made may be replaced; what somebody else put there may not.
         film.force = self.args.force || lock().began(&job.name);
@@ -248,4 +268,29 @@ fn remove_unfinished(folder: &std::path::Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Job, longest_first};
+    use std::path::PathBuf;
+
+    #[test]
+    fn the_longest_film_is_begun_first_and_one_that_is_not_there_last() {
+        let folder = tempfile::tempdir().expect("folder");
+        let job = |name: &str, bytes: Option<usize>| {
+            let input = folder.path().join(name);
+            if let Some(bytes) = bytes {
+                std::fs::write(&input, vec![0; bytes]).expect("written");
+            }
+            Job {
+                input,
+                output: PathBuf::from(name),
+                name: name.to_owned(),
+            }
+        };
+        let jobs = [job("a", None), job("b", Some(3)), job("c", Some(9)), job("d", Some(3))];
+        let names: Vec<&str> = longest_first(&jobs).iter().map(|j| j.name.as_str()).collect();
+        assert_eq!(names, ["c", "b", "d", "a"]);
+    }
 }
