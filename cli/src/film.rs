@@ -12,6 +12,7 @@ use gst_pbutils::{Discoverer, DiscovererResult};
 use gst_video::VideoOrientationMethod;
 
 use crate::anonymize::mp4::{self, Timecode};
+use crate::anonymize::streams::{self, ByNumber};
 use crate::exit::refuse;
 use crate::probe::{Raw, first_picture};
 
@@ -58,6 +59,8 @@ pub(crate) struct Film {
     pub(crate) chapters: Vec<Chapter>,
     /// Timecode of the first frame, where the container has a track of it.
     pub(crate) timecode: Option<Timecode>,
+    /// Which tracks a player takes unasked, by their numbers; empty where the container is not one that is read.
+    pub(crate) flags: ByNumber,
 }
 
 impl Film {
@@ -140,6 +143,7 @@ impl Film {
             picture_bits_per_s: duration.and_then(|d| rate(told.picture_bytes, bytes, d, audio_streams)),
             chapters,
             timecode: told.timecode,
+            flags: if told.flags.is_empty() { streams::read(path) } else { told.flags },
         })
     }
 }

@@ -1,9 +1,11 @@
 //! What passes by, counted where it passes: the only way to know that a film came through whole.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gst::prelude::*;
+
+use super::streams::Flags;
 
 /// Counters that the streaming threads keep.
 #[derive(Debug, Default)]
@@ -20,9 +22,16 @@ pub(super) struct Counters {
     pub(super) left_out: AtomicU64,
     /// Where the last picture or sound ends.
     pub(super) end_ns: AtomicU64,
+    /// Flags of the tracks that were led to the muxer, in their order, where the input has some.
+    pub(super) tracks: Mutex<Vec<Option<Flags>>>,
 }
 
 impl Counters {
+    /// Flags of the tracks, in their order.
+    pub(super) fn flags(&self) -> Vec<Option<Flags>> {
+        self.tracks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Decoders flag a damaged frame, warn of it, or keep silent and leave it out, as their makers like.
     pub(super) fn damaged(&self, warnings: u64) -> u64 {
         let fed = self.fed.load(Ordering::Relaxed);

@@ -25,6 +25,7 @@ use super::encoders::coding;
 use super::links::{Links, decoded, make, passes_as_it_is, picture_chain};
 use super::marking;
 use super::progress::Progress;
+use super::streams::Flags;
 use super::{faults, tags};
 use crate::container::Container;
 use crate::film::Film;
@@ -57,6 +58,8 @@ pub(super) struct Tally {
     pub(super) damaged: u64,
     /// Subtitle tracks that were left out.
     pub(super) left_out: u64,
+    /// Flags of the tracks that were written, in their order, where the input has some.
+    pub(super) tracks: Vec<Option<Flags>>,
     /// Where the last picture or sound ends.
     pub(super) end: gst::ClockTime,
     /// Counts of the element.
@@ -165,12 +168,7 @@ impl Flow {
             count_frames_fed(&pipeline, &counters);
         }
         let linked = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&linked);
-        decode.connect_pad_added(move |decode, pad| {
-            if let Err(why) = links.connect(pad, &seen) {
-                gst::element_error!(decode, gst::CoreError::Negotiation, ("{why:#}"));
-            }
-        });
+        links.follow(&decode, &linked);
         decode.connect_no_more_pads(move |decode| {
             if !linked.load(Ordering::Acquire) {
                 gst::element_error!(
@@ -265,6 +263,7 @@ impl Flow {
             frames_out: self.counters.frames_out.load(Ordering::Relaxed),
             damaged: self.counters.damaged(self.warnings.load(Ordering::Relaxed)),
             left_out: self.counters.left_out.load(Ordering::Relaxed),
+            tracks: self.counters.flags(),
             end: gst::ClockTime::from_nseconds(self.counters.end_ns.load(Ordering::Relaxed)),
             stats,
             wall,

@@ -12,7 +12,7 @@ use super::flow::Tally;
 use super::passes::Passes;
 use super::progress::{Progress, Watch};
 use super::report::{Recorded, Report};
-use super::{Done, mp4, tags};
+use super::{Done, mp4, streams, tags};
 use crate::container::Container;
 use crate::exit::{Exit, refuse};
 use crate::film::Film;
@@ -125,11 +125,19 @@ impl<'a> Job<'a> {
         }
         if container.has_track_timescale() {
             let chapters = tags::chapters(&film.chapters, args.keep_metadata);
-            mp4::add(output.temp_path(), &chapters, film.timecode.as_ref())
-                .with_context(|| format!("{}: chapters and timecode cannot be written", args.output.display()))?;
+            mp4::add(output.temp_path(), &chapters, film.timecode.as_ref(), &tally.tracks)
+                .with_context(|| format!("{}: chapters, timecode and flags cannot be written", args.output.display()))?;
         } else if film.timecode.is_some() {
             progress.say(&format!(
                 "{}: the timecode is left out: only .mp4 and .mov have a track for it",
+                args.output.display()
+            ));
+        }
+        let flagged = streams::write(output.temp_path(), container, &tally.tracks)
+            .with_context(|| format!("{}: the tracks cannot be flagged", args.output.display()))?;
+        if !flagged {
+            progress.say(&format!(
+                "{}: which tracks are played unasked is not kept: the muxer left no room for it",
                 args.output.display()
             ));
         }

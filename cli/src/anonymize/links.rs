@@ -2,8 +2,8 @@
 //! Links are made once the streams are known, before the first frame flows.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context, Result};
 use gst::prelude::*;
@@ -12,6 +12,7 @@ use gst_video::VideoOrientationMethod;
 use super::args::{Args, Subtitles};
 use super::counters::{Counters, count_frames_out, note_end};
 use super::encoders::Coding;
+use super::streams::{self, ByNumber, Waiting};
 use super::{clock, marking, subtitles, tags};
 use crate::container::Container;
 use crate::exit::refuse;
@@ -39,6 +40,8 @@ pub(super) struct Links {
     pub(super) keep_metadata: bool,
     /// Whether subtitles are left out.
     pub(super) drop_subtitles: bool,
+    /// What each track of the input is flagged.
+    pub(super) flags: ByNumber,
     /// What counts.
     pub(super) counters: Arc<Counters>,
 }
@@ -62,6 +65,7 @@ impl Links {
             rate: film.rate,
             keep_metadata: args.keep_metadata,
             drop_subtitles: args.subtitles == Subtitles::Drop,
+            flags: film.flags.clone(),
             counters: Arc::clone(counters),
         }
     }
@@ -76,16 +80,34 @@ impl Links {
         Ok(())
     }
 
-    /// Leads a stream to the muxer, or nowhere.
-    pub(super) fn connect(&self, pad: &gst::Pad, picture_linked: &AtomicBool) -> Result<()> {
-        let caps = pad
-            .current_caps()
-            .or_else(|| Some(pad.query_caps(None)))
-            .context("a stream without a type")?;
-        let kind = caps.structure(0).map(|s| s.name().to_string()).unwrap_or_default();
-        if kind == "video/x-raw" && !picture_linked.swap(true, Ordering::AcqRel) {
-            self.lead_picture(pad)?;
-        } else if kind.starts_with("audio/") {
+    /// Leads what a decoder gives: the first picture at once, unless one is led already, and everything else in the
+    /// container's order when all is known. Until then nothing flows.
+    pub(super) fn follow(self, decode: &gst::Element, picture_led: &Arc<AtomicBool>) {
+        let (links, waiting) = (Arc::new(self), Waiting::default());
+        let complain = |decode: &gst::Element, led: Result<()>| {
+            if let Err(why) = led {
+                gst::element_error!(decode, gst::CoreError::Negotiation, ("{why:#}"));
+            }
+        };
+        let (led, leads, waits) = (Arc::clone(picture_led), Arc::clone(&links), waiting.clone());
+        decode.connect_pad_added(move |decode, pad| {
+            if kind_of(pad) == "video/x-raw" && !led.swap(true, Ordering::AcqRel) {
+                complain(decode, leads.lead_picture(pad));
+            } else {
+                waits.push(pad);
+            }
+        });
+        decode.connect_no_more_pads(move |decode| {
+            for pad in waiting.take() {
+                complain(decode, links.connect(&pad));
+            }
+        });
+    }
+
+    /// Leads a stream that is not the picture to the muxer, or nowhere.
+    fn connect(&self, pad: &gst::Pad) -> Result<()> {
+        let (caps, kind) = (type_of(pad), kind_of(pad));
+        if kind.starts_with("audio/") {
             self.lead(pad, &self.sound_chain(&caps)?, "audio_%u")?;
         } else if let Some(text) = self.subtitle(&caps) {
             let mut chain = vec![make("queue", &format!("words-{}", pad.name()))?];
@@ -119,7 +141,12 @@ impl Links {
             .mux
             .request_pad_simple(track)
             .with_context(|| format!("{} takes no more streams", self.container.muxer()))?;
+        let flags = streams::number(pad).and_then(|number| self.flags.get(&number).copied());
+        self.counters.tracks.lock().unwrap_or_else(PoisonError::into_inner).push(flags);
         tags::guard(&track, self.keep_metadata);
+        if !self.container.has_track_timescale() {
+            tags::name_no_language(&track);
+        }
         note_end(&track, &self.counters);
         self.add(chain)?;
         gst::Element::link_many(chain)?;
@@ -176,6 +203,14 @@ impl Links {
             .map(|name| gst::ElementFactory::make(name).build().map_err(|_| missing(name)))
             .collect()
     }
+}
+
+fn type_of(pad: &gst::Pad) -> gst::Caps {
+    pad.current_caps().unwrap_or_else(|| pad.query_caps(None))
+}
+
+fn kind_of(pad: &gst::Pad) -> String {
+    type_of(pad).structure(0).map(|s| s.name().to_string()).unwrap_or_default()
 }
 
 fn queue(name: &str) -> Result<gst::Element> {

@@ -14,6 +14,7 @@ mod flow;
 mod job;
 mod links;
 mod marking;
+mod matroska;
 pub(crate) mod mp4;
 mod parts;
 mod passes;
@@ -21,6 +22,7 @@ mod progress;
 mod report;
 mod scouting;
 mod source;
+pub(crate) mod streams;
 mod subtitles;
 mod tags;
 

@@ -2,6 +2,8 @@
 //! the place or the camera's owner is not anonymous, so the default lets through nothing but the
 //! language of a sound track, and pictures never pass.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use gst::prelude::*;
 
 use crate::film::Chapter;
@@ -51,6 +53,26 @@ pub(super) fn guard(pad: &gst::Pad, keep_metadata: bool) {
             gst::EventView::Toc(_) => gst::PadProbeReturn::Handled,
             _ => gst::PadProbeReturn::Ok,
         }
+    });
+}
+
+/// Says of a track without a language that it has none: Matroska takes one that says nothing for English.
+pub(super) fn name_no_language(pad: &gst::Pad) {
+    let named = AtomicBool::new(false);
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER, move |pad, info| {
+        let tells = info.event().is_some_and(|event| match event.view() {
+            gst::EventView::Tag(tag) => tag.tag().get::<gst::tags::LanguageCode>().is_some(),
+            _ => false,
+        });
+        if tells {
+            named.store(true, Ordering::Release);
+        } else if info.buffer().is_some() && !named.swap(true, Ordering::AcqRel) {
+            let mut list = gst::TagList::new();
+            list.make_mut().add::<gst::tags::LanguageCode>(&"und", gst::TagMergeMode::Append);
+            // A refusal shows again with the picture itself.
+            let _ = pad.send_event(gst::event::Tag::new(list));
+        }
+        gst::PadProbeReturn::Ok
     });
 }
 

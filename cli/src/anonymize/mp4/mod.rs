@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | chapters | `moov/udta/chpl`, or the text track that `tref/chap` names | `moov/udta/chpl` |
 //! | timecode | first track of type `tmcd` | a `tmcd` track that the picture refers to |
+//! | tracks to be played unasked | `moov/trak/tkhd` | the same |
 //! | dates | – | zero, "not known" |
 //!
 //! The muxer writes `moov` last, so that it can grow in place; a file of another order is refused.
@@ -12,6 +13,7 @@
 mod boxes;
 mod chapters;
 mod dates;
+mod flags;
 mod timecode;
 
 use std::fs::OpenOptions;
@@ -21,6 +23,7 @@ use std::path::Path;
 pub(crate) use dates::clear as clear_dates;
 pub(crate) use timecode::Timecode;
 
+use super::streams::{ByNumber, Flags};
 use crate::film::Chapter;
 use boxes::{Bx, movie};
 
@@ -36,6 +39,8 @@ pub(crate) struct Told {
     pub(crate) timecode: Option<Timecode>,
     /// Bytes of the coded pictures.
     pub(crate) picture_bytes: Option<u64>,
+    /// What each track is flagged.
+    pub(crate) flags: ByNumber,
 }
 
 /// Reads it; nothing where the film has none or is no MPEG-4.
@@ -47,15 +52,16 @@ pub(crate) fn read(path: &Path) -> Told {
         chapters: chapters::read(&moov, path),
         timecode: timecode::read(&moov, path),
         picture_bytes: boxes::picture_bytes(&moov),
+        flags: flags::read(&moov),
     }
 }
 
-/// Puts chapters and timecode into a file that is otherwise finished.
+/// Puts chapters, timecode and the flags of the tracks, in their order, into a file that is otherwise finished.
 ///
 /// # Errors
 /// The file cannot be read or written, or `moov` is not at its end.
-pub(super) fn add(path: &Path, chapters: &[Chapter], timecode: Option<&Timecode>) -> Result<()> {
-    if chapters.is_empty() && timecode.is_none() {
+pub(super) fn add(path: &Path, chapters: &[Chapter], timecode: Option<&Timecode>, tracks: &[Option<Flags>]) -> Result<()> {
+    if chapters.is_empty() && timecode.is_none() && tracks.iter().flatten().all(|f| f.default) {
         return Ok(());
     }
     let (at, moov) = movie(path)?;
@@ -70,6 +76,7 @@ pub(super) fn add(path: &Path, chapters: &[Chapter], timecode: Option<&Timecode>
     let mut behind = Vec::new();
     file.read_to_end(&mut behind)?;
     chapters::write(&mut moov, chapters);
+    flags::write(&mut moov, tracks);
     let mut sample = Vec::new();
     if let Some(timecode) = timecode {
         // The one sample goes where `moov` was, in a box of its own; 8 is that box's head.

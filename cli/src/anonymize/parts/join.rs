@@ -87,6 +87,7 @@ pub(super) fn all(job: &Job<'_>, parts: &[Part], shelf: &Shelf<'_>, stop: &Atomi
         frames_out: written,
         damaged: parts.iter().map(|p| p.damaged).max().unwrap_or(0),
         left_out: counters.left_out.load(Ordering::Relaxed),
+        tracks: counters.flags(),
         end: gst::ClockTime::from_nseconds(pictures_end.max(counters.end_ns.load(Ordering::Relaxed))),
         stats,
         wall: job.progress.elapsed(),
@@ -115,16 +116,14 @@ fn build(job: &Job<'_>, counters: &Arc<Counters>) -> Result<(Feed, Arc<AtomicBoo
         Some((!caps.is_some_and(|caps| ends(&caps))).to_value())
     });
     let tags = feed.source.clone();
-    decode.connect_pad_added(move |decode, pad| {
+    decode.connect_pad_added(move |_, pad| {
         let kind = pad.current_caps().and_then(|c| c.structure(0).map(|s| s.name().to_string()));
         if kind.is_some_and(|k| k.starts_with("video/")) {
             pass_tags(pad, &tags);
         }
-        // The picture is led already: none of the film's own is.
-        if let Err(why) = links.connect(pad, &AtomicBool::new(true)) {
-            gst::element_error!(decode, gst::CoreError::Negotiation, ("{why:#}"));
-        }
     });
+    // The picture is led already: none of the film's own is.
+    links.follow(&decode, &Arc::new(AtomicBool::new(true)));
     let ready = Arc::<AtomicBool>::default();
     let known = Arc::clone(&ready);
     decode.connect_no_more_pads(move |_| known.store(true, Ordering::Release));
