@@ -156,6 +156,28 @@ fn events_keep_their_place_among_held_frames() {
 }
 
 #[test]
+fn a_break_is_told_once_however_many_frames_are_held() {
+    let script = Arc::default();
+    let element = element(&script);
+    element.set_property("lookahead", 3_u32);
+    let (mut h, _bus) = harness(&element, &nv12());
+    let mut first = frame(&nv12(), 0);
+    first.get_mut().expect("only").set_flags(gst::BufferFlags::DISCONT);
+    h.push(first).expect("flow goes on");
+    for n in 1..6 {
+        h.push(frame(&nv12(), n)).expect("flow goes on");
+    }
+    let mut jumped = frame(&nv12(), 50);
+    jumped.get_mut().expect("only").set_flags(gst::BufferFlags::DISCONT);
+    h.push(jumped).expect("flow goes on");
+    let log = script.log();
+    let gaps: Vec<usize> = (0..log.len()).filter(|i| log[*i] == "gap").collect();
+    assert_eq!(gaps.len(), 2, "{log:?}");
+    assert_eq!(log.get(gaps[0] + 1).map(String::as_str), Some("analyse 0ms"), "{log:?}");
+    assert_eq!(log.get(gaps[1] + 1).map(String::as_str), Some("analyse 2000ms"), "{log:?}");
+}
+
+#[test]
 fn the_latency_query_holds_the_lookahead() {
     let element = element(&Arc::default());
     element.set_property("lookahead", 3_u32);

@@ -8,6 +8,7 @@
 //! Locks: `properties` is copied out per frame and never held while the engine works. `stream` is
 //! the streaming thread's; others take it only when that thread rests (flush, stop).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,8 @@ pub struct NullfaceFilter {
     live: Mutex<Option<bool>>,
     told: Mutex<Option<messages::Key>>,
     audit: Audit,
+    /// Whether the base class called the last frame taken in a discontinuity.
+    was_discont: AtomicBool,
 }
 
 impl Default for NullfaceFilter {
@@ -87,6 +90,7 @@ impl Default for NullfaceFilter {
             live: Mutex::default(),
             told: Mutex::default(),
             audit: Audit::default(),
+            was_discont: AtomicBool::new(false),
         }
     }
 }
@@ -489,6 +493,7 @@ impl BaseTransformImpl for NullfaceFilter {
         *lock(&self.told) = None;
         *lock(&self.segment) = None;
         *lock(&self.live) = None;
+        self.was_discont.store(false, Ordering::Relaxed);
         let lookahead = config.lookahead;
         let mode = settings.mode;
         let factory = Arc::clone(&lock(&self.factory));
@@ -658,7 +663,9 @@ impl BaseTransformImpl for NullfaceFilter {
         if inbuf.flags().intersects(gst::BufferFlags::DISCONT | gst::BufferFlags::DECODE_ONLY) {
             self.drain()?;
         }
-        if is_discont {
+        // The base class says so until something leaves: with frames held back one break would count for all of them.
+        let was_discont = self.was_discont.swap(is_discont, Ordering::Relaxed);
+        if inbuf.flags().contains(gst::BufferFlags::DISCONT) || (is_discont && !was_discont) {
             self.note(Discontinuity::Gap);
         }
         self.parent_submit_input_buffer(is_discont, inbuf)
