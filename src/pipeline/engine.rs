@@ -202,7 +202,7 @@ impl Engine {
             ladder: Ladder::default(),
             pending: VecDeque::new(),
             next: 0,
-            ahead: (config.lookahead > 0).then(|| thread_ahead(config.threads)).flatten(),
+            ahead: thread_ahead(config),
             meter: Meter::default(),
             begin: Begin::with(config.handover.as_deref())?,
             config: None,

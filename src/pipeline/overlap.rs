@@ -22,7 +22,7 @@ use super::engine::{Engine, EngineError, FrameId};
 use super::follow::Follower;
 use super::outcome::{CoverReason, FrameReport, Released};
 use super::plan::Plan;
-use super::settings::Settings;
+use super::settings::{EngineConfig, Settings};
 use super::shared::{SharedMesh, SharedRecogniser};
 use super::treat::{Treater, Workbench};
 
@@ -191,10 +191,11 @@ fn panicked() -> EngineError {
     }
 }
 
-/// The thread that looks ahead, kept from frame to frame; `None` where there is no core or no thread for it. Work that
+/// The thread that looks ahead, kept from frame to frame; `None` where nothing is held back, or there is no core or
+/// no thread for it. Work that
 /// it would share with others it does alone: the others have a frame to render.
-pub(super) fn thread_ahead(threads: usize) -> Option<ThreadPool> {
-    let two_cores = threads != 1 && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+pub(super) fn thread_ahead(config: &EngineConfig) -> Option<ThreadPool> {
     let pool = ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "nullface-ahead".to_owned());
-    two_cores.then(|| pool.build().ok()).flatten()
+    let wanted = config.lookahead > 0 && config.has_two_cores();
+    wanted.then(|| pool.build().ok()).flatten()
 }

@@ -268,6 +268,13 @@ pub struct EngineConfig {
     pub device_events: DeviceEvents,
 }
 
+impl EngineConfig {
+    /// Whether two things of one frame's work may go on at the same time.
+    pub(super) fn has_two_cores(&self) -> bool {
+        self.threads != 1 && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1)
+    }
+}
+
 /// What may change between two frames.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {

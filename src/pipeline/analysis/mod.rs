@@ -87,7 +87,7 @@ impl Analyst {
         Ok(Self {
             looker: Looker::new(detector),
             under_way: None,
-            two_cores: config.threads != 1 && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
+            two_cores: config.has_two_cores(),
             mesh,
             tracker: Tracker::new(tracker_config(settings)).map_err(stage("track"))?,
             cut: SceneCut::default(),
