@@ -9,9 +9,9 @@
 //! middle of each face it finds, at least half of the pixels must have changed when the frame left. What left is
 //! kept in memory until then.
 //!
-//! `cargo run --release --example 03_live_speed -- [--seconds N] [--set PROPERTY=VALUE]… [--p95-ms N] FILM`
+//! `cargo run --release --example 03_live_speed -- [--seconds N] [--set PROPERTY=VALUE]… [--p95-ms N] [--csv FILE] FILM`
 //! ends with 1 where a face left raw or, with `--p95-ms`, where a frame was lost or the delay's 95th percentile
-//! is above it.
+//! is above it. `--csv` writes a line a frame: milliseconds from due and from in to out, and what became of faces.
 #![allow(clippy::print_stdout)] // an example talks
 
 use std::collections::BTreeMap;
@@ -35,6 +35,7 @@ struct Options {
     film: String,
     seconds: f64,
     p95_ms: Option<f64>,
+    csv: Option<String>,
     set: Vec<(String, String)>,
 }
 
@@ -43,6 +44,7 @@ fn options() -> Result<Options> {
         film: String::new(),
         seconds: 60.0,
         p95_ms: None,
+        csv: None,
         set: Vec::new(),
     };
     let mut args = std::env::args().skip(1);
@@ -51,6 +53,7 @@ fn options() -> Result<Options> {
         match arg.as_str() {
             "--seconds" => o.seconds = value()?.parse()?,
             "--p95-ms" => o.p95_ms = Some(value()?.parse()?),
+            "--csv" => o.csv = Some(value()?),
             "--set" => {
                 let value = value()?;
                 let (name, value) = value.split_once('=').context("--set wants PROPERTY=VALUE")?;
@@ -60,7 +63,7 @@ fn options() -> Result<Options> {
         }
     }
     if o.film.is_empty() {
-        bail!("usage: 03_live_speed [--seconds N] [--set PROPERTY=VALUE]… [--p95-ms N] FILM");
+        bail!("usage: 03_live_speed [--seconds N] [--set PROPERTY=VALUE]… [--p95-ms N] [--csv FILE] FILM");
     }
     Ok(o)
 }
@@ -92,6 +95,17 @@ struct Fate {
     /// Outcome and rung of each region.
     words: Vec<String>,
     pixels: Option<gst::Buffer>,
+}
+
+impl Fate {
+    /// A line of CSV: number, ms from due and from in to out, regions.
+    fn row(&self, n: usize) -> String {
+        let ms = |from: Option<Instant>| match (from, self.left) {
+            (Some(from), Some(left)) => format!("{:.1}", left.saturating_duration_since(from).as_secs_f64() * 1e3),
+            _ => String::new(),
+        };
+        format!("{n},{},{},{}\n", ms(self.due), ms(self.entered), self.words.join(" + "))
+    }
 }
 
 type Fates = Arc<Mutex<Vec<Fate>>>;
@@ -214,6 +228,10 @@ fn main() -> Result<()> {
     let fates = std::mem::take(&mut *fates.lock().unwrap_or_else(PoisonError::into_inner));
 
     let p95 = figures(&fates, late, &rungs);
+    if let Some(path) = &o.csv {
+        let rows = fates.iter().enumerate().map(|(n, f)| f.row(n));
+        std::fs::write(path, rows.collect::<String>()).with_context(|| path.clone())?;
+    }
     println!("element: {stats}");
     let raw = audit(&fates, &film, &caps, &info)?;
     let lost = fates.iter().filter(|f| f.left.is_none()).count();

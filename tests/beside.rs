@@ -6,7 +6,8 @@ mod replace_support;
 mod support;
 
 use nullface::pipeline::{CoverReason, Engine, EngineConfig, Outcome};
-use replace_support::watched::{Looks, NEWCOMER, Shared, watched};
+use nullface::stages::detect::Part;
+use replace_support::watched::{Looks, NEWCOMER, Shared, watched, watched_at};
 use replace_support::{inner, source};
 use support::{at, equal_blocks};
 
@@ -100,4 +101,47 @@ fn a_frame_that_is_never_rendered_takes_nothing_with_it() {
     let mut late = source();
     let report = engine.render(lost, &mut late.view_mut(), at(3)).into_report();
     assert_eq!(report.withheld, Some(CoverReason::NotAnalysed));
+}
+
+/// An engine after some frames whose looks go over parts, where there are cores for that.
+fn in_parts() -> Option<(Engine, Shared<Looks>, Shared<Vec<Part>>)> {
+    let (mut engine, looks, _, parts) = watched_at(&EngineConfig::default(), 0);
+    for n in 0..5 {
+        let mut output = source();
+        let report = engine.process(&mut output.view_mut(), at(n), &[]).into_report();
+        assert_eq!((report.withheld, report.faces.len()), (None, 1));
+        assert!(matches!(report.faces[0].outcome, Outcome::Replaced { .. }), "{:?}", report.faces);
+    }
+    let two_cores = std::thread::available_parallelism().expect("cores").get() > 1;
+    assert_eq!(!parts.lock().expect("a list").is_empty(), two_cores);
+    two_cores.then_some((engine, looks, parts))
+}
+
+#[test]
+fn in_parts_a_small_newcomer_is_covered_after_as_many_frames_as_there_are_parts_and_known_faces_stay() {
+    let Some((mut engine, looks, parts)) = in_parts() else { return };
+    *looks.lock().expect("a script") = Looks::TwoFaces;
+    let before = parts.lock().expect("a list").len();
+    let mut bare = Vec::new();
+    for n in 5..13 {
+        let mut output = source();
+        let report = engine.process(&mut output.view_mut(), at(n), &[]).into_report();
+        assert_eq!(report.withheld, None);
+        assert!(matches!(report.faces[0].outcome, Outcome::Replaced { .. }), "{:?}", report.faces);
+        bare.push(equal_blocks(&source(), &output, NEWCOMER) > 0);
+    }
+    assert!(bare[1..].iter().all(|b| !b), "{bare:?}");
+    let looked = parts.lock().expect("a list")[before..].to_vec();
+    assert!(looked.windows(2).any(|w| w[0].index != w[1].index), "{looked:?}");
+    assert_eq!(engine.stats().tracks, 2);
+}
+
+#[test]
+fn a_face_that_a_parts_edge_cuts_has_a_whole_look_and_is_covered_in_the_very_frame() {
+    let Some((mut engine, looks, _)) = in_parts() else { return };
+    *looks.lock().expect("a script") = Looks::CutFace;
+    let mut output = source();
+    let report = engine.process(&mut output.view_mut(), at(5), &[]).into_report();
+    assert_eq!((report.withheld, report.faces.len()), (None, 2), "{:?}", report.faces);
+    assert_eq!(equal_blocks(&source(), &output, NEWCOMER), 0);
 }

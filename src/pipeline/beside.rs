@@ -11,13 +11,15 @@
 //! covers whole frames.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
-use crate::frame::{FrameInfo, FrameView, Plane};
+use crate::frame::{BoxPx, FrameInfo, FrameView, Plane};
 use crate::stages::detect::{Detection, Detector, Effort};
 
 use super::engine::EngineError;
+use super::schedule::Turn;
 
 /// A copy of a frame; its memory is kept from look to look.
 #[derive(Default)]
@@ -37,7 +39,7 @@ impl Copied {
         }
     }
 
-    fn look(&self, detector: &mut dyn Detector, threshold: f32, effort: Effort) -> Result<Vec<Detection>, String> {
+    fn look(&self, detector: &mut dyn Detector, threshold: f32, turn: Turn) -> Result<Seen, String> {
         let mut planes = [Plane { data: &[], stride: 0 }; 3];
         for (to, (data, stride)) in planes.iter_mut().zip(&self.planes) {
             *to = Plane { data, stride: *stride };
@@ -45,21 +47,45 @@ impl Copied {
         let info = self.info.ok_or("no frame to look at")?;
         let planes = planes.get(..self.planes.len()).unwrap_or(&[]);
         let view = FrameView::new(info, planes).map_err(|e| e.to_string())?;
-        detector.detect(&view, threshold, effort).map_err(|e| e.to_string())
+        let begun = Instant::now();
+        let seen = match turn {
+            Turn::Whole(effort) => detector.detect(&view, threshold, effort).map(|found| (found, Vec::new(), None)),
+            Turn::Part(part) => detector
+                .detect_part(&view, threshold, part)
+                .map(|seen| (seen.whole, seen.cut, Some(seen.part_px))),
+            Turn::Around(part) => detector.detect_in(&view, part, threshold).map(|found| {
+                let (whole, cut) = found.into_iter().partition(|d| part.hull(&d.box_px) == part);
+                (whole, cut, Some(part))
+            }),
+        };
+        let (found, cut, part) = seen.map_err(|e| e.to_string())?;
+        let took = begun.elapsed();
+        Ok(Seen { found, cut, part, took })
     }
+}
+
+/// What a look found.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) found: Vec<Detection>,
+    /// Pieces of faces that the part's edge cuts.
+    pub(super) cut: Vec<Detection>,
+    /// Where it went, frame px; none = everywhere.
+    pub(super) part: Option<BoxPx>,
+    pub(super) took: Duration,
 }
 
 struct Job {
     detector: Box<dyn Detector>,
     frame: Copied,
     threshold: f32,
-    effort: Effort,
+    turn: Turn,
 }
 
 struct Answer {
     detector: Box<dyn Detector>,
     frame: Copied,
-    found: Result<Vec<Detection>, String>,
+    found: Result<Seen, String>,
 }
 
 /// Both ends of the thread's queues. It ends when they are dropped.
@@ -74,7 +100,7 @@ pub(super) struct Looker {
     frame: Copied,
     line: Option<Line>,
     /// What a look found that was waited for before it was asked about.
-    found: Option<Result<Vec<Detection>, String>>,
+    found: Option<Result<Seen, String>>,
 }
 
 impl Looker {
@@ -103,7 +129,7 @@ impl Looker {
     ///
     /// # Errors
     /// It is lost, or there is no thread to be had.
-    pub(super) fn send(&mut self, frame: &FrameView<'_>, threshold: f32, effort: Effort) -> Result<(), EngineError> {
+    pub(super) fn send(&mut self, frame: &FrameView<'_>, threshold: f32, turn: Turn) -> Result<(), EngineError> {
         self.detector()?;
         if self.line.is_none() {
             self.line = Some(line()?);
@@ -117,7 +143,7 @@ impl Looker {
             detector,
             frame: std::mem::take(&mut self.frame),
             threshold,
-            effort,
+            turn,
         };
         line.jobs.send(job).map_err(|lost| {
             // Nobody took it: it comes back.
@@ -130,13 +156,23 @@ impl Looker {
     ///
     /// # Errors
     /// The look failed, or there was none.
-    pub(super) fn join(&mut self) -> Result<Vec<Detection>, EngineError> {
+    pub(super) fn join(&mut self) -> Result<Seen, EngineError> {
         self.wait();
         let found = self
             .found
             .take()
             .unwrap_or_else(|| Err("the look at this frame was lost".to_owned()));
         found.map_err(failed)
+    }
+
+    /// Looks once more, over the whole of the frame that was sent last, here and now.
+    ///
+    /// # Errors
+    /// The look failed, or the detector is lost.
+    pub(super) fn again(&mut self, threshold: f32, effort: Effort) -> Result<Seen, EngineError> {
+        self.detector()?;
+        let detector = self.detector.as_mut().ok_or_else(|| failed("it is not at hand".to_owned()))?;
+        self.frame.look(detector.as_mut(), threshold, Turn::Whole(effort)).map_err(failed)
     }
 
     /// Waits until the detector is at home, or lost.
@@ -164,9 +200,9 @@ fn line() -> Result<Line, EngineError> {
                     mut detector,
                     frame,
                     threshold,
-                    effort,
+                    turn,
                 } = job;
-                let look = AssertUnwindSafe(|| frame.look(detector.as_mut(), threshold, effort));
+                let look = AssertUnwindSafe(|| frame.look(detector.as_mut(), threshold, turn));
                 let found = catch_unwind(look).unwrap_or_else(|_| Err("a look panicked".to_owned()));
                 let answer = Answer { detector, frame, found };
                 if done.send(answer).is_err() {
@@ -185,7 +221,7 @@ fn failed(why: String) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{BoxPx, Matrix, PixelFormat, Range};
+    use crate::frame::{Matrix, PixelFormat, Range};
     use crate::stages::detect::DetectError;
 
     /// Finds a face as wide as the first pixel is bright; panics at black.
@@ -230,9 +266,9 @@ mod tests {
         let mut looker = Looker::new(Box::new(Reader));
         for side in [9_u8, 7] {
             // The frame is gone before the answer is asked for.
-            with_frame(side, |frame| looker.send(frame, 0.5, Effort::Regular)).expect("sent");
+            with_frame(side, |frame| looker.send(frame, 0.5, Turn::Whole(Effort::Regular))).expect("sent");
             let found = looker.join().expect("an answer");
-            assert_eq!(found[0].box_px.x1, f32::from(side));
+            assert_eq!(found.found[0].box_px.x1, f32::from(side));
             assert!(looker.join().is_err(), "an answer is given once");
         }
     }
@@ -240,10 +276,10 @@ mod tests {
     #[test]
     fn a_look_that_panics_is_an_error_and_the_detector_comes_back() {
         let mut looker = Looker::new(Box::new(Reader));
-        with_frame(0, |frame| looker.send(frame, 0.5, Effort::Regular)).expect("sent");
+        with_frame(0, |frame| looker.send(frame, 0.5, Turn::Whole(Effort::Regular))).expect("sent");
         assert!(looker.join().expect_err("an error").to_string().contains("panicked"));
-        with_frame(3, |frame| looker.send(frame, 0.5, Effort::Regular)).expect("sent");
+        with_frame(3, |frame| looker.send(frame, 0.5, Turn::Whole(Effort::Regular))).expect("sent");
         assert!(looker.detector().is_ok(), "waits until it is at home");
-        assert_eq!(looker.join().expect("what it found meanwhile").len(), 1);
+        assert_eq!(looker.join().expect("what it found meanwhile").found.len(), 1);
     }
 }

@@ -11,12 +11,17 @@
 
 use std::time::{Duration, Instant};
 
+use super::fineness::{FINEST, Fineness};
 use super::outcome::Rung;
 
 /// Frames in a row in which a better rung must have fitted before it is taken.
 const CALM: u32 = 12;
 /// How much room a better rung must have.
 const ROOM: f64 = 1.25;
+/// Share of the time between frames in which it is found out who a person becomes.
+const AUDITION_SHARE: f64 = 0.3;
+/// How much more of what a frame may cost where the stream is not behind.
+const AUDITION_ROOM: f64 = 2.5;
 /// What a rung that does not run is remembered to cost fades by this each frame, so that it is tried again.
 const FADE: f64 = 0.98;
 
@@ -30,6 +35,9 @@ pub struct Budget {
     /// What the frame should cost, so that the stream keeps up; rungs are chosen for it, but nothing is
     /// broken off when it has passed. `None` = whatever `time` allows.
     pub aim: Option<Duration>,
+    /// Time between frames, where their delay counts: faces are drawn, and looks divided, so that a frame takes
+    /// less. `None` = it does not count.
+    pub pace: Option<Duration>,
 }
 
 impl Default for Budget {
@@ -38,6 +46,7 @@ impl Default for Budget {
             best: Rung::Diffusion,
             time: None,
             aim: None,
+            pace: None,
         }
     }
 }
@@ -51,6 +60,10 @@ pub(super) struct Allowed {
     pub(super) faces: usize,
     /// Of these, how many may be given a new edit.
     pub(super) edits: usize,
+    /// The largest scale of a face's canvas.
+    pub(super) canvas: usize,
+    /// How much of the frame finding out who somebody becomes may take; none = until it is found.
+    pub(super) audition: Option<Duration>,
     timed: bool,
     until: Option<Instant>,
 }
@@ -78,6 +91,7 @@ pub(super) struct Ladder {
     /// Index into [`REPLACING`]; its length = none of them.
     at: usize,
     calm: u32,
+    fineness: Fineness,
 }
 
 impl Ladder {
@@ -88,6 +102,8 @@ impl Ladder {
                 rung: budget.best,
                 faces,
                 edits: faces,
+                canvas: FINEST,
+                audition: None,
                 timed: false,
                 until: None,
             };
@@ -107,6 +123,8 @@ impl Ladder {
                 Rung::Diffusion => room(aim_s - cached * faces as f64, edit - cached).clamp(1, faces.max(1)),
                 _ => 0,
             },
+            canvas: budget.pace.map_or(FINEST, |_| self.fineness.most()),
+            audition: budget.pace.map(|pace| pace.max(aim.mul_f64(AUDITION_ROOM)).mul_f64(AUDITION_SHARE)),
             timed: true,
             until: budget.time.and_then(|time| Instant::now().checked_add(time)),
         }
@@ -132,6 +150,11 @@ impl Ladder {
             *cost *= FADE;
         }
         REPLACING.get(self.at).copied().unwrap_or(Rung::Solid)
+    }
+
+    /// Learns what a frame with new faces took in all, where its delay counts.
+    pub(super) fn drawn(&mut self, took: Duration, pace: Duration) {
+        self.fineness.learn(took, pace);
     }
 
     /// Learns from the rungs that a frame's faces reached. What the dearest one cost is what the others,

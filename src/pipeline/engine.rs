@@ -311,6 +311,7 @@ impl Engine {
     /// [`Budget`]. Where no time is left at all, faces are filled with one colour.
     pub fn render_within(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime, budget: Budget) -> Released {
         let plan = self.take_plan(id);
+        self.analyst.set_pace(budget.pace);
         let rendering = Rendering {
             treater: &mut self.treater,
             ladder: &mut self.ladder,

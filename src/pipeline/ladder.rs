@@ -25,7 +25,7 @@ const LAST_TOLERANCE: f64 = 15.0;
 /// Most frames that a single frame may put the stream behind: a hang is no load, and deadlines answer it.
 const HANG: f64 = 4.0;
 /// Share of the time that may be used, on average, for a better rung to be tried.
-const ROOM: f64 = 0.75;
+const ROOM: f64 = 0.9;
 /// Frames' time that one frame may take beyond its own while the stream is not behind. Half of what is
 /// tolerated, so that a stream whose faces share the time in turns comes to rest before a rung is given up.
 const SPREAD: f64 = 1.0;

@@ -1,7 +1,7 @@
 //! Carries a plan out on pixels: every region ends in exactly one outcome, and whatever cannot be
 //! treated is covered, at last with the whole frame.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nullface_kernels::cuda::Gpu;
 
@@ -137,7 +137,13 @@ impl Treater {
             report.withheld.get_or_insert(CoverReason::Deadline);
         }
         if report.withheld.is_none() {
+            let begun = Instant::now();
             self.regions(&plan, frame, bench, &mut report);
+            let drew = report.faces.iter().any(|f| matches!(f.outcome, Outcome::Replaced { .. }));
+            if let Some(pace) = bench.budget.pace.filter(|_| drew) {
+                let auditioned = self.generator.as_ref().map_or(Duration::ZERO, Generator::auditioned);
+                bench.ladder.drawn(plan.took + begun.elapsed().saturating_sub(auditioned), pace);
+            }
         }
         let started = if plan.beside {
             self.found_late(&plan, frame, bench, &mut report)
@@ -303,8 +309,13 @@ impl Treater {
             // A face that ended in a cover was at least as dear as the dearest.
             let reached = |v: &(Result<Replaced, Refusal>, Option<usize>)| v.0.as_ref().ok().map(|d| d.rung);
             let dearest = verdicts.iter().filter_map(reached).min().unwrap_or(allowed.rung);
-            let seated = verdicts.iter().filter(|v| v.1.is_some());
-            bench.ladder.learn(seated.map(|v| reached(v).unwrap_or(dearest)), started.elapsed());
+            let is_unpainted = |v: &(Result<Replaced, Refusal>, Option<usize>)| {
+                v.1.is_none() || v.0.as_ref().is_err_and(|r| r.reason == CoverReason::NotReplaceable)
+            };
+            let painted = verdicts.iter().filter(|v| !is_unpainted(v));
+            let auditioned = self.generator.as_ref().map_or(Duration::ZERO, Generator::auditioned);
+            let took = started.elapsed().saturating_sub(auditioned);
+            bench.ladder.learn(painted.map(|v| reached(v).unwrap_or(dearest)), took);
         }
         verdicts
     }

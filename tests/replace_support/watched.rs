@@ -6,7 +6,7 @@ use nullface::backend::{Device, ResolvedDevice};
 use nullface::frame::{BoxPx, FrameView};
 use nullface::pipeline::{Engine, EngineConfig, Generator, Mode, Parts, Settings};
 use nullface::secret::SessionSecret;
-use nullface::stages::detect::{DetectError, Detection, Detector, Effort};
+use nullface::stages::detect::{DetectError, Detection, Detector, Effort, InPart, Part};
 
 use super::{Blocks, Fake, MeanFace, basis, darker, mesh, schedule};
 
@@ -23,6 +23,8 @@ pub(crate) enum Looks {
     OneFace,
     /// The second one is too small for a glance.
     TwoFaces,
+    /// The second one is cut by the edge of every part.
+    CutFace,
     Fail,
     Panic,
 }
@@ -31,6 +33,8 @@ pub(crate) struct Watched {
     looks: Arc<Mutex<Looks>>,
     /// Whether each look but glances was on the caller's own thread.
     where_: Arc<Mutex<Vec<bool>>>,
+    /// Parts that were looked at.
+    parts: Shared<Vec<Part>>,
     home: std::thread::ThreadId,
 }
 
@@ -53,7 +57,7 @@ impl Detector for Watched {
         let looks = *self.looks.lock().expect("a script");
         match looks {
             Looks::OneFace => Ok(vec![face]),
-            Looks::TwoFaces => Ok(vec![face, found(NEWCOMER)]),
+            Looks::TwoFaces | Looks::CutFace => Ok(vec![face, found(NEWCOMER)]),
             Looks::Fail => Err(DetectError::BadOutput {
                 detector: "watched",
                 what: "told to fail".to_owned(),
@@ -61,18 +65,57 @@ impl Detector for Watched {
             Looks::Panic => panic!("told to panic"),
         }
     }
+
+    fn detect_part(&mut self, frame: &FrameView<'_>, threshold: f32, part: Part) -> Result<InPart, DetectError> {
+        self.parts.lock().expect("a list").push(part);
+        let half = frame.width() as f32 / 2.0;
+        let (x0, x1) = if part.index == 0 { (0.0, half) } else { (half, 2.0 * half) };
+        let part_px = BoxPx {
+            x0,
+            x1,
+            y0: 0.0,
+            y1: frame.height() as f32,
+        };
+        let cut = *self.looks.lock().expect("a script") == Looks::CutFace;
+        let all = if cut {
+            Vec::new()
+        } else {
+            self.detect(frame, threshold, part.effort)?
+        };
+        let newcomer = Detection {
+            box_px: NEWCOMER,
+            score: 0.9,
+            landmarks: None,
+        };
+        Ok(InPart {
+            whole: all.into_iter().filter(|d| d.box_px.hull(&part_px) == part_px).collect(),
+            cut: if cut { vec![newcomer] } else { Vec::new() },
+            part_px,
+        })
+    }
 }
 
 pub(crate) type Shared<T> = Arc<Mutex<T>>;
 
 /// An engine that looks at every frame; what its next looks do, and where they were.
 pub(crate) fn watched(config: &EngineConfig) -> (Engine, Shared<Looks>, Shared<Vec<bool>>) {
+    let (engine, looks, where_, _) = watched_at(config, 1);
+    (engine, looks, where_)
+}
+
+/// What [`watched`] gives, and the parts that were looked at.
+type InParts = (Engine, Shared<Looks>, Shared<Vec<bool>>, Shared<Vec<Part>>);
+
+/// The same with looks at an interval, 0 = as the engine finds right.
+pub(crate) fn watched_at(config: &EngineConfig, interval: u32) -> InParts {
+    let watched_parts = Shared::<Vec<Part>>::default();
     let looks = Arc::new(Mutex::new(Looks::OneFace));
     let where_ = Arc::<Mutex<Vec<bool>>>::default();
     let parts = Parts {
         detector: Box::new(Watched {
             looks: Arc::clone(&looks),
             where_: Arc::clone(&where_),
+            parts: Arc::clone(&watched_parts),
             home: std::thread::current().id(),
         }),
         mesh: Box::new(MeanFace(mesh())),
@@ -85,11 +128,10 @@ pub(crate) fn watched(config: &EngineConfig) -> (Engine, Shared<Looks>, Shared<V
     };
     let settings = Settings {
         mode: Mode::Nullface,
-        // A look at every frame.
-        detect_interval: 1,
+        detect_interval: interval,
         ..Settings::default()
     };
     let generator = Generator::new(basis(), SessionSecret::from_seed(1)).with_denoiser(Box::new(Fake(darker)), schedule(), 4);
     let engine = Engine::from_parts(parts, config, settings).expect("in range");
-    (engine.with_generator(generator).expect("follows"), looks, where_)
+    (engine.with_generator(generator).expect("follows"), looks, where_, watched_parts)
 }

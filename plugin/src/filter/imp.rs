@@ -323,7 +323,15 @@ impl NullfaceFilter {
     fn drain(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
         loop {
             let (settings, until) = self.frame_settings();
-            match self.step(true, &settings, Limits { until, aim: None })? {
+            match self.step(
+                true,
+                &settings,
+                Limits {
+                    until,
+                    aim: None,
+                    pace: None,
+                },
+            )? {
                 Step::Nothing => return Ok(gst::FlowSuccess::Ok),
                 Step::Dropped => {}
                 Step::Event(event) => {
@@ -685,7 +693,8 @@ impl BaseTransformImpl for NullfaceFilter {
         // One deadline for what comes in and what leaves for it.
         let (settings, until) = self.frame_settings();
         let aim = begun.and_then(|(pace, _)| lock(&self.stream).as_ref()?.aim(pace));
-        let limits = Limits { until, aim };
+        let pace = begun.map(|(pace, _)| pace);
+        let limits = Limits { until, aim, pace };
         if let Some(buffer) = buffer {
             self.accept(buffer, &settings, limits)?;
         }

@@ -30,6 +30,8 @@ pub(super) struct Limits {
     pub(super) until: Option<Instant>,
     /// When the frame should be done, so that a live stream keeps up.
     pub(super) aim: Option<Instant>,
+    /// Time between frames, where quality may depend on the clock.
+    pub(super) pace: Option<Duration>,
 }
 
 /// Frames held back for a lookahead of so many: where there is one, the oldest is rendered while the newest is looked
@@ -334,6 +336,7 @@ impl Stream {
                 best: self.governor.best(),
                 time: left(limits.until).map(|left| left.mul_f64(SOFT_SHARE)),
                 aim: left(limits.aim),
+                pace: limits.pace.filter(|_| self.held_back == 0),
             },
         }
     }

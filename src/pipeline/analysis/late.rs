@@ -1,16 +1,18 @@
 //! A look that went on while its frame was rendered: its findings, taken over at the end.
 
-use crate::frame::Pts;
+use crate::frame::{BoxPx, Pts};
+use crate::stages::detect::{Detection, Effort};
 use crate::stages::track::{Observation, ObservationSource, Track, TrackId, Tracker};
 
 use super::super::beside::Looker;
 use super::super::engine::{EngineError, FrameId};
 use super::super::outcome::CoverReason;
 use super::super::plan::Region;
-use super::super::schedule::Schedule;
+use super::super::schedule::{Schedule, Turn};
 use super::super::settings::Settings;
+use super::super::shares::Shares;
 use super::super::who::Chooser;
-use super::{COVERED_SHARE, UnderWay, as_found, is_wanted, observation};
+use super::{CLAIMED_SHARE, COVERED_SHARE, LOW_SHARE, UnderWay, as_found, is_wanted, observation};
 
 /// What a look changes, apart from the mesh network, which the rendering needs meanwhile.
 pub(in crate::pipeline) struct LateLook<'a> {
@@ -18,6 +20,7 @@ pub(in crate::pipeline) struct LateLook<'a> {
     pub(super) under_way: &'a mut Option<UnderWay>,
     pub(super) tracker: &'a mut Tracker,
     pub(super) schedule: &'a mut Schedule,
+    pub(super) shares: &'a mut Shares,
     pub(super) chooser: &'a mut Chooser,
 }
 
@@ -40,18 +43,37 @@ impl LateLook<'_> {
             });
         };
         let mut seen = self.looker.join()?;
-        seen.retain(|d| is_wanted(d, settings));
-        let observed = seen.iter().map(|d| observation(d, ObservationSource::Detector));
+        match look.turn {
+            Turn::Whole(effort) => self.shares.learn(effort, 1, seen.took),
+            Turn::Part(part) => self.shares.learn(part.effort, part.of, seen.took),
+            Turn::Around(_) => {}
+        }
+        // A face that lies in no part whole, and where nobody is known to be.
+        let is_news = |d: &Detection| {
+            let known = |t: &Track| d.box_px.share_inside(&t.region_px) >= CLAIMED_SHARE;
+            d.score >= settings.threshold && is_wanted(d, settings) && !self.tracker.tracks().iter().any(known)
+        };
+        if seen.cut.iter().any(is_news) {
+            seen = self.looker.again(settings.threshold * LOW_SHARE, Effort::Regular)?;
+        }
+        seen.found.retain(|d| is_wanted(d, settings));
+        let observed = seen.found.iter().map(|d| observation(d, ObservationSource::Detector));
         let observed: Vec<Observation> = observed.chain(look.hints).collect();
-        let started = self.learn(look.at, look.size_px, &observed)?.len();
+        let started = self.learn(look.at, look.size_px, seen.part.as_ref(), &observed)?.len();
         let is_bare = |t: &&Track| !covered.iter().any(|r| t.region_px.share_inside(&r.box_px) > COVERED_SHARE);
         let bare = self.tracker.tracks().iter().filter(is_bare);
         Ok((bare.map(|t| as_found(t, CoverReason::Asked)).collect(), started))
     }
 
-    /// Gives a look's findings to the tracks; those that it started.
-    pub(super) fn learn(&mut self, at: Pts, (width, height): (u32, u32), observed: &[Observation]) -> Result<Vec<TrackId>, EngineError> {
-        let updates = self.tracker.detections(at, width, height, observed);
+    /// Gives the findings of a look, at a part of the frame or all of it, to the tracks; those that it started.
+    pub(super) fn learn(
+        &mut self,
+        at: Pts,
+        (width, height): (u32, u32),
+        part_px: Option<&BoxPx>,
+        observed: &[Observation],
+    ) -> Result<Vec<TrackId>, EngineError> {
+        let updates = self.tracker.detections_in(at, width, height, part_px, observed);
         if let Some(bad) = updates.rejected.first() {
             return Err(EngineError::Stage {
                 stage: "detect",

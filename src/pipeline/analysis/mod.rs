@@ -4,6 +4,7 @@ mod late;
 mod people;
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use nullface_kernels::luma;
 
@@ -13,16 +14,17 @@ use crate::stages::detect::{Detection, Detector, Effort, SURE_ALONE, same_face};
 use crate::stages::identify::Recogniser;
 use crate::stages::track::{
     BackfillConfig, CUT_THUMB_HEIGHT, CUT_THUMB_WIDTH, FirstSeen, Observation, ObservationSource, SceneCut, Track, TrackId, Tracker,
-    TrackerConfig, backfill,
+    TrackerConfig, Why, backfill,
 };
 
 use super::beside::Looker;
 use super::engine::{EngineError, FrameId};
 use super::outcome::CoverReason;
 use super::plan::{Plan, Region};
-use super::schedule::{Schedule, Situation};
+use super::schedule::{InParts, Schedule, Situation, Turn};
 use super::settings::{EngineConfig, Settings};
 use super::shared::SharedMesh;
+use super::shares::Shares;
 use super::turns::{Asking, Turns};
 use super::who::{Chooser, CutList, Verdict, Who};
 pub(in crate::pipeline) use late::LateLook;
@@ -46,11 +48,15 @@ const CLAIMED_SHARE: f32 = 0.5;
 /// Share of a box inside a region from which it is covered by it.
 const COVERED_SHARE: f32 = 0.8;
 
+/// How much of a track's surroundings is looked at where it is unsure, as a multiple of its region.
+const SURROUNDINGS: f32 = 1.5;
+
 /// A look that goes on while its frame is rendered.
 struct UnderWay {
     frame: FrameId,
     at: Pts,
     size_px: (u32, u32),
+    turn: Turn,
     /// What upstream found in the same frame.
     hints: Vec<Observation>,
 }
@@ -65,6 +71,9 @@ pub(super) struct Analyst {
     tracker: Tracker,
     cut: SceneCut,
     schedule: Schedule,
+    shares: Shares,
+    /// Time between frames, where their delay counts.
+    pace: Option<Duration>,
     lookahead: usize,
     fresh: bool,
     gap: bool,
@@ -92,6 +101,8 @@ impl Analyst {
             tracker: Tracker::new(tracker_config(settings)).map_err(stage("track"))?,
             cut: SceneCut::default(),
             schedule: Schedule::default(),
+            shares: Shares::default(),
+            pace: None,
             lookahead: config.lookahead,
             fresh: true,
             gap: false,
@@ -121,6 +132,7 @@ impl Analyst {
             under_way: &mut self.under_way,
             tracker: &mut self.tracker,
             schedule: &mut self.schedule,
+            shares: &mut self.shares,
             chooser: &mut self.chooser,
         }
     }
@@ -182,28 +194,48 @@ impl Analyst {
         let tracked = self.in_turns();
         let mesh_failed = self.refine(frame, &tracked, &mut meshes, plan);
 
+        let beside = self.may_look_beside(settings, &meshes);
+        let doubt = self.tracker.needs_detection(at.pts);
+        let around = doubt.and_then(|why| self.surroundings(why, plan.size_px));
         let situation = Situation {
             at: at.pts,
             fresh: self.fresh || cut,
-            unsure: self.gap || mesh_failed || self.tracker.needs_detection(at.pts).is_some(),
+            // Parts in turn ask no more of frames that are lost than of frames that come.
+            unsure: (self.gap && !beside) || mesh_failed || (doubt.is_some() && around.is_none()),
+            around,
             lookahead: self.lookahead,
             fixed_interval: settings.detect_interval,
+            parts: beside.then(|| self.in_parts()),
         };
-        let mut effort = self.schedule.look(situation);
-        let beside = effort != Effort::Glance && !situation.fresh && self.may_look_beside(settings, &meshes);
+        let turn = self.schedule.look(situation);
+        let (mut effort, aside) = match turn {
+            Turn::Whole(effort) => (effort, beside && effort != Effort::Glance && !situation.fresh),
+            Turn::Part(_) | Turn::Around(_) => (Effort::Glance, true),
+        };
         let mut started = Vec::new();
-        if beside {
-            self.looker.send(frame, settings.threshold * LOW_SHARE, effort)?;
+        // A part is looked at beside a glance, a whole frame instead of one.
+        let mut glanced = Vec::new();
+        let mut more = false;
+        if effort == Effort::Glance {
+            glanced = self.detect(frame, settings, effort)?;
+            more = self.glance_found_more(&glanced, at.pts, settings);
+        }
+        if aside && !more {
+            self.looker.send(frame, settings.threshold * LOW_SHARE, turn)?;
             self.under_way = Some(UnderWay {
                 frame: plan.id,
                 at: at.pts,
                 size_px: plan.size_px,
+                turn,
                 hints: hints.iter().map(|d| observation(d, ObservationSource::Upstream)).collect(),
             });
             (plan.beside, plan.detected) = (true, true);
         } else {
-            let mut seen = self.detect(frame, settings, effort)?;
-            if effort == Effort::Glance && self.glance_found_more(&seen, at.pts, settings) {
+            let mut seen = match effort {
+                Effort::Glance => glanced,
+                _ => self.detect(frame, settings, effort)?,
+            };
+            if more {
                 effort = Effort::Regular;
                 seen = self.second_look(frame, at.pts, settings, seen)?;
             }
@@ -212,7 +244,7 @@ impl Analyst {
                 let observed = seen.iter().map(|d| observation(d, ObservationSource::Detector));
                 let upstream = hints.iter().map(|d| observation(d, ObservationSource::Upstream));
                 let observed: Vec<Observation> = observed.chain(upstream).collect();
-                started = self.late_look().learn(at.pts, plan.size_px, &observed)?;
+                started = self.late_look().learn(at.pts, plan.size_px, None, &observed)?;
                 let mut new = self.hints(|t| started.contains(&t.id));
                 new.truncate(MAX_MESHES);
                 self.refine(frame, &new, &mut meshes, plan);
@@ -221,6 +253,9 @@ impl Analyst {
         }
         (self.fresh, self.gap) = (false, false);
         self.doubt_crossings();
+        // Once a round of parts is as often as with whole looks.
+        let first_part = matches!(turn, Turn::Part(part) if part.index == 0);
+        let effort = if first_part { effort.max(Effort::Regular) } else { effort };
         self.identify(frame, effort, at.pts, settings.mode.replaces(), recogniser, plan, &meshes);
         self.decide(at, settings, plan, pending);
         for track in self.tracker.tracks().iter().filter(|t| started.contains(&t.id)) {
@@ -248,6 +283,36 @@ impl Analyst {
     fn may_look_beside(&self, settings: &Settings, meshes: &HashMap<TrackId, Mesh>) -> bool {
         let all_are_anonymised = !self.chooser.is_active() && self.cuts.is_none();
         self.two_cores && self.lookahead == 0 && settings.mode.replaces() && all_are_anonymised && !meshes.is_empty()
+    }
+
+    /// In how many parts looks beside the rendering go over the frame. Without a pace no clock decides.
+    fn in_parts(&self) -> InParts {
+        self.pace.map_or(
+            InParts {
+                regular: 2,
+                thorough: None,
+            },
+            |pace| InParts {
+                regular: self.shares.of(Effort::Regular, pace),
+                thorough: Some(self.shares.of(Effort::Thorough, pace)),
+            },
+        )
+    }
+
+    /// Where to look because of a doubt; none = everywhere.
+    fn surroundings(&self, why: Why, (width, height): (u32, u32)) -> Option<BoxPx> {
+        let region = |id: TrackId| self.tracker.track(id).map(|t| t.region_px.scaled(SURROUNDINGS));
+        let region = match why {
+            Why::FirstLook | Why::Gap | Why::Overflow => None,
+            Why::FaceLost(id) | Why::Held(id) | Why::Predicted(id) | Why::Fast(id) | Why::Border(id) => region(id),
+            Why::Crossing(a, b) => Some(region(a)?.hull(&region(b)?)),
+        }?;
+        Some(region.clipped(width, height)).filter(BoxPx::is_valid)
+    }
+
+    /// Frames come at this pace from now on; none = their delay does not count.
+    pub(super) fn set_pace(&mut self, pace: Option<Duration>) {
+        self.pace = pace;
     }
 
     /// Takes a look whose frame was never rendered for what it was: one at an earlier frame.

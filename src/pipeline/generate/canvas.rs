@@ -54,11 +54,12 @@ impl Default for Place {
 }
 
 impl Place {
-    /// `None` where the landmarks are degenerate.
-    pub(super) fn of(landmarks: &Landmarks5) -> Option<Self> {
+    /// A canvas as large as the face asks for, `most_k` times the crop at most; `None` where the landmarks are degenerate.
+    pub(super) fn of(landmarks: &Landmarks5, most_k: usize) -> Option<Self> {
         let frame_from_crop = arcface_crop(landmarks, CROP_PX as u32)?;
         let scale = frame_from_crop.m[0].hypot(frame_from_crop.m[3]);
-        Self::with(&frame_from_crop, 1 + ENOUGH.iter().filter(|e| scale > **e).count())
+        let k = 1 + ENOUGH.iter().filter(|e| scale > **e).count();
+        Self::with(&frame_from_crop, k.min(most_k.max(1)))
     }
 
     /// The same place on a canvas of another scale.
@@ -205,7 +206,7 @@ mod tests {
 
     fn place(scale: f32) -> Place {
         let face = ARCFACE_TEMPLATE_112.map(|p| [p[0] * scale + 40.0, p[1] * scale + 30.0]);
-        Place::of(&Landmarks5(face)).expect("five points")
+        Place::of(&Landmarks5(face), 3).expect("five points")
     }
 
     #[test]

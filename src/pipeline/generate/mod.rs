@@ -35,6 +35,7 @@ mod trust;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rayon::prelude::*;
 
@@ -142,6 +143,8 @@ pub struct Generator {
     chosen: Vec<bool>,
     /// Where targets are tried before they are chosen.
     stage: Slot,
+    /// What finding targets took in this frame.
+    auditioned: Duration,
     /// The first fault of the frame that did not refuse a face by itself.
     fault: Option<String>,
 }
@@ -199,6 +202,7 @@ impl Generator {
             asking: Vec::new(),
             chosen: Vec::new(),
             stage: Slot::default(),
+            auditioned: Duration::ZERO,
             fault: None,
         }
     }
@@ -249,6 +253,7 @@ impl Generator {
     pub(super) fn replace(&mut self, faces: &[Request<'_>], at: Pts, frame: &FrameView<'_>, threshold: Option<f32>, tools: &mut Tools<'_>) {
         self.forget(at);
         self.fault = None;
+        self.auditioned = Duration::ZERO;
         self.limit = threshold.unwrap_or_else(|| MARGIN * tools.recogniser.same_person_cos().min(self.same_person_cos));
         self.slots.resize_with(faces.len().max(self.slots.len()), Slot::default);
         let slots = self.slots.iter_mut();
@@ -262,7 +267,10 @@ impl Generator {
                 slot.verdict = Some(Err(refuse(CoverReason::TooNear)));
                 continue;
             }
-            slot.verdict = slot.seat(&self.basis, request.face, at, frame, memory, person).err().map(Err);
+            slot.verdict = slot
+                .seat(&self.basis, request.face, at, frame, memory, person, tools.allowed.canvas)
+                .err()
+                .map(Err);
         }
         let n = faces.len();
         self.check_places(n, at, frame, tools);
@@ -297,6 +305,11 @@ impl Generator {
     pub(super) fn verdict(&mut self, i: usize) -> Result<Replaced, Refusal> {
         let verdict = self.slots.get_mut(i).and_then(|s| s.verdict.clone());
         verdict.unwrap_or_else(|| Err(failed("the face was never looked at")))
+    }
+
+    /// What finding out who people become took in this frame: a person's price, not a frame's.
+    pub(super) fn auditioned(&self) -> Duration {
+        self.auditioned
     }
 
     /// Blends the i-th face into the frame: after other regions have been covered, so that a second,

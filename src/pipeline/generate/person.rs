@@ -5,6 +5,7 @@ use crate::secret::{Purpose, SessionSecret};
 use crate::stages::invert::FrozenNoise;
 use crate::stages::prior::{Basis, Target, Wanted};
 
+use super::audition::Audition;
 use super::cache::Cache;
 use super::handover::Decided;
 use super::placed::Anchor;
@@ -23,6 +24,8 @@ pub(super) struct Person {
     pub(super) trust: Trust,
     weights: Vec<(usize, f32)>,
     target: Option<Target>,
+    /// While it is being decided.
+    pub(super) audition: Option<Audition>,
     shape: Vec<f32>,
     samples: u32,
     /// Frozen noise.
@@ -74,7 +77,7 @@ impl Person {
     pub(super) fn redraw(&mut self) {
         self.attempt += 1;
         self.weights.clear();
-        self.target = None;
+        (self.target, self.audition) = (None, None);
     }
 
     /// Somebody else, whatever became of those before.
@@ -85,8 +88,7 @@ impl Person {
 
     /// Forgets what can be made again.
     pub(super) fn shrink(&mut self) {
-        self.target = None;
-        self.noise = None;
+        (self.target, self.audition, self.noise) = (None, None, None);
     }
 
     /// What is decided about it.
@@ -104,7 +106,7 @@ impl Person {
         self.attempt = decided.attempt;
         self.weights.clone_from(&decided.mixture);
         self.trust.clone_from(&decided.trust);
-        self.target = None;
+        (self.target, self.audition) = (None, None);
     }
 
     /// The person's own shape: the mean of the first samples, then locked.

@@ -17,6 +17,8 @@ use super::{FaceRegion, Refusal, Replaced, failed, placed, refuse};
 
 /// Cosine between the face's normal and the viewer below which it is a profile.
 const LEAST_FACING: f32 = 0.5;
+/// Share of the mesh's points in the frame below which a face is cut: where the mesh lies then is guessed.
+const LEAST_INSIDE: f32 = 0.75;
 /// Outer eye corners of the mesh.
 const EYES: (usize, usize) = (33, 263);
 
@@ -172,7 +174,8 @@ impl Slot {
         }
     }
 
-    /// Takes a face in: its place, pose and own shape, and the frame's pixels.
+    /// Takes a face in: its place, pose and own shape, and the frame's pixels, on a canvas of that scale at most.
+    #[allow(clippy::too_many_arguments)] // where it is from, and who remembers it
     pub(super) fn seat(
         &mut self,
         basis: &Basis,
@@ -181,15 +184,21 @@ impl Slot {
         frame: &FrameView<'_>,
         memory: &mut TrackMemory,
         person: &mut Person,
+        most_scale: usize,
     ) -> Result<(), Refusal> {
         let not_replaceable = || refuse(CoverReason::NotReplaceable);
         (self.found, self.step, self.front) = (None, None, true);
         self.mesh.clone_from(&face.mesh);
         memory.steady.hold(at, frame, &mut self.mesh);
         self.landmarks = self.mesh.landmarks5().ok_or_else(not_replaceable)?;
-        self.place = Place::of(&self.landmarks).ok_or_else(not_replaceable)?;
+        self.place = Place::of(&self.landmarks, most_scale).ok_or_else(not_replaceable)?;
         self.place.mesh_in_crop(&self.mesh, &mut self.points);
         if self.points.len() != MESH_POINTS || !self.points.iter().flatten().all(|v| v.is_finite()) {
+            return Err(not_replaceable());
+        }
+        let (w, h) = (frame.width() as f32, frame.height() as f32);
+        let is_inside = |p: &&Point| (0.0..w).contains(&p[0]) && (0.0..h).contains(&p[1]);
+        if (self.mesh.points_px.iter().filter(is_inside).count() as f32) < LEAST_INSIDE * MESH_POINTS as f32 {
             return Err(not_replaceable());
         }
         memory.seen = at;

@@ -15,7 +15,7 @@
 //! Where both see a face, CenterFace's box stands: it reaches from hair line to chin and its mouth
 //! corners are found, not reckoned.
 
-use super::{BlazeFace, CenterFace, DetectError, Detection, Detector, Effort, same_face};
+use super::{BlazeFace, CenterFace, DetectError, Detection, Detector, Effort, InPart, Part, same_face};
 use crate::backend::{Backend, BackendError};
 use crate::frame::{BoxPx, FrameView};
 
@@ -78,6 +78,10 @@ impl Detector for Auto {
                 Ok(found)
             }
         }
+    }
+
+    fn detect_part(&mut self, frame: &FrameView<'_>, threshold: f32, part: Part) -> Result<InPart, DetectError> {
+        self.center.detect_part(frame, threshold, part)
     }
 
     fn detect_in(&mut self, frame: &FrameView<'_>, region_px: BoxPx, threshold: f32) -> Result<Vec<Detection>, DetectError> {

@@ -44,7 +44,7 @@ use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 use super::boxes::suppress;
 use super::still::{Extent, Still};
 use super::view::{View, whole};
-use super::{DetectError, Detection, Detector, Effort, all_finite, of_backend};
+use super::{DetectError, Detection, Detector, Effort, GLANCED_SHARE, InPart, Part, all_finite, of_backend};
 use crate::backend::{Backend, BackendError, Session};
 use crate::frame::{BoxPx, FrameView, Landmarks5};
 
@@ -99,6 +99,11 @@ impl CenterFace {
         })
     }
 
+    /// Scale of a thorough look.
+    fn thorough_scale(&self) -> f32 {
+        (THOROUGH_FACE_PX / self.min_face_px).clamp(1.0, MAX_ENLARGEMENT)
+    }
+
     /// One pass over a region at a scale, in network px per frame px; boxes in frame px.
     ///
     /// # Errors
@@ -131,15 +136,21 @@ impl CenterFace {
         Ok(suppress(found, NMS_IOU).into_iter().map(|d| view.to_frame(d)).collect())
     }
 
-    /// Looks at what has changed since the last look at this scale; the rest is as it was.
-    fn look_at_changes(&mut self, frame: &FrameView<'_>, scale: f32, threshold: f32) -> Result<Vec<Detection>, DetectError> {
-        let extent = self.still.extent(frame, scale, threshold).map_err(of_frame)?;
+    /// Looks at what has changed in a region since the last look at it at this scale; the rest is as it was.
+    fn look_at_changes(
+        &mut self,
+        frame: &FrameView<'_>,
+        region_px: &BoxPx,
+        scale: f32,
+        threshold: f32,
+    ) -> Result<Vec<Detection>, DetectError> {
+        let extent = self.still.extent(frame, region_px, scale, threshold).map_err(of_frame)?;
         let mut found = match extent {
-            Extent::Everything => self.levels(frame, &whole(frame), scale, threshold)?,
+            Extent::Everything => self.levels(frame, region_px, scale, threshold)?,
             Extent::Part(part) => self.levels(frame, &part, scale, threshold)?,
             Extent::Nothing => Vec::new(),
         };
-        self.still.keep(frame, scale, threshold, extent, &mut found);
+        self.still.keep(region_px, scale, threshold, extent, &mut found);
         found.sort_by(|a, b| b.score.total_cmp(&a.score));
         Ok(found)
     }
@@ -177,12 +188,21 @@ impl Detector for CenterFace {
         let all = whole(frame);
         match effort {
             Effort::Glance => self.look(frame, &all, (GLANCE_SIDE_PX / all.side()).min(1.0), threshold),
-            Effort::Regular => self.look_at_changes(frame, regular_scale(all.side(), self.min_face_px), threshold),
-            Effort::Thorough => {
-                let scale = (THOROUGH_FACE_PX / self.min_face_px).clamp(1.0, MAX_ENLARGEMENT);
-                self.look_at_changes(frame, scale, threshold)
-            }
+            Effort::Regular => self.look_at_changes(frame, &all, regular_scale(all.side(), self.min_face_px), threshold),
+            Effort::Thorough => self.look_at_changes(frame, &all, self.thorough_scale(), threshold),
         }
+    }
+
+    fn detect_part(&mut self, frame: &FrameView<'_>, threshold: f32, part: Part) -> Result<InPart, DetectError> {
+        let all = whole(frame);
+        let scale = match part.effort {
+            Effort::Thorough => self.thorough_scale(),
+            _ => regular_scale(all.side(), self.min_face_px),
+        };
+        let part = part_of(&all, scale, part);
+        let found = self.look_at_changes(frame, &part, scale, threshold)?;
+        let (cut, whole) = found.into_iter().partition(|d| is_cut(&d.box_px, &part, &all, AT_CUT_PX / scale));
+        Ok(InPart { whole, cut, part_px: part })
     }
 
     fn detect_in(&mut self, frame: &FrameView<'_>, region_px: BoxPx, threshold: f32) -> Result<Vec<Detection>, DetectError> {
@@ -208,6 +228,25 @@ fn of_frame(source: KernelError) -> DetectError {
 /// Scale of a regular look.
 fn regular_scale(side_px: f32, min_face_px: f32) -> f32 {
     (REGULAR_FACE_PX / min_face_px).min(REGULAR_SIDE_PX / side_px).min(1.0)
+}
+
+/// A part of the frame, frame px. Parts overlap by as much as a face may measure that no glance finds.
+fn part_of(all: &BoxPx, scale: f32, part: Part) -> BoxPx {
+    let overlap = (OVERLAP_PX / scale).max(GLANCED_SHARE * all.side());
+    let of = part.of.max(1);
+    let cut = |length: f32| {
+        spans(0.0, length, of, overlap)
+            .get(part.index % of)
+            .copied()
+            .unwrap_or((0.0, length))
+    };
+    if all.width() >= all.height() {
+        let (x0, x1) = cut(all.width());
+        BoxPx { x0, x1, ..*all }
+    } else {
+        let (y0, y1) = cut(all.height());
+        BoxPx { y0, y1, ..*all }
+    }
 }
 
 /// Tiles of a part, frame px, each at most [`PASS_PX2`] at that scale; one where the whole part is.
@@ -336,7 +375,10 @@ impl Maps<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DetectError, MULTIPLE_PX, Maps, OVERLAP_PX, PASS_PX2, View, is_cut, put_together, regular_scale, tiles};
+    use super::{
+        DetectError, Effort, GLANCED_SHARE, MULTIPLE_PX, Maps, OVERLAP_PX, PASS_PX2, Part, View, is_cut, part_of, put_together,
+        regular_scale, tiles,
+    };
     use crate::frame::BoxPx;
 
     /// Maps of 3×5 cells with one face of 32×40 px whose centre is at (10, 7) px.
@@ -437,6 +479,35 @@ mod tests {
             }
         }
         assert!(cut > 5);
+    }
+
+    #[test]
+    fn a_face_too_small_for_a_glance_lies_in_one_of_the_parts_whole() {
+        for (width, height) in [(640.0_f32, 480.0_f32), (480.0, 908.0), (1280.0, 720.0), (33.0, 20.0)] {
+            let all = BoxPx {
+                x1: width,
+                y1: height,
+                ..BoxPx::default()
+            };
+            let scale = regular_scale(all.side(), 20.0);
+            for of in [2, 3, 4, 8] {
+                let part = |index| Part {
+                    index,
+                    of,
+                    effort: Effort::Regular,
+                };
+                let parts: Vec<BoxPx> = (0..of).map(|i| part_of(&all, scale, part(i))).collect();
+                let side = (GLANCED_SHARE * all.side()).min(width).min(height) - 0.1;
+                for (i, j) in (0..=40).flat_map(|i| (0..=40).map(move |j| (i, j))) {
+                    let (x0, y0) = ((width - side) * i as f32 / 40.0, (height - side) * j as f32 / 40.0);
+                    let (x1, y1) = (x0 + side, y0 + side);
+                    let face = BoxPx { x0, y0, x1, y1 };
+                    assert!(parts.iter().any(|p| face.share_inside(p) > 0.999), "{face:?} {parts:?}");
+                }
+                let most = if width.max(height) > 300.0 { 1.0 / of as f32 + 0.15 } else { 1.0 };
+                assert!(parts.iter().all(|p| p.area() <= most * all.area()), "{parts:?}");
+            }
+        }
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub use yunet::YuNet;
 use crate::backend::{Backend, BackendError};
 use crate::frame::{BoxPx, FrameView, Landmarks5};
 
+/// Share of the frame's longer side from which a glance finds a face, with some to spare.
+const GLANCED_SHARE: f32 = 0.125;
+
 /// Which detector to open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DetectorKind {
@@ -111,7 +114,7 @@ pub enum DetectError {
 }
 
 /// How hard to look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Effort {
     /// The cheapest look at the whole frame: large faces only.
     Glance,
@@ -119,6 +122,28 @@ pub enum Effort {
     Regular,
     /// Tiled at several scales: the smallest faces too.
     Thorough,
+}
+
+/// A part of a frame to be looked at; parts lie side by side along the longer side and overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Which one, below `of`.
+    pub index: usize,
+    /// How many there are.
+    pub of: usize,
+    /// How hard to look: regular or thorough.
+    pub effort: Effort,
+}
+
+/// What a look at a part found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InPart {
+    /// Faces that lie in it whole.
+    pub whole: Vec<Detection>,
+    /// What the part's edge cuts: the box of a piece.
+    pub cut: Vec<Detection>,
+    /// Where the part is, frame px.
+    pub part_px: BoxPx,
 }
 
 /// Finds faces in a frame.
@@ -131,6 +156,19 @@ pub trait Detector: Send {
     /// # Errors
     /// [`DetectError`]; the caller covers the whole frame.
     fn detect(&mut self, frame: &FrameView<'_>, threshold: f32, effort: Effort) -> Result<Vec<Detection>, DetectError>;
+
+    /// A look at one part. After looks at all of them everything was looked for that is smaller than parts overlap;
+    /// larger faces are a glance's to find, or cut. A detector that knows no parts looks at everything.
+    ///
+    /// # Errors
+    /// [`DetectError`]; the caller covers the whole frame.
+    fn detect_part(&mut self, frame: &FrameView<'_>, threshold: f32, part: Part) -> Result<InPart, DetectError> {
+        Ok(InPart {
+            whole: self.detect(frame, threshold, part.effort)?,
+            cut: Vec::new(),
+            part_px: view::whole(frame),
+        })
+    }
 
     /// Faces in a part of the frame, for a track that is unsure: cheap where the detector can look at
     /// a part, else the regular look at everything. May return faces outside the region.

@@ -9,7 +9,7 @@ use nullface_kernels::KernelError;
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 
 use super::Detection;
-use super::view::{View, whole};
+use super::view::View;
 use crate::frame::{BoxPx, FrameView};
 
 /// Network px that one pixel of the copy stands for: a face of the smallest wanted size (16 px) spans several.
@@ -23,15 +23,15 @@ const MARGIN_PX: f32 = 32.0;
 const SIDE_STEP_PX: f32 = 96.0;
 /// Looks at parts in a row before one at everything.
 const MOST_PARTS: u32 = 8;
-/// Share of the frame above which a part is not worth having.
+/// Share of the region above which a part is not worth having.
 const WORTH_SHARE: f32 = 0.7;
-/// Kinds of looks (scales and thresholds) remembered.
-const MOST_KINDS: usize = 4;
+/// Kinds of looks (regions, scales and thresholds) remembered.
+const MOST_KINDS: usize = 16;
 
 /// What a look has to go over.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Extent {
-    /// The whole frame.
+    /// The whole region.
     Everything,
     /// A part; outside of it the last answer holds.
     Part(BoxPx),
@@ -46,7 +46,7 @@ pub(super) struct Still {
     copy: Vec<f32>,
 }
 
-/// Looks at one scale with one threshold.
+/// Looks at one region at one scale with one threshold.
 #[derive(Debug)]
 struct Kind {
     view: View,
@@ -58,12 +58,12 @@ struct Kind {
 }
 
 impl Still {
-    /// What a look at that scale has to go over; [`Still::keep`] is told of it.
+    /// What a look at a region at that scale has to go over; [`Still::keep`] is told of it.
     ///
     /// # Errors
     /// [`KernelError`]: the frame cannot be read.
-    pub(super) fn extent(&mut self, frame: &FrameView<'_>, scale: f32, threshold: f32) -> Result<Extent, KernelError> {
-        let all = whole(frame);
+    pub(super) fn extent(&mut self, frame: &FrameView<'_>, region_px: &BoxPx, scale: f32, threshold: f32) -> Result<Extent, KernelError> {
+        let all = *region_px;
         let view = View::of_region(&all, scale / BLOCK_PX, 1);
         self.copy.resize(3 * view.width * view.height, 0.0);
         let spec = CropSpec {
@@ -86,10 +86,10 @@ impl Still {
         };
         let px = BLOCK_PX / scale;
         let changed_px = BoxPx {
-            x0: changed.x0 * px,
-            y0: changed.y0 * px,
-            x1: changed.x1 * px,
-            y1: changed.y1 * px,
+            x0: all.x0 + changed.x0 * px,
+            y0: all.y0 + changed.y0 * px,
+            x1: all.x0 + changed.x1 * px,
+            y1: all.y0 + changed.y1 * px,
         };
         let part = with_faces(changed_px, &kind.found, MARGIN_PX / scale);
         let part = stepped(&part, SIDE_STEP_PX / scale, &all);
@@ -102,8 +102,8 @@ impl Still {
 
     /// Remembers a look over `extent` at the frame that [`Still::extent`] was asked about last, and adds to
     /// its answer what is known of the rest.
-    pub(super) fn keep(&mut self, frame: &FrameView<'_>, scale: f32, threshold: f32, extent: Extent, found: &mut Vec<Detection>) {
-        let view = View::of_region(&whole(frame), scale / BLOCK_PX, 1);
+    pub(super) fn keep(&mut self, region_px: &BoxPx, scale: f32, threshold: f32, extent: Extent, found: &mut Vec<Detection>) {
+        let view = View::of_region(region_px, scale / BLOCK_PX, 1);
         let index = self.kinds.iter().position(|k| k.view == view && k.threshold == threshold);
         let index = index.unwrap_or_else(|| {
             if self.kinds.len() >= MOST_KINDS {
@@ -124,7 +124,7 @@ impl Still {
             Extent::Nothing => return found.extend_from_slice(&kind.found),
             Extent::Everything => {
                 kind.parts = 0;
-                whole(frame)
+                *region_px
             }
             Extent::Part(part) => {
                 // Faces that the part touches lie in it whole: those are the network's to tell of again.
@@ -141,11 +141,12 @@ impl Still {
             .enumerate()
         {
             let inside = |at: f32, low: f32, high: f32| at >= low * px && at <= high * px;
-            if !inside(y as f32 + 0.5, part.y0, part.y1) {
+            let (left, top) = (region_px.x0, region_px.y0);
+            if !inside(y as f32 + 0.5, part.y0 - top, part.y1 - top) {
                 continue;
             }
             for (x, (seen, now)) in seen.chunks_exact_mut(3).zip(now.chunks_exact(3)).enumerate() {
-                if inside(x as f32 + 0.5, part.x0, part.x1) {
+                if inside(x as f32 + 0.5, part.x0 - left, part.x1 - left) {
                     seen.iter_mut().zip(now).for_each(|(seen, now)| *seen = level(*now));
                 }
             }
@@ -198,15 +199,15 @@ fn with_faces(changed_px: BoxPx, found: &[Detection], margin_px: f32) -> BoxPx {
     part
 }
 
-/// Grown to sides that are multiples of `step`, moved into the frame and cut by it.
+/// Grown to sides that are multiples of `step`, moved into the region and cut by it.
 fn stepped(part: &BoxPx, step: f32, all: &BoxPx) -> BoxPx {
-    let side = |low: f32, high: f32, end: f32| {
-        let (low, high) = (low.max(0.0), high.min(end));
+    let side = |low: f32, high: f32, begin: f32, end: f32| {
+        let (low, high) = (low.max(begin), high.min(end));
         let length = ((high - low) / step).ceil() * step;
-        let start = ((low + high - length) / 2.0).min(end - length).max(0.0);
+        let start = ((low + high - length) / 2.0).min(end - length).max(begin);
         (start, (start + length).min(end))
     };
-    let ((x0, x1), (y0, y1)) = (side(part.x0, part.x1, all.x1), side(part.y0, part.y1, all.y1));
+    let ((x0, x1), (y0, y1)) = (side(part.x0, part.x1, all.x0, all.x1), side(part.y0, part.y1, all.y0, all.y1));
     BoxPx { x0, y0, x1, y1 }
 }
 
@@ -215,6 +216,7 @@ mod tests {
     use super::{Detection, Extent, MOST_PARTS, Still, stepped, with_faces};
     use crate::backend::testing::Picture;
     use crate::frame::BoxPx;
+    use crate::stages::detect::view::whole;
 
     const SCALE: f32 = 0.5;
     const THRESHOLD: f32 = 0.5;
@@ -239,9 +241,9 @@ mod tests {
     /// One look: what it had to go over, and what is known after the network found `by_network` there.
     fn look(still: &mut Still, picture: &Picture, by_network: &[Detection]) -> (Extent, Vec<Detection>) {
         let view = picture.view();
-        let extent = still.extent(&view, SCALE, THRESHOLD).expect("a readable frame");
+        let extent = still.extent(&view, &whole(&view), SCALE, THRESHOLD).expect("a readable frame");
         let mut found = by_network.to_vec();
-        still.keep(&view, SCALE, THRESHOLD, extent, &mut found);
+        still.keep(&whole(&view), SCALE, THRESHOLD, extent, &mut found);
         (extent, found)
     }
 
@@ -278,6 +280,37 @@ mod tests {
     }
 
     #[test]
+    fn a_region_has_a_memory_of_its_own_and_its_parts_lie_in_it() {
+        let (mut still, mut picture) = (Still::default(), Picture::smooth(1280, 720));
+        let right = BoxPx {
+            x0: 560.0,
+            ..whole(&picture.view())
+        };
+        let look_right = |still: &mut Still, picture: &Picture, by_network: &[Detection]| {
+            let extent = still.extent(&picture.view(), &right, SCALE, THRESHOLD).expect("a readable frame");
+            let mut found = by_network.to_vec();
+            still.keep(&right, SCALE, THRESHOLD, extent, &mut found);
+            (extent, found)
+        };
+        let known = face(square(1100.0, 500.0, 60.0));
+        assert_eq!(look_right(&mut still, &picture, &[known]).0, Extent::Everything);
+        picture.fill(square(100.0, 100.0, 80.0), 255);
+        assert_eq!(
+            look_right(&mut still, &picture, &[]),
+            (Extent::Nothing, vec![known]),
+            "a change elsewhere"
+        );
+        picture.fill(square(570.0, 100.0, 40.0), 255);
+        let new = face(square(570.0, 100.0, 40.0));
+        let (extent, found) = look_right(&mut still, &picture, &[new]);
+        let Extent::Part(part) = extent else { panic!("{extent:?}") };
+        assert!(new.box_px.share_inside(&part) > 0.999 && part.x0 >= right.x0, "{part:?}");
+        assert_eq!(found, vec![new, known]);
+        assert_eq!(look_right(&mut still, &picture, &[]), (Extent::Nothing, vec![new, known]));
+        assert_eq!(look(&mut still, &picture, &[]).0, Extent::Everything, "another region");
+    }
+
+    #[test]
     fn a_change_of_everything_another_scale_and_a_slow_change_are_seen() {
         let (mut still, mut picture) = (Still::default(), Picture::smooth(640, 360));
         picture.fill(square(0.0, 0.0, 640.0), 100);
@@ -286,7 +319,9 @@ mod tests {
             picture.fill(square(0.0, 0.0, 640.0), level);
             assert_eq!(look(&mut still, &picture, &[]).0, Extent::Nothing, "{level}");
         }
-        let other = still.extent(&picture.view(), 1.0, THRESHOLD).expect("a readable frame");
+        let other = still
+            .extent(&picture.view(), &whole(&picture.view()), 1.0, THRESHOLD)
+            .expect("a readable frame");
         assert_eq!(other, Extent::Everything, "another scale");
         picture.fill(square(0.0, 0.0, 640.0), 109);
         assert_eq!(look(&mut still, &picture, &[]).0, Extent::Everything, "it added up");

@@ -341,3 +341,38 @@ fn persons_are_bounded() {
     }
     assert_eq!(t.persons(), 64);
 }
+
+#[test]
+fn a_look_at_a_part_misses_only_whom_it_looked_for() {
+    let mut t = tracker();
+    let both = [seen(100.0, 100.0, 0.9), seen(500.0, 100.0, 0.9)];
+    let ids = t.detections(ms(0), W, H, &both).started;
+    let left = BoxPx {
+        x0: 0.0,
+        y0: 0.0,
+        x1: 360.0,
+        y1: H as f32,
+    };
+    let right = BoxPx {
+        x0: 280.0,
+        x1: W as f32,
+        ..left
+    };
+    for n in 0..10 {
+        let (part, found) = if n % 2 == 0 { (&left, &both[..1]) } else { (&right, &both[1..]) };
+        let up = t.detections_in(ms(40 * (n + 1)), W, H, Some(part), found);
+        assert!(up.lost.is_empty() && up.started.is_empty(), "{up:?}");
+        assert_eq!(up.matched.contains(&ids[0]), n % 2 == 0);
+    }
+    // The right one is gone: the left look does not know, the right one does.
+    let up = t.detections_in(ms(440), W, H, Some(&left), &both[..1]);
+    assert!(up.lost.is_empty());
+    let up = t.detections_in(ms(480), W, H, Some(&right), &[]);
+    assert_eq!(up.lost, vec![ids[1]]);
+    // A face that lies in neither part whole is not missed by either.
+    let middle = t
+        .detections(ms(520), W, H, &[seen(100.0, 100.0, 0.9), seen(320.0, 100.0, 0.9)])
+        .started[0];
+    let narrow = BoxPx { x1: 330.0, ..left };
+    assert!(!t.detections_in(ms(560), W, H, Some(&narrow), &[]).lost.contains(&middle));
+}

@@ -134,6 +134,12 @@ impl Tracker {
     /// Takes what the detector, or somebody upstream, saw in the frame at `at`. An empty list means that it
     /// looked and saw nothing; where it did not look, do not call. May be called again for the same frame.
     pub fn detections(&mut self, at: Pts, frame_w: u32, frame_h: u32, observations: &[Observation]) -> Updates {
+        self.detections_in(at, frame_w, frame_h, None, observations)
+    }
+
+    /// [`Self::detections`] of a look that went over a part of the frame: a face that does not lie in it whole
+    /// was not looked for, so it cannot have been missed.
+    pub fn detections_in(&mut self, at: Pts, frame_w: u32, frame_h: u32, part_px: Option<&BoxPx>, observations: &[Observation]) -> Updates {
         if self.now != Some(at) {
             self.predict(at);
         }
@@ -141,9 +147,13 @@ impl Tracker {
         let mut updates = Updates::default();
         let usable = usable(observations, frame_w, frame_h, &mut updates.rejected);
         let first_look = !self.looked_now;
+        let part_px = part_px.map(|p| beyond_borders(p, frame_w, frame_h));
+        let looked_for = |t: &Track| part_px.is_none_or(|p| t.box_px.hull(&p) == p);
+        let mut sought = Vec::with_capacity(self.tracks.len());
         if first_look {
-            for track in &mut self.tracks {
+            for track in self.tracks.iter_mut().filter(|t| looked_for(t)) {
                 track.inner.history <<= 1;
+                sought.push(track.id);
             }
         }
         let (strong, rest): (Vec<_>, Vec<_>) = usable.into_iter().partition(|o| o.score >= self.config.high);
@@ -156,7 +166,7 @@ impl Tracker {
         updates.suspects = self.suspects(&weak, &taken_weak);
 
         if first_look {
-            self.miss(&mut updates);
+            self.miss(&sought, &mut updates);
         }
         self.looked_now = true;
         self.looked_ever = true;
@@ -168,7 +178,7 @@ impl Tracker {
         updates.matched = self
             .tracks
             .iter()
-            .filter(|t| t.inner.history & 1 == 1 && !updates.started.contains(&t.id))
+            .filter(|t| t.inner.history & 1 == 1 && t.seen_now() && !updates.started.contains(&t.id))
             .map(|t| t.id)
             .collect();
         updates.ended.append(&mut self.ended);
@@ -257,9 +267,10 @@ impl Tracker {
     }
 
     /// What the look did not see is held, or has left the frame.
-    fn miss(&mut self, updates: &mut Updates) {
+    fn miss(&mut self, sought: &[TrackId], updates: &mut Updates) {
         let (w, h) = self.frame;
-        for track in self.tracks.iter_mut().filter(|t| t.inner.history & 1 == 0) {
+        let missed = |t: &&mut Track| t.inner.history & 1 == 0 && sought.contains(&t.id);
+        for track in self.tracks.iter_mut().filter(missed) {
             track.misses = track.misses.saturating_add(1);
             if track.seen_now() {
                 continue;
@@ -346,6 +357,16 @@ impl Tracker {
     pub fn forget_persons(&mut self) {
         self.flush();
         self.gallery.clear();
+    }
+}
+
+/// A looked-at part of the frame, without end where it ends with the frame: faces reach beyond borders.
+fn beyond_borders(part: &BoxPx, w: u32, h: u32) -> BoxPx {
+    BoxPx {
+        x0: if part.x0 <= 0.0 { f32::MIN } else { part.x0 },
+        y0: if part.y0 <= 0.0 { f32::MIN } else { part.y0 },
+        x1: if part.x1 >= w as f32 { f32::MAX } else { part.x1 },
+        y1: if part.y1 >= h as f32 { f32::MAX } else { part.y1 },
     }
 }
 
