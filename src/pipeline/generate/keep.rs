@@ -14,6 +14,26 @@ const FEATHER_IOD: f32 = 0.08;
 /// Top of the nose: between the eyes.
 const NOSE_TOP: usize = 168;
 
+/// Distances from a kept part, in distances between the outer eye corners, up to which the face keeps its shape
+/// and from which it has the new one.
+const STILL_IOD: (f32, f32) = (0.12, 0.45);
+
+/// Takes a new shape back where parts stay: a mouth that is the frame's, beside one that moved along, would be seen
+/// twice. `mesh` and `moved` are the same points as they are and with the new shape, px.
+pub(super) fn hold_still(parts: &[FaceRegion], mesh: &[Point], iod_px: f32, moved: &mut [Point]) {
+    let kept = || parts.iter().flat_map(|part| outlines(*part)).flatten().filter_map(|i| mesh.get(i));
+    if kept().next().is_none() {
+        return;
+    }
+    let (near, far) = (STILL_IOD.0 * iod_px, STILL_IOD.1 * iod_px);
+    for (own, new) in mesh.iter().zip(moved) {
+        let nearest = kept().map(|k| (k[0] - own[0]).hypot(k[1] - own[1])).fold(f32::INFINITY, f32::min);
+        let share = ((nearest - near) / (far - near).max(1e-3)).clamp(0.0, 1.0);
+        let share = share * share * (3.0 - 2.0 * share);
+        *new = [own[0] + (new[0] - own[0]) * share, own[1] + (new[1] - own[1]) * share];
+    }
+}
+
 /// Draws the parts; keeps buffers.
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
@@ -119,6 +139,23 @@ mod tests {
             (0.0, 1.0, 1.0)
         );
         assert!(kept(&[]).iter().all(|w| *w == 1.0));
+    }
+
+    #[test]
+    fn the_face_keeps_its_shape_about_kept_parts_and_has_the_new_one_elsewhere() {
+        let mesh = mesh();
+        let shifted = || -> Vec<Point> { mesh.iter().map(|p| [p[0] + 6.0, p[1] - 4.0]).collect() };
+        let mut moved = shifted();
+        hold_still(&[FaceRegion::Mouth], &mesh, 60.0, &mut moved);
+        for i in LIPS_OUTER {
+            assert_eq!(moved[i], mesh[i]);
+        }
+        assert_eq!(moved[EYE_RIGHT[0]], shifted()[EYE_RIGHT[0]]);
+        for parts in [&[][..], &[FaceRegion::Skin]] {
+            let mut moved = shifted();
+            hold_still(parts, &mesh, 60.0, &mut moved);
+            assert_eq!(moved, shifted());
+        }
     }
 
     #[test]

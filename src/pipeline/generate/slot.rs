@@ -11,7 +11,7 @@ use super::super::surface::Surface;
 use super::super::turns::Asking;
 use super::cache::Warp;
 use super::canvas::{self, Place};
-use super::keep::Keeper;
+use super::keep::{Keeper, hold_still};
 use super::person::{Person, TrackMemory};
 use super::{FaceRegion, Refusal, Replaced, failed, placed, refuse};
 
@@ -260,6 +260,7 @@ impl Slot {
             &mut self.scratch,
             &mut self.moved,
         );
+        hold_still(keep, &self.crop, self.iod_px / place.k as f32, &mut self.moved);
         refill(&mut self.moved_on_canvas, self.moved.iter().map(|p| place.on_canvas(*p)));
         let face = Face {
             crop: &self.canvas,
