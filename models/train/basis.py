@@ -255,7 +255,7 @@ def build(work, out, small_folder, cfg, seed):
     project = np.linalg.solve((u * quiet.reshape(-1, 1)).T @ u + np.diag((noise / sd) ** 2), (u * quiet.reshape(-1, 1)).T)
     rim = np.array([cv2.pointPolygonTest(c[g.OVAL].reshape(-1, 1, 2), tuple(map(float, q)), True) for q in c]) / g.iod(c)
     fade = g.smoothstep(rim, 0.0, 0.25)
-    modes = keep_openings(modes * fade[None, :, None], c)
+    modes = keep_openings(modes * fade[None, :, None], c) * np.array(b["shape_mode_strength"])[:k, None, None]
     coef = flat @ project.T
 
     where = {int(row): i for i, row in enumerate(rows)}

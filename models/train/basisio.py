@@ -20,6 +20,39 @@ def write_mask(out, mask):
     cv2.imwrite(os.path.join(out, "mask.png"), (mask * 255).round().astype(np.uint8)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
+def write_numbers(out, arrays):
+    """basis.f32le; returns the [[array]] entries of basis.toml."""
+    at, text = 0, []
+    with open(os.path.join(out, "basis.f32le"), "wb") as f:
+        for k, a in arrays.items():
+            raw = np.ascontiguousarray(a, "<f4").tobytes()
+            f.write(raw)
+            text.append(f'[[array]]\nname = "{k}"\noffset = {at}\nshape = {list(a.shape)}\n')
+            at += len(raw)
+    return text
+
+
+def read_numbers(folder, t):
+    raw, a = np.fromfile(os.path.join(folder, "basis.f32le"), "<f4"), {}
+    for d in t["array"]:
+        n = int(np.prod(d["shape"]))
+        part = raw[d["offset"] // 4: d["offset"] // 4 + n]
+        if len(part) != n:
+            sys.exit(f"read basis: {d['name']} expected {n} numbers, got {len(part)}")
+        a[d["name"]] = part.reshape(d["shape"]).copy()
+    return a
+
+
+def replace_numbers(folder, **arrays):
+    """Adds or replaces arrays of a written basis; nothing else of it changes."""
+    path = os.path.join(folder, "basis.toml")
+    text = open(path).read()
+    entries = write_numbers(folder, read_numbers(folder, tomllib.loads(text)) | arrays)
+    first, after = text.index("[[array]]"), text.index("[[texture]]")
+    with open(path, "w") as f:
+        f.write(text[:first] + "\n".join(entries) + "\n" + text[after:])
+
+
 def write_basis(out, canonical, tri, tri_all, mask, textures, mean, modes, sd, project, shapes, embeddings, labels, cfg, probe):
     n, size = len(textures), textures.shape[1]
     rows = -(-n // COLUMNS)
@@ -34,13 +67,7 @@ def write_basis(out, canonical, tri, tri_all, mask, textures, mean, modes, sd, p
             f"detail_sigma_px = {cfg['basis']['detail_sigma_px']}\ndetail_gain_max = {cfg['basis']['detail_gain_max']}",
             f"triangles = {len(tri_all)}          # in triangles.u16le: first the openings of eyes and mouth, then those drawn",
             f"triangles_openings = {len(tri_all) - len(tri)}", ""]
-    at = 0
-    with open(os.path.join(out, "basis.f32le"), "wb") as f:
-        for k, a in arrays.items():
-            raw = np.ascontiguousarray(a, "<f4").tobytes()
-            f.write(raw)
-            text.append(f'[[array]]\nname = "{k}"\noffset = {at}\nshape = {list(a.shape)}\n')
-            at += len(raw)
+    text += write_numbers(out, arrays)
     drawn = {tuple(t) for t in tri.tolist()}
     openings = np.array([t for t in tri_all.tolist() if tuple(t) not in drawn])
     np.concatenate([openings, tri]).astype("<u2").tofile(os.path.join(out, "triangles.u16le"))
@@ -56,14 +83,7 @@ def read_basis(folder):
     if not os.path.exists(path):
         sys.exit(f"read basis: expected {path}, got none; run basis.py")
     t = tomllib.load(open(path, "rb"))
-    raw = np.fromfile(os.path.join(folder, "basis.f32le"), "<f4")
-    a = {}
-    for d in t["array"]:
-        n = int(np.prod(d["shape"]))
-        part = raw[d["offset"] // 4: d["offset"] // 4 + n]
-        if len(part) != n:
-            sys.exit(f"read basis: {d['name']} expected {n} numbers, got {len(part)}")
-        a[d["name"]] = part.reshape(d["shape"]).copy()
+    a = read_numbers(folder, t)
     tri = np.fromfile(os.path.join(folder, "triangles.u16le"), "<u2").reshape(-1, 3).astype(np.int32)
     if len(tri) != t["triangles"] or tri.max() >= 468:
         sys.exit(f"read basis: expected {t['triangles']} triangles of points below 468, got {len(tri)} up to {tri.max()}")
@@ -72,4 +92,5 @@ def read_basis(folder):
     s = t["size_px"]
     tex = np.stack([atlas[i // t["columns"] * s:][:s, i % t["columns"] * s:][:, :s] for i in range(t["textures"])]).astype(np.float32)
     return Basis(a["canonical_px"], tri[t["triangles_openings"]:], tri, mask.astype(np.float32) / 255, tex, a["mean_shape_iod"].astype(np.float64), a["shape_modes_iod"],
-                 a["shape_mode_sd"], a["shape_project"], a["texture_shape"], t["texture"], a["texture_embedding"], a.get("label_probe"))
+                 a["shape_mode_sd"], a["shape_project"], a["texture_shape"], t["texture"], a["texture_embedding"], a.get("label_probe"),
+                 a.get("likeness_probe"), a.get("likeness_shape"))

@@ -76,6 +76,23 @@ def crops(folder):
         fail(f"read faces in {folder}", "crops-*.tar with pictures named in index.csv", f"none ({bad} corrupt)", "check the folder")
 
 
+def one_each(folder, hold, n, seed, min_face_px):
+    """(row, crop) of n people of `hold` ("0" or "1"), one crop each, grown up where the label says; drawn by the seed."""
+    rng, seen, out = np.random.default_rng(seed), set(), []
+    rows = [(r, x) for r, x in crops(folder) if r["hold"] == hold and r["gray"] == "0" and int(r["face_px"]) >= min_face_px]
+    for i in rng.permutation(len(rows)):
+        r = rows[i][0]
+        if r["identity"] and r["identity"] in seen:
+            continue
+        seen.add(r["identity"] or None)
+        if r["source"] == "utk" and int(r["age"]) < 14:
+            continue
+        out.append(rows[i])
+        if len(out) == n:
+            break
+    return out
+
+
 def attributes(age, sex, group):
     """17 flags: age decade 0..9, sex 2, group 5; unknown (-1) = zeros."""
     a = np.zeros(17, np.float32)

@@ -133,19 +133,7 @@ def jitter(x):
 
 def held_out(folder, n, seed):
     """One row a person, labels known where the set has them."""
-    rng, seen, out = np.random.default_rng(seed), set(), []
-    rows = [(r, x) for r, x in data.crops(folder) if r["hold"] == "1" and r["gray"] == "0" and int(r["face_px"]) >= 70]
-    for i in rng.permutation(len(rows)):
-        r = rows[i][0]
-        if r["identity"] and r["identity"] in seen:
-            continue
-        seen.add(r["identity"] or None)
-        if r["source"] == "utk" and int(r["age"]) < 14:
-            continue
-        out.append(rows[i])
-        if len(out) == n:
-            break
-    return out
+    return data.one_each(folder, "1", n, seed, 70)
 
 
 def boot(v, rng):

@@ -28,7 +28,7 @@ OPSET = 17
 # Largest difference to PyTorch in units of -1..1 (1/127.5 = one grey level), on noised training-like input.
 TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.35}
 MEAN_TOLERANCE = {"fp32": 1e-4, "fp16": 2e-3, "int8": 0.03}
-VERSION = "3.0.0"
+VERSION = "5.0.0"
 
 
 class Encode(nn.Module):
@@ -149,6 +149,20 @@ def file_entry(pack, key, rel):
             rows = ",\n".join("  { name = %s, shape = %s, dtype = %s }" % (json.dumps(t["name"]), json.dumps(t["shape"]), json.dumps(t["dtype"])) for t in ts)
             text.append(f"{side} = [\n{rows},\n]")
     return "\n".join(text) + "\n"
+
+
+def refresh(pack):
+    """Hashes and sizes in pack.toml after files of the pack have changed; the rest of it stays."""
+    path = os.path.join(pack, "pack.toml")
+    text = open(path).read()
+    for f in tomllib.loads(text)["files"].values():
+        raw = open(os.path.join(pack, f["path"]), "rb").read()
+        old = f'path = "{f["path"]}"\nsha256 = "{f["sha256"]}"\nbytes = {f["bytes"]}\n'
+        if old not in text:
+            sys.exit(f"refresh {path}: expected path, sha256 and bytes of {f['path']} in three lines, got another layout; export again")
+        text = text.replace(old, f'path = "{f["path"]}"\nsha256 = "{hashlib.sha256(raw).hexdigest()}"\nbytes = {len(raw)}\n')
+    with open(path, "w") as f:
+        f.write(text)
 
 
 def export(run, pack, work, cfg, precisions):

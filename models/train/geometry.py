@@ -98,12 +98,13 @@ def wide_blur(z, sigma):
 class Basis:
     """The k-same basis as written by basis.py; see README.md for the files."""
 
-    def __init__(self, canonical, triangles, triangles_all, mask, textures, mean_shape, modes, mode_sd, project, shapes, labels=None, embeddings=None, probe=None):
+    def __init__(self, canonical, triangles, triangles_all, mask, textures, mean_shape, modes, mode_sd, project, shapes, labels=None, embeddings=None, probe=None, likeness=None, likeness_shape=None):
         self.canonical, self.triangles, self.mask = canonical, triangles, mask      # 468x2 px, Tx3, HxWx3 0..1
         self.triangles_all = triangles_all                                          # with the eyes' and mouth's openings
         self.textures, self.mean_shape = textures, mean_shape                       # BxHxWx3 float32 0..255, 468x3 iod
         self.modes, self.mode_sd, self.project, self.shapes = modes, mode_sd, project, shapes  # Kx468x3, K, Kx(468*3), BxK
         self.labels, self.embeddings, self.probe = labels, embeddings, probe
+        self.likeness, self.likeness_shape = likeness, likeness_shape                          # Bx193, K; None in a basis without them
 
     def shape_coefficients(self, points):
         """Identity coefficients of a mesh (468x3 px) and its pose (s, R, t) against the mean shape."""

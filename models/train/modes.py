@@ -12,11 +12,12 @@ import numpy as np
 
 import data
 import geometry as g
+import likeness
 import pairs
 import small
 from basisio import read_basis
 
-DRAWS, RENDERS, RENDERS_MOST, FAR_ENOUGH, AIM, SHAPE_SHARE = 96, 12, 36, 0.08, -0.05, 0.2     # choice of a track's target, README.md
+DRAWS, RENDERS, RENDERS_MOST, FAR_ENOUGH, AIM, SHAPE_SHARE = 512, 12, 36, 0.08, -0.05, 0.2    # choice of a track's target, README.md
 LAMBDAS = {1: [0.5], 2: [0.5, 1.5], 4: [0.5, 5 / 6, 7 / 6, 1.5]}
 
 
@@ -62,20 +63,22 @@ class Pack:
         v = self.basis.probe[:, :-1] @ e + self.basis.probe[:, -1]
         return int(v[0] > 0), float(np.clip(v[1], 0, 100)), int(np.argmax(v[2:]))
 
+    def promise(self, w, e, own=None):
+        """How like the source a mixture will look, painted: in cosines, up to a constant of the source."""
+        b, shapes = self.basis, w @ self.basis.shapes
+        if b.likeness is None:
+            length = lambda v: np.linalg.norm(v) + 1e-6
+            q, t = (None if own is None else own / b.mode_sd), shapes / b.mode_sd
+            return float(pairs.target_embedding(b, w) @ e) + (0.0 if q is None else SHAPE_SHARE * float(q @ t) / (length(q) * length(t)))
+        unlike = 0.0 if own is None else float(likeness.unlike_shape(b, self.composite["shape_clamp_sd"], shapes, own) @ b.likeness_shape)
+        return float(w @ (b.likeness[:, :-1] @ e + b.likeness[:, -1])) + unlike
+
     def target(self, e, sex, age, group, rng, own=None, asked=(), look=None):
         """Mixture of a track: of DRAWS, the RENDERS that promise to be least like the source in looks and shape, and further ones up to
         RENDERS_MOST while none looks FAR_ENOUGH; of these, where look(weights) -> embedding of the rendered composite is given, the one
         whose cosine to the source is nearest to AIM: far, yet not so far on the other side that -e could be searched for. own: the
         source's shape coefficients."""
-        sd, length = self.basis.mode_sd, lambda v: np.linalg.norm(v) + 1e-6
-
-        def promise(w):
-            shape = 0.0
-            if own is not None:
-                q, t = own / sd, (w @ self.basis.shapes) / sd
-                shape = SHAPE_SHARE * float(q @ t) / (length(q) * length(t))
-            return float(pairs.target_embedding(self.basis, w) @ e) + shape
-        ws = sorted((pairs.draw_target(self.basis, rng, sex, age, group, asked) for _ in range(DRAWS)), key=promise)
+        ws = sorted((pairs.draw_target(self.basis, rng, sex, age, group, asked) for _ in range(DRAWS)), key=lambda w: self.promise(w, e, own))
         if look is None:
             return ws[0]
         best, gap = ws[0], np.inf
@@ -121,6 +124,7 @@ class Pack:
         rng = np.random.default_rng(seed)
         asked = attributes or {}
         sex, age, group = (asked.get(k, v) for k, v in zip(("sex", "age", "group"), self.like(e)))
+        age = pairs.age_drawn(age, self.like(e)[1]) if "age" in asked else age
         look = embed and (lambda ws: embed(self.place(crop144, mesh, ws)["picture"]))
         if weights is None:
             own = self.basis.shape_coefficients(mesh)[0]

@@ -24,8 +24,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 _W = {}
 
 
-SEX, GROWN, AGE, GROUP = 14.0, 3.0, (16.0, 8.0), (0.2, 1.5)   # distances of labels: (estimated, asked for)
+SEX, GROWN, AGE, GROUP = 14.0, 3.0, (16.0, 5.0), (0.2, 1.5)   # distances of labels: (estimated, asked for)
 MIX, CONCENTRATION, CHILD = 2, 1.2, 14           # textures in one face, Dirichlet parameter of their shares, age of growing up
+
+
+BEYOND, YOUNGEST, OLDEST = 0.5, 16.0, 80.0       # age drawn for one that is asked for
+
+
+def age_drawn(asked, estimated):
+    """Age of textures for an age asked for: hair, neck and skull stay as old as the source, so the painted part goes beyond."""
+    if asked < CHILD:
+        return float(asked)
+    return float(np.clip(asked + BEYOND * (asked - estimated), YOUNGEST, OLDEST))
 
 
 def draw_target(basis, rng, sex=-1, age=-1, group=-1, asked=(), people=MIX):

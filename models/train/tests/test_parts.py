@@ -2,6 +2,7 @@
 import io
 import os
 import tarfile
+import tomllib
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from conftest import PACK, drawn_face
 import data
 import geometry as g
+import likeness
 import modes
 import pairs
 from model import to_depth
@@ -175,3 +177,61 @@ def test_a_corrupt_picture_is_skipped_by_name_and_the_good_one_read(tmp_path, ca
     shard(tmp_path, {"utk/0.webp": b"RIFFnonsense", "utk/1.webp": good}, [ROW.format(n=0, age=30), ROW.format(n=1, age=30)])
     got = list(data.crops(str(tmp_path)))
     assert len(got) == 1 and got[0][0]["file"] == "utk/1.webp" and "utk/0.webp" in capsys.readouterr().err
+
+
+def test_a_likeness_that_is_linear_is_recovered_for_people_not_fitted_on(basis):
+    rng = np.random.default_rng(8)
+    v = 0.1 * rng.normal(size=(len(basis.labels), 192)).astype(np.float32)
+    shape = -0.02 * rng.random(12)
+
+    def rows(seed, people=150, per=12):
+        r = np.random.default_rng(seed)
+        e = np.repeat(np.stack([modes.unit(r.normal(size=192)) for _ in range(people)]), per, 0)
+        w = np.stack([pairs.draw_target(basis, r, 0, 40) for _ in range(people * per)])
+        u = r.random((people * per, 12)) * 2
+        y = (w * (e @ v.T)).sum(1) + u @ shape + np.repeat(r.normal(size=people), per) + 0.005 * r.normal(size=people * per)
+        return [np.repeat(np.arange(people), per), w, e, u, y]
+    cfg = dict(components=192, ridge=0.01, ridge_texture=0.1)
+    probe, s = likeness.fit(rows(1), cfg, basis.embeddings)
+    new = rows(2)
+    corr = lambda a: np.corrcoef(likeness.centred(a, new[0]), likeness.centred(new[4], new[0]))[0, 1]
+    assert corr(likeness.told(probe, s, new)) > 0.8 > corr(likeness.told(np.zeros_like(probe), s, new)) and np.abs(s - shape).max() < 0.005
+
+
+def test_the_packs_promises_are_those_of_the_engine(pack):
+    """The same numbers in src/stages/prior/likeness.rs."""
+    b = pack.basis
+    for (i, j), expected in (((3, 20), 0.104393), ((40, 41), 0.091959)):
+        w = np.zeros(len(b.labels), np.float32)
+        w[i], w[j] = 0.4, 0.6
+        assert abs(pack.promise(w, b.embeddings[7], b.shapes[7]) - expected) < 1e-4
+
+
+def test_arrays_of_a_basis_are_replaced_and_the_rest_stays(tmp_path, basis):
+    import basisio
+    import shutil
+    folder = shutil.copytree(os.path.join(PACK, "basis"), tmp_path / "basis")
+    basisio.replace_numbers(str(folder), likeness_probe=np.ones((3, 5)), extra=np.arange(4))
+    t = tomllib.load(open(folder / "basis.toml", "rb"))
+    a = basisio.read_numbers(str(folder), t)
+    assert a["likeness_probe"].shape == (3, 5) and a["extra"].tolist() == [0, 1, 2, 3] and np.array_equal(a["texture_embedding"], basis.embeddings)
+    assert len(t["texture"]) == len(basis.labels) and t["composite"]["shape_clamp_sd"] == 1.6
+
+
+def test_hashes_are_renewed_and_only_they(tmp_path):
+    import export
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "pack.toml").write_text("# head\n" + "\n".join(export.file_entry(str(tmp_path), n, n) for n in ("a", "b")) + "# tail\n")
+    was = (tmp_path / "pack.toml").read_text()
+    export.refresh(str(tmp_path))
+    assert (tmp_path / "pack.toml").read_text() == was
+    (tmp_path / "b").write_bytes(b"another")
+    export.refresh(str(tmp_path))
+    now = (tmp_path / "pack.toml").read_text()
+    assert now.startswith("# head") and now.endswith("# tail\n") and now != was
+    assert tomllib.loads(now)["files"]["b"]["bytes"] == 7 and tomllib.loads(now)["files"]["a"] == tomllib.loads(was)["files"]["a"]
+
+
+def test_an_age_asked_for_goes_beyond_by_half_the_way_and_stays_among_the_grown_up():
+    assert [pairs.age_drawn(a, s) for a, s in ((50, 40), (65, 20), (25, 60), (8, 40))] == [55.0, 80.0, 16.0, 8.0]

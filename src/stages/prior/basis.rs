@@ -10,6 +10,8 @@
 //! | `shape_project` | K×1404 | shape difference → coefficients |
 //! | `texture_shape` | B×K | coefficients of each texture's people |
 //! | `texture_embedding` | B×D | steering recogniser, unit length |
+//! | `likeness_probe` | B×(D+1), may be missing | what each texture adds to the cosine between a unit embedding and its painted face; the last column is added |
+//! | `likeness_shape` | K, with `likeness_probe` | what a standard deviation of difference in shape adds to it |
 //! | `label_probe` | 7×(D+1), may be missing | what a unit embedding looks like: sex, years, five groups; the last column is added |
 //!
 //! Everything is bounded before it is allocated; a field that does not fit is named.
@@ -34,6 +36,8 @@ const MAX_FILE: u64 = 256 << 20;
 
 /// Name of the array that bases of version 1 do not have.
 const LABEL_PROBE: &str = "label_probe";
+/// The same of bases before version 5 of the pack.
+const LIKENESS: [&str; 2] = ["likeness_probe", "likeness_shape"];
 /// What it tells: sex, years, and one number for each group.
 pub(super) const PROBED: usize = 7;
 
@@ -149,6 +153,10 @@ pub struct Basis {
     pub embeddings: Vec<f32>,
     /// Linear map from an embedding to sex (above 0: female), years and five groups; empty where the basis has none.
     pub label_probe: Vec<f32>,
+    /// What each texture adds to the likeness of its painted face to a source, B×(D+1); empty where the basis has none.
+    pub likeness_probe: Vec<f32>,
+    /// What a standard deviation of difference in each coefficient adds to it, K; empty with the probe.
+    pub likeness_shape: Vec<f32>,
     /// Length of an embedding.
     pub identity_dim: usize,
     /// What is finer than this in a mean gets its amplitude back, px.
@@ -239,6 +247,7 @@ impl Basis {
         };
         let (k, p, b) = (h.shape_modes, MESH_POINTS, h.textures);
         let canonical = arrays.get("canonical_px", &[p, 2])?;
+        let learnt = LIKENESS.iter().any(|name| arrays.has(name));
         let basis = Self {
             size_px: h.size_px,
             canonical_px: canonical.chunks_exact(2).map(|c| [c[0] + 0.5, c[1] + 0.5]).collect(),
@@ -253,11 +262,9 @@ impl Basis {
             project: arrays.get("shape_project", &[k, p * 3])?,
             shapes: arrays.get("texture_shape", &[b, k])?,
             embeddings: arrays.get("texture_embedding", &[b, h.identity_dim])?,
-            label_probe: if arrays.has(LABEL_PROBE) {
-                arrays.get(LABEL_PROBE, &[PROBED, h.identity_dim + 1])?
-            } else {
-                Vec::new()
-            },
+            label_probe: arrays.optional(LABEL_PROBE, arrays.has(LABEL_PROBE), &[PROBED, h.identity_dim + 1])?,
+            likeness_probe: arrays.optional(LIKENESS[0], learnt, &[b, h.identity_dim + 1])?,
+            likeness_shape: arrays.optional(LIKENESS[1], learnt, &[k])?,
             identity_dim: h.identity_dim,
             detail_sigma_px: h.detail_sigma_px.clamp(0.5, 64.0),
             detail_gain_max: h.detail_gain_max.clamp(1.0, 8.0),
@@ -282,6 +289,11 @@ struct Arrays {
 impl Arrays {
     fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|e| e.name == name)
+    }
+
+    /// Empty where it is not `there`.
+    fn optional(&self, name: &str, there: bool, shape: &[usize]) -> Result<Vec<f32>, BasisError> {
+        if there { self.get(name, shape) } else { Ok(Vec::new()) }
     }
 
     fn get(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, BasisError> {

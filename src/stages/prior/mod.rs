@@ -6,6 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`basis`] | textures and shapes that are each the mean of at least eight people |
+//! | [`likeness`] | which mixtures promise to look unlike the source |
 //! | [`target`] | who a track becomes: weights over the basis, drawn from the session's secret |
 //! | [`shape`] | moving the mesh to the target's shape, rim and expression kept |
 //! | [`raster`] | piecewise affine sampling over triangles |
@@ -16,6 +17,7 @@
 pub mod basis;
 pub mod composite;
 pub mod config;
+pub mod likeness;
 pub mod lowpass;
 pub mod raster;
 pub mod shape;
@@ -24,5 +26,6 @@ pub mod target;
 pub use basis::{Basis, BasisError, Texture};
 pub use composite::{Composite, Compositor, Face};
 pub use config::CompositeConfig;
+pub use likeness::Likeness;
 pub use lowpass::{Border, LowPass, blurred};
 pub use target::{AUDITIONS, FITS, Target, Wanted};

@@ -8,19 +8,18 @@
 use crate::secret::Stream;
 
 use super::basis::{Basis, Label, PROBED};
+use super::likeness::Likeness;
 
 /// Textures mixed into one face.
 const MIX: usize = 2;
 /// Dirichlet parameter of their shares.
 const CONCENTRATION: f64 = 1.2;
 /// Mixtures drawn for a person.
-const CANDIDATES: usize = 96;
+const CANDIDATES: usize = 512;
 /// Of these, how many are rendered at least and at most to be judged by what they really look like.
 pub const AUDITIONS: std::ops::RangeInclusive<usize> = 12..=36;
 /// A [`Target::misfit`] with which looking on ends after the fewest auditions.
 pub const FITS: f32 = 0.13;
-/// How much the likeness of shapes counts beside that of embeddings.
-const SHAPE_SHARE: f32 = 0.2;
 /// Cosine to the source that a target should have. Not as low as can be: what is far on the other side
 /// can be searched for as −e.
 const WANTED_COS: f32 = -0.05;
@@ -45,6 +44,20 @@ pub struct Wanted {
 /// Years below which a face is a child's, which no adult's texture stands for.
 const CHILD_BELOW: f32 = 14.0;
 
+/// How far textures go beyond an age that is asked for, as a share of what it differs from the source's:
+/// hair, neck and skull stay as old as they are.
+const BEYOND: f32 = 0.5;
+/// Ages between which grown-up textures are drawn, years.
+const GROWN: std::ops::RangeInclusive<f32> = 16.0..=80.0;
+
+/// Age of textures for an age asked for, years.
+fn age_drawn(asked: f32, estimated: Option<f32>) -> f32 {
+    match estimated {
+        Some(e) if asked >= CHILD_BELOW => (asked + BEYOND * (asked - e)).clamp(*GROWN.start(), *GROWN.end()),
+        _ => asked,
+    }
+}
+
 /// A face of nobody.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -66,7 +79,7 @@ fn distance(label: &Label, wanted: &Wanted) -> f32 {
     let group = wanted
         .group
         .map_or(0.0, |g| if g == label.group || label.group < 0 { 0.0 } else { unlike });
-    let years = if wanted.age_asked { 8.0 } else { 16.0 };
+    let years = if wanted.age_asked { 5.0 } else { 16.0 };
     let age = wanted.age.map_or(0.0, |a| {
         let child = (label.age < CHILD_BELOW) != (a < CHILD_BELOW);
         0.5 * ((a - label.age) / years).powi(2) + if child { 3.0 } else { 0.0 }
@@ -130,12 +143,12 @@ impl Wanted {
         }
     }
 
-    /// What is asked for, and the rest from another.
+    /// What is asked for, and the rest from what is estimated of the source; an age asked for goes beyond it.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
             sex: self.sex.or(other.sex),
-            age: self.age.or(other.age),
+            age: self.age.map(|asked| age_drawn(asked, other.age)).or(other.age),
             group: self.group.or(other.group),
             age_asked: self.age.is_some(),
             group_asked: self.group.is_some(),
@@ -143,7 +156,7 @@ impl Wanted {
     }
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
@@ -162,21 +175,16 @@ fn gamma(shape: f64, stream: &mut Stream) -> f64 {
 
 impl Target {
     /// Draws [`CANDIDATES`] mixtures from the stream and returns those that are expected to be least like the
-    /// source, no more than [`AUDITIONS`] allows, the best first: by their textures' embeddings, and by their
-    /// shapes against the person's own coefficients (empty where not known). Without the session's secret
-    /// nothing can be searched for. Which of them it becomes is decided by rendering them: [`Self::misfit`].
+    /// source, no more than [`AUDITIONS`] allows, the best first by [`Likeness`] (`own_shape` empty where not
+    /// known). Without the session's secret nothing can be searched for. Which of them it becomes is decided by
+    /// rendering them: [`Self::misfit`].
     #[must_use]
     pub fn candidates(basis: &Basis, wanted: &Wanted, source: &[f32], own_shape: &[f32], stream: &mut Stream) -> Vec<Vec<(usize, f32)>> {
-        let in_sd = |shape: &[f32]| -> Vec<f32> { shape.iter().zip(&basis.mode_sd).map(|(q, sd)| q / sd.max(1e-6)).collect() };
-        let own = in_sd(own_shape);
+        let likeness = Likeness::to(basis, source, own_shape);
         let mut scored: Vec<(f32, Vec<(usize, f32)>)> = (0..CANDIDATES)
             .map(|_| {
                 let weights = Self::candidate(basis, wanted, stream);
-                let looks = dot(&Self::embedding(basis, &weights), source);
-                let shape = in_sd(&Self::shape(basis, &weights));
-                let norms = (dot(&shape, &shape) * dot(&own, &own)).sqrt();
-                let shapes = if norms > 1e-6 { dot(&shape, &own) / norms } else { 0.0 };
-                (looks + SHAPE_SHARE * shapes, weights)
+                (likeness.of(&weights), weights)
             })
             .collect();
         scored.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -190,7 +198,8 @@ impl Target {
         (cos - WANTED_COS).abs()
     }
 
-    fn shape(basis: &Basis, weights: &[(usize, f32)]) -> Vec<f32> {
+    /// Shape coefficients of a mixture.
+    pub(super) fn shape(basis: &Basis, weights: &[(usize, f32)]) -> Vec<f32> {
         let modes = basis.mode_sd.len();
         let mut shape = vec![0.0; modes];
         for &(i, w) in weights {
@@ -308,6 +317,26 @@ mod tests {
             ..Wanted::default()
         };
         assert!(distance(&label(15.0, 1), &child) > 2.0 && distance(&label(12.0, 1), &child) < 0.1);
+    }
+
+    #[test]
+    fn an_age_asked_for_goes_beyond_by_half_the_way_and_stays_among_the_grown_up() {
+        let drawn = |asked, source| {
+            let of = |age| Wanted {
+                age: Some(age),
+                ..Wanted::default()
+            };
+            of(asked).or(of(source)).age.expect("asked for")
+        };
+        assert_eq!(drawn(50.0, 40.0), 55.0);
+        assert_eq!(drawn(65.0, 20.0), 80.0);
+        assert_eq!(drawn(25.0, 60.0), 16.0);
+        assert_eq!(drawn(8.0, 40.0), 8.0);
+        let asked = Wanted {
+            age: Some(50.0),
+            ..Wanted::default()
+        };
+        assert_eq!(asked.or(Wanted::default()).age, Some(50.0));
     }
 
     #[test]
