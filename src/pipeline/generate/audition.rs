@@ -45,6 +45,7 @@ impl Generator {
             Some(audition) => audition,
             None => Audition::of(person.candidates(&self.basis, &self.secret, id, &slot.source.0, self.asked)),
         };
+        self.stage.boost = person.shape_boost();
         let begun = Instant::now();
         let share = tools.allowed.audition;
         let is_over = || tools.allowed.is_over() || share.is_some_and(|share| begun.elapsed() >= share);

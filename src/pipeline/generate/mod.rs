@@ -326,9 +326,13 @@ impl Generator {
         let (basis, persons, keep) = (&self.basis, &self.persons, &self.keep[..]);
         let one = |slot: &mut Slot| {
             if slot.is_open() {
-                let target = persons.get(&slot.person).and_then(Person::known_target);
+                let person = persons.get(&slot.person);
+                let target = person.and_then(|p| Some((p.known_target()?, p.shape_boost())));
                 let made = match target {
-                    Some(target) => slot.compose(basis, target, keep),
+                    Some((target, boost)) => {
+                        slot.boost = boost;
+                        slot.compose(basis, target, keep)
+                    }
                     None => Err(failed("a person without a target")),
                 };
                 slot.verdict = made.err().map(Err);

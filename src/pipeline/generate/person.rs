@@ -15,6 +15,10 @@ use super::trust::Trust;
 /// Samples after which a person's own shape is locked.
 const SHAPE_SAMPLES: u32 = 25;
 
+/// Of the first attempts, and of all later ones.
+const SHAPE_BOOSTS: [f32; 2] = [1.0, 1.5];
+const MOST_BOOST: f32 = 2.0;
+
 /// One person of the session.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Person {
@@ -60,6 +64,11 @@ impl Person {
         let wanted = asked.or(Wanted::like(basis, source));
         let mut stream = secret.stream(Purpose::Mixture, id, self.attempt);
         Target::candidates(basis, &wanted, source, &self.shape, &mut stream)
+    }
+
+    /// How much further than usual the shape goes: whoever was found too near is drawn again with more of it.
+    pub(super) fn shape_boost(&self) -> f32 {
+        SHAPE_BOOSTS.get(self.attempt as usize).copied().unwrap_or(MOST_BOOST)
     }
 
     /// Becomes somebody, for good.

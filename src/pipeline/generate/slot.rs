@@ -82,6 +82,8 @@ pub(super) struct Slot {
     /// The mesh with the target's shape, crop px and canvas px.
     pub(super) moved: Vec<Point>,
     moved_on_canvas: Vec<Point>,
+    /// How much further than usual the target's shape goes.
+    pub(super) boost: f32,
     /// Whether what stands in front of the face is kept.
     front: bool,
     compositor: Compositor,
@@ -141,6 +143,7 @@ impl Default for Slot {
             canvas_depth: Vec::new(),
             moved: Vec::new(),
             moved_on_canvas: Vec::new(),
+            boost: 1.0,
             front: true,
             compositor: Compositor::default(),
             composite: Composite::default(),
@@ -257,6 +260,7 @@ impl Slot {
             &self.pose,
             &self.own_shape,
             &target.shape,
+            self.boost,
             &mut self.scratch,
             &mut self.moved,
         );

@@ -88,8 +88,17 @@ pub fn coefficients(basis: &Basis, points: &[Point], depth: &[f32], pose: &Pose,
 }
 
 /// The mesh moved from the source's coefficients to the target's, into `out`; `shift` is a buffer.
-pub fn moved(basis: &Basis, points: &[Point], pose: &Pose, source: &[f32], target: &[f32], shift: &mut Vec<f32>, out: &mut Vec<Point>) {
-    let (strength, clamp) = (basis.composite.shape_strength, basis.composite.shape_clamp_sd);
+pub fn moved(
+    basis: &Basis,
+    points: &[Point],
+    pose: &Pose,
+    source: &[f32],
+    target: &[f32],
+    boost: f32,
+    shift: &mut Vec<f32>,
+    out: &mut Vec<Point>,
+) {
+    let (strength, clamp) = (boost * basis.composite.shape_strength, basis.composite.shape_clamp_sd);
     let width = basis.mean_shape.len();
     let steps: Vec<f32> = basis
         .mode_sd
