@@ -87,7 +87,9 @@ pub fn coefficients(basis: &Basis, points: &[Point], depth: &[f32], pose: &Pose,
     )
 }
 
-/// The mesh moved from the source's coefficients to the target's, into `out`; `shift` is a buffer.
+/// The mesh moved from the source's coefficients to the target's, `boost` times as far as the pack says, into `out`; `shift`
+/// is a buffer.
+#[allow(clippy::too_many_arguments)] // a face, whom it becomes, and where that goes
 pub fn moved(
     basis: &Basis,
     points: &[Point],
