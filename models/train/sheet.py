@@ -44,7 +44,8 @@ def main():
         if flag <= 0:
             continue
         e = rec(small.to112(x[8:136, 8:136])[None])[0]
-        col = [x] + [pack.run(mode, x, mesh, e, seed=n, **kw)["out"] for mode, kw in ROWS]
+        embed = lambda im: rec(small.to112(im[8:136, 8:136])[None])[0]
+        col = [x] + [pack.run(mode, x, mesh, e, seed=n, embed=embed, **kw)["out"] for mode, kw in ROWS]
         tiles.append(np.vstack(col))
     cv2.imwrite(os.path.join(a.out, "modes.png"), np.hstack(tiles).clip(0, 255).astype(np.uint8)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
