@@ -1,10 +1,10 @@
-// crop_affine: any frame, through affine maps, to one batch of normalised NCHW crops. All faces in one launch.
+// crop_affine: any frame, through affine maps, to one batch of normalised crops. All faces in one launch.
 //
 // | | |
 // |---|---|
 // | formula | clamp(decode(mean of nx*ny bilinear taps), 0, 255) * scale + bias; a tap reads means of block*block px |
-// | input | Frame of any format; per face a map from crop px to blocks, block, nx, ny (src/cuda/args.rs makes them) |
-// | output | f32 or f16, [face][channel][row][column], RGB or BGR; every element written |
+// | input | Frame of any format; per face a map from crop px to blocks, block, nx, ny (src/cuda/args.rs makes them): up to FEW in the argument itself, so that no copy goes before the launch |
+// | output | f32 or f16, [face][channel][row][column] or [face][row][column][channel], RGB or BGR; every element written |
 // | border | replicated |
 // | aliasing | output must not overlap the frame |
 // | launch | 32x8 threads, grid (ceil w/32, ceil h/8, faces); no shared memory, no synchronisation |
@@ -19,12 +19,16 @@ struct CropMap {
     int block, nx, ny, spare;
 };
 
+#define FEW 16
+
 struct CropArgs {
     Frame frame;
-    u64 maps; // CropMap, one a face
+    u64 maps; // CropMap, one a face; 0 = in `few`
     u64 out;
-    int width, height, faces, bgr, half, spare;
+    int width, height, faces, bgr, half;
+    int interleaved; // 1 = channels last
     float scale, bias;
+    CropMap few[FEW];
 };
 
 // A block's mean; each sample is read once and counts for as many of the block's pixels as it serves.
@@ -51,7 +55,7 @@ extern "C" __global__ void crop_affine(const CropArgs a) {
     int x = (int)(blockIdx.x * blockDim.x + threadIdx.x), y = (int)(blockIdx.y * blockDim.y + threadIdx.y);
     int face = (int)blockIdx.z;
     if (x >= a.width || y >= a.height) return;
-    const CropMap map = ((const CropMap *)a.maps)[face];
+    const CropMap map = a.maps != 0 ? ((const CropMap *)a.maps)[face] : a.few[face];
     int across = (a.frame.width + map.block - 1) / map.block, down = (a.frame.height + map.block - 1) / map.block;
     float sum[3] = {0.0f, 0.0f, 0.0f};
     for (int j = 0; j < map.ny; j++) {
@@ -67,12 +71,13 @@ extern "C" __global__ void crop_affine(const CropArgs a) {
     }
     float share = 1.0f / (float)(map.nx * map.ny);
     u64 area = (u64)a.width * (u64)a.height;
-    u64 at = (u64)face * 3 * area + (u64)y * (u64)a.width + (u64)x;
+    u64 pixel = (u64)y * (u64)a.width + (u64)x, at = (u64)face * 3 * area + (a.interleaved ? 3 * pixel : pixel);
+    u64 step = a.interleaved ? 1 : area;
     for (int i = 0; i < 3; i++) {
         const float *d = a.frame.decode + 4 * i;
         float v = d[0] * (sum[0] * share) + d[1] * (sum[1] * share) + d[2] * (sum[2] * share) + d[3];
         v = clamp_float(v, 0.0f, 255.0f) * a.scale + a.bias;
-        u64 to = at + (u64)(a.bgr ? 2 - i : i) * area;
+        u64 to = at + (u64)(a.bgr ? 2 - i : i) * step;
         if (a.half) ((u16 *)a.out)[to] = float_to_half(v);
         else ((float *)a.out)[to] = v;
     }

@@ -207,7 +207,7 @@ fn trip(gpu: &Gpu, faces: usize) -> Verdict {
             };
             pass.place(&picture, &weights)?;
         }
-        pass.run(&mut frame.view_mut())
+        pass.run(&mut frame.view_mut(), None)
     };
     let mut rounds = Vec::new();
     let held = (0..ROUNDS * LAUNCHES).try_for_each(|_| {

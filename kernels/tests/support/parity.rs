@@ -102,7 +102,7 @@ fn crops(gpu: &Gpu, format: PixelFormat) -> Result<String, String> {
         let spec = CropSpec {
             width: 9,
             height: 7,
-            layout: Layout::Nchw,
+            layout: if width % 2 == 0 { Layout::Nhwc } else { Layout::Nchw },
             order: ChannelOrder::Bgr,
             scale: 2.0,
             bias: -127.5,
