@@ -121,6 +121,7 @@ fn every_claim_of_the_check_on_a_real_gpu_holds_on_the_shim() {
     let launched = knobs.launched.lock().unwrap();
     for kernel in [
         "crop_affine",
+        "crop_straight",
         "composite",
         "weight_mask",
         "cover_means",

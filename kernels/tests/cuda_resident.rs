@@ -84,7 +84,7 @@ fn crops_of_a_frame_that_went_up_once_are_the_processors() {
         }
     }
     assert!(compared > 2_000_000, "{compared}");
-    assert!(knobs.launched.lock().unwrap().iter().all(|k| k == "crop_affine"));
+    assert!(knobs.launched.lock().unwrap().iter().all(|k| k.starts_with("crop_")));
 }
 
 #[test]

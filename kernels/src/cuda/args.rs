@@ -19,7 +19,7 @@ use crate::packing::{Depth, Packing};
 use crate::taps::tap_count;
 use crate::tile::{MAX_TILE_TAPS, check_map};
 
-pub use latents::{EditArgs, EditFace, WarpArgs, WarpFace};
+pub use latents::{EditArgs, EditFace, FEW_FACES, WarpArgs, WarpFace};
 
 /// Threads a block of kernels that run over pixels.
 pub const PIXEL_BLOCK: [u32; 3] = [32, 8, 1];

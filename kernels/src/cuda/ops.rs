@@ -2,15 +2,15 @@
 //! residency and geometry are checked before anything is queued, and nothing waits.
 
 use super::args::{
-    CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, FEW_MAPS, LINE_BLOCK, PIXEL_BLOCK, WarpArgs, WarpFace,
-    WeightArgs,
+    CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, FEW_FACES, FEW_MAPS, LINE_BLOCK, PIXEL_BLOCK, WarpArgs,
+    WarpFace, WeightArgs,
 };
 use super::driver::Grid;
 use super::error::{CudaError, check};
 use super::memory::{Buffer, Gpu, Plain};
 use super::pass::queue_cover;
 use crate::affine::Affine;
-use crate::crop::{ChannelOrder, CropSpec, Layout};
+use crate::crop::{ChannelOrder, CropSpec, Layout, is_separable};
 use crate::image::MAX_SIDE_PX;
 
 pub use super::frame::DeviceFrame;
@@ -35,7 +35,8 @@ unsafe impl Plain for EditFace {}
 // SAFETY: as above.
 unsafe impl Plain for EditArgs {}
 
-/// Entries of `composite.cu` and `cover.cu`, in the order that launches number them.
+/// Entries of `crop_affine.cu`, `composite.cu` and `cover.cu`, in the order that launches number them.
+const CROP: [&str; 2] = ["crop_affine", "crop_straight"];
 pub(super) const COMPOSITE: [&str; 2] = ["composite", "weight_mask"];
 pub(super) const COVER: [&str; 2] = ["cover_means", "cover_apply"];
 
@@ -129,8 +130,9 @@ pub fn crop_into<T: Number>(
         few,
     };
     let grid = pixel_grid(spec.width, spec.height, maps.len());
+    let entry = usize::from(maps.iter().all(is_separable));
     // SAFETY: the frame's planes, one map a face and the output are as long as the contract wants, by the lines above.
-    unsafe { gpu.launch("crop_affine", &["crop_affine"], 0, grid, &args) }
+    unsafe { gpu.launch("crop_affine", &CROP, entry, grid, &args) }
 }
 
 /// A mask on a device.
@@ -371,7 +373,13 @@ pub fn edit_step<T: Number>(gpu: &Gpu, len: usize, operands: StepOperands<'_, T>
         mask_len,
     )?;
     let chunks = len.div_ceil(LINE_BLOCK[0] as usize * STEP_WIDTH).clamp(1, 512);
-    let table = gpu.upload(o.faces)?;
+    let mut few = [EditFace::default(); FEW_FACES];
+    let table = if o.faces.len() <= FEW_FACES {
+        few.iter_mut().zip(o.faces).for_each(|(to, face)| *to = *face);
+        None
+    } else {
+        Some(gpu.upload(o.faces)?)
+    };
     let partials = if o.rescale {
         Some(gpu.unfilled::<f64>(o.faces.len() * chunks * 4)?)
     } else {
@@ -386,7 +394,7 @@ pub fn edit_step<T: Number>(gpu: &Gpu, len: usize, operands: StepOperands<'_, T>
         Unguided::Stock(x0) => (0, x0.address(gpu, op, "x0", all)?, 1),
     };
     let args = EditArgs {
-        faces: table.address(),
+        faces: table.as_ref().map_or(0, Buffer::address),
         x: o.x.address(gpu, op, "x", all)?,
         x_next: o.x_next.address(gpu, op, "x_next", all)?,
         output_ref,
@@ -403,6 +411,7 @@ pub fn edit_step<T: Number>(gpu: &Gpu, len: usize, operands: StepOperands<'_, T>
         stock,
         half: i32::from(T::HALF),
         spare: 0,
+        few,
     };
     let grid = Grid {
         blocks: [chunks as u32, o.faces.len() as u32, 1],
