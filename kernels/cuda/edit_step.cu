@@ -13,6 +13,9 @@
 // | tolerance | f32: 1e-5 relative (fused multiply-add); f16: one ulp of the output |
 #include "common.cuh"
 
+// Constants of so few faces travel in the argument itself: no copy goes before the launch.
+#define FEW_FACES 8
+
 struct EditFace {
     float carry, data, history, guidance, rescale, alpha, p, q;
     int pinned, drop_residual;
@@ -22,13 +25,16 @@ struct EditFace {
 };
 
 struct EditArgs {
-    u64 faces; // EditFace
+    u64 faces; // EditFace, one a face; 0 = in `few`
     u64 x, x_next, ref, u, c; // u: x0 where stock
     u64 mask;
     u64 delta, history, out;
     u64 partials; // double [face][chunk][4]
     int len, mask_len, chunks, stock, half, spare;
+    EditFace few[FEW_FACES];
 };
+
+DEVICE EditFace constants_of(const EditArgs &a, int face) { return a.faces != 0 ? ((const EditFace *)a.faces)[face] : a.few[face]; }
 
 DEVICE float number(u64 base, int half, long long at) {
     return half ? half_to_float(((const u16 *)base)[at]) : ((const float *)base)[at];
@@ -49,7 +55,7 @@ DEVICE void moments_of(const EditArgs &a, const EditFace &s, long long at, doubl
 extern "C" __global__ void edit_moments(const EditArgs a) {
     __shared__ double sums[4][256];
     int face = (int)blockIdx.y;
-    const EditFace s = ((const EditFace *)a.faces)[face];
+    const EditFace s = constants_of(a, face);
     double sum[4] = {0.0, 0.0, 0.0, 0.0};
     long long begin = (long long)face * a.len;
     for (int i = (int)(blockIdx.x * blockDim.x + threadIdx.x); i < a.len; i += (int)(gridDim.x * blockDim.x)) moments_of(a, s, begin + i, sum);
@@ -167,7 +173,7 @@ DEVICE void step_scalar(const EditArgs &a, const EditFace &s, float rescale, int
 extern "C" __global__ void edit_step(const EditArgs a) {
     __shared__ float factor;
     int face = (int)blockIdx.y;
-    const EditFace s = ((const EditFace *)a.faces)[face];
+    const EditFace s = constants_of(a, face);
     if (threadIdx.x == 0) factor = a.partials != 0 ? rescale_of(a, s, face) : s.rescale;
     __syncthreads();
     u64 bits = a.x | a.x_next | a.u | a.c | a.mask | a.delta | a.history | a.out | (a.stock ? 0 : a.ref);

@@ -24,6 +24,7 @@ extern "C" __global__ void probe(const ProbeArgs a) {
 }
 
 HOST_ENTRY(crop_affine, CropArgs, false)
+HOST_ENTRY(crop_straight, CropArgs, false)
 HOST_ENTRY(composite, CompositeArgs, false)
 HOST_ENTRY(weight_mask, WeightArgs, false)
 HOST_ENTRY(cover_means, CoverArgs, true)

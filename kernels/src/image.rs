@@ -13,6 +13,7 @@
 //! Odd sizes: chroma planes have `(n + 1) / 2` samples a side.
 
 use crate::KernelError;
+use crate::cuda::Resident;
 
 /// Memory layout of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -183,6 +184,7 @@ pub struct PlaneMut<'a> {
 pub struct Image<'a> {
     info: ImageInfo,
     planes: [Plane<'a>; 3],
+    resident: Option<&'a Resident>,
 }
 
 /// A frame that may be written.
@@ -207,7 +209,24 @@ impl<'a> Image<'a> {
         for (to, from) in all.iter_mut().zip(planes) {
             *to = *from;
         }
-        Ok(Self { info, planes: all })
+        Ok(Self {
+            info,
+            planes: all,
+            resident: None,
+        })
+    }
+
+    /// The same frame, which a device has too or will have: who can read it there need not read it here.
+    #[must_use]
+    pub fn with_resident(mut self, resident: Option<&'a Resident>) -> Self {
+        self.resident = resident;
+        self
+    }
+
+    /// The same frame on a device.
+    #[must_use]
+    pub fn resident(&self) -> Option<&'a Resident> {
+        self.resident
     }
 
     /// Geometry and colour.
@@ -276,7 +295,7 @@ impl<'a> ImageMut<'a> {
         &mut self.planes[..self.info.format.planes()]
     }
 
-    /// The same frame for reading.
+    /// The same frame for reading; what a device may have of it is not attached, since it may have been written since.
     #[must_use]
     pub fn as_image(&self) -> Image<'_> {
         let [a, b, c] = &self.planes;
@@ -296,6 +315,7 @@ impl<'a> ImageMut<'a> {
                     stride: c.stride,
                 },
             ],
+            resident: None,
         }
     }
 }

@@ -30,7 +30,7 @@ fn a_frame_is_treated_in_one_trip_like_on_the_processor() {
             let at = gpu.traffic();
             work.record(&mut pass, &got).expect("records");
             assert_eq!(gpu.traffic().uploads, at.uploads, "recording asks nothing of the device");
-            pass.run(&mut got.view_mut()).expect("runs");
+            pass.run(&mut got.view_mut(), None).expect("runs");
             let now = gpu.traffic();
             assert_eq!(
                 (now.uploads - at.uploads, now.downloads - at.downloads, now.waits - at.waits),
@@ -68,7 +68,7 @@ fn a_steady_stream_allocates_nothing_and_only_what_is_touched_crosses_the_bus() 
         for mask in masks {
             pass.cover(mask, CoverMode::Blur(8)).expect("records");
         }
-        pass.run(&mut frame.view_mut()).expect("runs");
+        pass.run(&mut frame.view_mut(), None).expect("runs");
         let now = gpu.traffic();
         (
             now.uploaded - at.uploaded,
@@ -100,7 +100,7 @@ fn a_device_lost_at_any_call_leaves_the_frame_as_it_was_and_gives_everything_bac
         knobs.calls_left.store(calls, Ordering::SeqCst);
         let mut out = frame.clone();
         let mut pass = Pass::new(&gpu);
-        let mut treat = |out: &mut Frame| work.record(&mut pass, out).and_then(|()| pass.run(&mut out.view_mut()));
+        let mut treat = |out: &mut Frame| work.record(&mut pass, out).and_then(|()| pass.run(&mut out.view_mut(), None));
         match treat(&mut out) {
             Ok(()) => break,
             Err(e) => {
@@ -130,7 +130,7 @@ fn what_does_not_fit_is_refused_before_the_device_is_asked() {
     let idle = |e: Result<(), CudaError>| assert!(e.expect_err("idle").to_string().contains("expected one that was begun, got none"));
     idle(pass.cover(&mask, CoverMode::Blur(8)));
     idle(pass.place(&work.picture, &work.weights()));
-    idle(pass.run(&mut frame.view_mut()));
+    idle(pass.run(&mut frame.view_mut(), None));
     pass.begin(&frame.info);
     assert!(
         pass.cover(&RegionMask::full(65, 40), CoverMode::Blur(8)).is_err(),
@@ -159,8 +159,8 @@ fn what_does_not_fit_is_refused_before_the_device_is_asked() {
     pass.cover(&mask, CoverMode::Blur(8)).expect("records");
     let mut other = Frame::noise(FORMATS[1], 64, 40, 0, 2);
     let before = other.clone();
-    assert!(pass.run(&mut other.view_mut()).is_err() && other == before, "another format");
-    idle(pass.run(&mut frame.view_mut()));
+    assert!(pass.run(&mut other.view_mut(), None).is_err() && other == before, "another format");
+    idle(pass.run(&mut frame.view_mut(), None));
     assert_eq!(gpu.traffic().uploads, 0);
     knobs.memory.store(1024, Ordering::SeqCst);
     pass.begin(&frame.info);

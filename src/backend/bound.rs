@@ -32,30 +32,52 @@ pub struct Bound<'a> {
     pub start: usize,
 }
 
-impl Bound<'_> {
-    fn tensor(&self, gpu: &Gpu) -> Result<TensorRefMut<'_, f32>, String> {
-        let values: usize = self.shape.iter().product();
-        let fits = self.start.checked_add(values).is_some_and(|end| end <= self.buffer.len());
-        if !fits || values == 0 {
-            return Err(format!(
-                "{}: expected {values} values from {}, got a buffer of {}",
-                self.name,
-                self.start,
-                self.buffer.len()
-            ));
+impl<'a> Bound<'a> {
+    fn tensor(&self, gpu: &Gpu) -> Result<TensorRefMut<'a, f32>, String> {
+        tensor_of(gpu, self.name, self.shape, self.buffer, self.start)
+    }
+}
+
+/// Values of a buffer from `start` on as the runtime takes them.
+pub(super) fn tensor_of<'a>(
+    gpu: &Gpu,
+    name: &str,
+    shape: &[usize],
+    buffer: &'a Buffer<f32>,
+    start: usize,
+) -> Result<TensorRefMut<'a, f32>, String> {
+    let values: usize = shape.iter().product();
+    let fits = start.checked_add(values).is_some_and(|end| end <= buffer.len());
+    if !fits || values == 0 {
+        return Err(format!(
+            "{name}: expected {values} values from {start}, got a buffer of {}",
+            buffer.len()
+        ));
+    }
+    let address = buffer.address() + (start * size_of::<f32>()) as u64;
+    let sides = Shape::new(shape.iter().map(|d| *d as i64));
+    // SAFETY: the address is of at least `values` floats of that device by the check above; the buffer
+    // outlives the tensor, which borrows it.
+    unsafe { TensorRefMut::from_raw(memory_of(gpu)?, address as *mut std::ffi::c_void, sides) }.map_err(|e| e.to_string())
+}
+
+/// What the runtime calls a device's memory.
+fn memory_of(gpu: &Gpu) -> Result<MemoryInfo<'_>, String> {
+    let (device, number) = if gpu.is_host_memory() {
+        (AllocationDevice::CPU, 0)
+    } else {
+        (AllocationDevice::CUDA, i32::try_from(gpu.info().ordinal).unwrap_or(i32::MAX))
+    };
+    MemoryInfo::new(device, number, AllocatorType::Device, MemoryType::Default).map_err(|e| e.to_string())
+}
+
+/// Whether buffers of `gpu` are where a network on `device` looks for its own.
+pub(super) fn is_there(gpu: &Gpu, device: Device) -> bool {
+    match device {
+        Device::Cpu => gpu.is_host_memory(),
+        Device::Cuda { ordinal } | Device::TensorRt { ordinal } | Device::TensorRtRtx { ordinal } => {
+            !gpu.is_host_memory() && ordinal == gpu.info().ordinal
         }
-        let on_host = gpu.is_host_memory();
-        let (device, number) = if on_host {
-            (AllocationDevice::CPU, 0)
-        } else {
-            (AllocationDevice::CUDA, i32::try_from(gpu.info().ordinal).unwrap_or(i32::MAX))
-        };
-        let info = MemoryInfo::new(device, number, AllocatorType::Device, MemoryType::Default).map_err(|e| e.to_string())?;
-        let address = self.buffer.address() + (self.start * size_of::<f32>()) as u64;
-        let sides = Shape::new(self.shape.iter().map(|d| *d as i64));
-        // SAFETY: the address is of at least `values` floats of that device by the check above; the buffer
-        // outlives the tensor, which borrows it.
-        unsafe { TensorRefMut::from_raw(info, address as *mut std::ffi::c_void, sides) }.map_err(|e| e.to_string())
     }
 }
 
@@ -77,13 +99,7 @@ impl Network {
         let here = self.device();
         let model = self.name().to_owned();
         let wrong = |why: String| BackendError::Run { model: model.clone(), why };
-        let same = match here {
-            Device::Cpu => gpu.is_host_memory(),
-            Device::Cuda { ordinal } | Device::TensorRt { ordinal } | Device::TensorRtRtx { ordinal } => {
-                !gpu.is_host_memory() && ordinal == gpu.info().ordinal
-            }
-        };
-        if !same {
+        if !is_there(gpu, here) {
             return Err(wrong(format!("expected buffers on {here}, got them on {}", gpu.place())));
         }
         for bound in inputs.iter().chain([&output]) {

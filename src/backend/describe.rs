@@ -76,7 +76,11 @@ pub fn describe(config: &BackendConfig) -> Description {
             told.part("CUDA driver", parts.driver.as_ref());
             told.part("NVRTC", parts.nvrtc.as_ref());
             match device::resolve(config.device, runtime) {
-                Ok(chosen) => told.add("device", true, format!("{} ({})", chosen.device, chosen.reason)),
+                Ok(chosen) => {
+                    told.add("device", true, format!("{} ({})", chosen.device, chosen.reason));
+                    let frames = device::frames_on(chosen.device, &parts, nullface_kernels::reference_forced());
+                    told.add("frames", true, frames.unwrap_or_else(|why| why));
+                }
                 Err(e) => told.add("device", false, e.to_string()),
             }
         }

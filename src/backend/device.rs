@@ -184,6 +184,20 @@ impl GpuParts {
     }
 }
 
+/// Who reads and writes frames where networks run on `device`, in words: our kernels there, or the processor and why.
+pub(super) fn frames_on(device: Device, parts: &GpuParts, reference: bool) -> Result<String, String> {
+    let why = if device == Device::Cpu {
+        "networks run there"
+    } else if reference {
+        "NULLFACE_REFERENCE=1 asks for the plain definitions"
+    } else if parts.nvrtc.is_none() {
+        "no run-time compiler libnvrtc.so for our kernels (NULLFACE_NVRTC names it)"
+    } else {
+        return Ok(format!("frames are read and written on {device} too"));
+    };
+    Err(format!("frames are read and written by the processor: {why}"))
+}
+
 /// The TensorRT-RTX plugin: `NULLFACE_RTX_PLUGIN`, beside the runtime, or in the system's folders.
 pub(super) fn rtx_plugin(runtime: &Runtime) -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("NULLFACE_RTX_PLUGIN").filter(|v| !v.is_empty()) {
@@ -205,7 +219,17 @@ pub(super) fn resolve(request: DeviceRequest, runtime: &Runtime) -> Result<Resol
         DeviceRequest::Cuda { ordinal } | DeviceRequest::TensorRt { ordinal } | DeviceRequest::TensorRtRtx { ordinal } => ordinal,
         DeviceRequest::Auto | DeviceRequest::Cpu => 0,
     };
-    resolve_with(request, &GpuParts::look(runtime, ordinal))
+    let parts = GpuParts::look(runtime, ordinal);
+    resolve_with(request, &parts).map(|chosen| with_frames(chosen, &parts, nullface_kernels::reference_forced()))
+}
+
+/// Says of a GPU who reads and writes its frames: half of the way can be missing where networks run.
+fn with_frames(mut chosen: ResolvedDevice, parts: &GpuParts, reference: bool) -> ResolvedDevice {
+    if chosen.device != Device::Cpu {
+        let frames = frames_on(chosen.device, parts, reference).unwrap_or_else(|why| why);
+        chosen.reason = format!("{}; {frames}", chosen.reason);
+    }
+    chosen
 }
 
 fn resolve_with(request: DeviceRequest, parts: &GpuParts) -> Result<ResolvedDevice, BackendError> {
@@ -266,7 +290,7 @@ fn best(parts: &GpuParts) -> ResolvedDevice {
 
 #[cfg(test)]
 mod tests {
-    use super::{BackendError, Device, DeviceRequest, GpuParts, resolve_with};
+    use super::{BackendError, Device, DeviceRequest, GpuParts, frames_on, resolve_with, with_frames};
 
     fn whole() -> GpuParts {
         let some = || Some("/x".into());
@@ -322,6 +346,27 @@ mod tests {
         assert!(resolve_with(DeviceRequest::TensorRtRtx { ordinal: 0 }, &parts).is_ok());
         let error = resolve_with(DeviceRequest::TensorRtRtx { ordinal: 0 }, &whole()).expect_err("no plugin");
         assert!(error.to_string().contains("NULLFACE_RTX_PLUGIN"), "{error}");
+    }
+
+    #[test]
+    fn a_gpu_says_who_reads_and_writes_its_frames_and_why_not_the_better_one() {
+        let said = |request, parts: &GpuParts, reference| {
+            let chosen = resolve_with(request, parts).expect("there");
+            with_frames(chosen, parts, reference).reason
+        };
+        let cuda = DeviceRequest::Cuda { ordinal: 0 };
+        let whole = whole();
+        assert_eq!(said(cuda, &whole, false), "asked for; frames are read and written on cuda:0 too");
+        let reason = said(cuda, &whole, true);
+        assert!(reason.contains("by the processor: NULLFACE_REFERENCE=1"), "{reason}");
+        let bare = GpuParts { nvrtc: None, ..whole };
+        let reason = said(DeviceRequest::Auto, &bare, false);
+        assert!(
+            reason.contains("not tensorrt:0") && reason.ends_with("(NULLFACE_NVRTC names it)"),
+            "{reason}"
+        );
+        assert_eq!(said(DeviceRequest::Cpu, &bare, false), "asked for", "nothing better was to be had");
+        assert!(frames_on(Device::Cpu, &bare, false).is_err_and(|why| why.ends_with("networks run there")));
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl<S> Lifeline<S> {
         self.device
     }
 
+    /// Whether it runs where it is, as far as anybody knows.
+    pub(super) fn is_well(&self) -> bool {
+        self.lost.is_none()
+    }
+
     /// The network, fit to run: built again where it was lost.
     pub(super) fn ready(&mut self) -> Result<&mut S, String> {
         if let Some(why) = self.lost.clone() {

@@ -5,6 +5,7 @@
 
 mod arena;
 mod bound;
+mod crops;
 mod describe;
 mod device;
 mod events;
@@ -28,6 +29,7 @@ use lifeline::Place;
 use nullface_kernels::cuda::Gpu;
 
 pub use bound::Bound;
+pub use crops::CropError;
 pub use describe::{Description, Finding, describe};
 pub use device::{Device, DeviceRequest, GpuParts, ResolvedDevice};
 pub use events::{DeviceEvent, DeviceEvents};
@@ -351,7 +353,7 @@ mod tests {
         let told = describe(&BackendConfig::default());
         let good = |what: &str| told.findings.iter().any(|f| f.what == what && f.good);
         assert!(
-            good("ONNX Runtime") && good("device") && good("models") && good("model"),
+            good("ONNX Runtime") && good("device") && good("frames") && good("models") && good("model"),
             "{told:?}"
         );
         let told = describe(&BackendConfig {

@@ -6,12 +6,16 @@
 
 use ort::value::{TensorElementType, TensorRef, ValueType};
 
+use nullface_kernels::crop::CropSpec;
+
 use super::BackendError;
+use super::crops::{CropError, DeviceInput, by_processor, resident_on, shape_of};
 use super::device::Device;
 use super::lifeline::{Lifeline, Place};
 use super::providers::Graph;
 use super::runtime::Runtime;
 use super::session::build;
+use crate::frame::{Affine, FrameView};
 
 /// One input of a run.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +67,9 @@ pub struct NetworkSource {
 pub struct Network {
     inner: Lifeline<ort::session::Session>,
     name: String,
+    there: DeviceInput,
+    /// Crops where the processor makes them.
+    here: Vec<f32>,
 }
 
 impl std::fmt::Debug for Network {
@@ -89,7 +96,12 @@ impl Network {
             model: name.clone(),
             why: format!("does not load on {}: {e}", place.device.device),
         })?;
-        Ok(Self { inner, name })
+        Ok(Self {
+            inner,
+            name,
+            there: DeviceInput::default(),
+            here: Vec::new(),
+        })
     }
 
     /// The inputs.
@@ -129,6 +141,51 @@ impl Network {
         };
         self.inner.failed(&failed);
         Err(BackendError::Run { model, why: failed })
+    }
+
+    /// Runs once on crops of a frame, one a map, made by the processor or, where frame and network are there, on the
+    /// device; the named output goes to `out`.
+    ///
+    /// # Errors
+    /// As [`Self::run`], and [`CropError`] for a map or a size that cannot be.
+    pub fn run_on_crops(
+        &mut self,
+        (frame, maps, spec): (&FrameView<'_>, &[Affine], &CropSpec),
+        input: &str,
+        output: &str,
+        out: &mut [f32],
+    ) -> Result<(), CropError> {
+        let shape = shape_of(spec, maps.len());
+        let resident = resident_on(frame, self.device()).filter(|_| self.inner.is_well());
+        let Some(resident) = resident else {
+            let mut values = std::mem::take(&mut self.here);
+            values.resize(shape.iter().product(), 0.0);
+            let made = by_processor(frame, maps, spec, &mut values).map_err(CropError::from);
+            let input = Input {
+                name: input,
+                shape: &shape,
+                values: &values,
+            };
+            let ran = made.and_then(|()| Ok(self.run(&[input], output, out)?));
+            self.here = values;
+            return ran;
+        };
+        let made = self.there.fill(resident, frame, maps, spec);
+        made.map_err(|e| CropError::on_device(&self.name, e))?;
+        let run = |why: String| BackendError::Run {
+            model: self.name.clone(),
+            why,
+        };
+        let crops = self.there.tensor(&shape).map_err(&run)?;
+        let failed = match self.inner.ready() {
+            Err(lost) => lost,
+            Ok(network) => match network.run(ort::inputs![input => crops]) {
+                Ok(outputs) => return Ok(take(&outputs, &self.name, output, out)?),
+                Err(e) => e.to_string(),
+            },
+        };
+        self.inner.failed(&failed);
+        Err(run(failed).into())
     }
 
     /// Name for messages.

@@ -4,29 +4,35 @@
 //! |---|---|
 //! | load | bytes by the manifest; names, element types and shapes of inputs and outputs against it |
 //! | [`Session::input`] | one input, `float32`; the buffer is reused while the shape stays |
+//! | [`Session::crops`] | the same buffer filled with crops of a frame, or one on the device where the frame is there ([`super::crops`]) |
 //! | [`Session::run`] | the number of outputs |
 //! | [`Session::output`] | element type and exact shape; numbers are the caller's to check ([`first_not_finite`]) |
 //!
 //! Outputs lie in ONNX Runtime's arena, which hands the same memory out again in the next run, so a
 //! run with an unchanged shape allocates nothing from the system. Memory patterns (one block planned a
 //! shape) are off: with detector passes of three sizes they raised the peak from 266 to 450 MB and did
-//! not save time. Residency: processor memory on both
-//! ends; the runtime copies for GPU providers.
+//! not save time. Residency: outputs in the processor's memory, the input too unless it is crops of a frame
+//! that is on the network's device; the runtime copies for GPU providers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ort::logging::LogLevel;
 use ort::memory::Allocator;
+use ort::session::SessionInputValue;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Shape, Tensor, TensorElementType, ValueType};
 
+use nullface_kernels::crop::CropSpec;
+
 use super::BackendError;
+use super::crops::{CropError, DeviceInput, by_processor, resident_on, shape_of};
 use super::device::Device;
 use super::lifeline::{Lifeline, Place};
 use super::manifest::{ModelEntry, TensorSpec};
 use super::providers::{Graph, register, with_fresh_engines};
 use super::runtime::Runtime;
+use crate::frame::{Affine, FrameView};
 
 /// Most elements of one input: a 7680×4320 RGB frame.
 const MAX_INPUT_ELEMENTS: usize = 7680 * 4320 * 3;
@@ -37,6 +43,9 @@ pub struct Session {
     name: String,
     input: Option<Tensor<f32>>,
     input_shape: Vec<usize>,
+    there: DeviceInput,
+    /// The input's shape where it is on the device.
+    on_device: Option<[usize; 4]>,
     outputs: Vec<DynValue>,
 }
 
@@ -102,6 +111,8 @@ impl Session {
             name: name.to_owned(),
             input: None,
             input_shape: Vec::new(),
+            there: DeviceInput::default(),
+            on_device: None,
             outputs: Vec::new(),
         })
     }
@@ -141,13 +152,8 @@ impl Session {
     /// # Errors
     /// [`BackendError::Run`] where the size is out of bounds or memory is short.
     pub fn input(&mut self, shape: &[usize]) -> Result<&mut [f32], BackendError> {
-        let elements = shape
-            .iter()
-            .try_fold(1_usize, |n, d| n.checked_mul(*d))
-            .filter(|n| (1..=MAX_INPUT_ELEMENTS).contains(n));
-        if elements.is_none() {
-            return Err(self.failed(format!("input: expected 1 to {MAX_INPUT_ELEMENTS} elements, got shape {shape:?}")));
-        }
+        self.on_device = None;
+        self.check_size(shape)?;
         if self.input.is_none() || self.input_shape != shape {
             self.input = None;
             let dims = Shape::new(shape.iter().map(|d| *d as i64));
@@ -165,14 +171,51 @@ impl Session {
         }
     }
 
+    /// The input as crops of a frame, one a map: by the processor, or on the device where the frame is there and the
+    /// network too.
+    ///
+    /// # Errors
+    /// [`CropError`]: a size out of bounds, a map that cannot be, the device.
+    pub fn crops(&mut self, frame: &FrameView<'_>, maps: &[Affine], spec: &CropSpec) -> Result<(), CropError> {
+        let shape = shape_of(spec, maps.len());
+        let resident = resident_on(frame, self.device()).filter(|_| self.inner.is_well());
+        let Some(resident) = resident else {
+            return Ok(by_processor(frame, maps, spec, self.input(&shape)?)?);
+        };
+        self.on_device = None;
+        self.check_size(&shape)?;
+        match self.there.fill(resident, frame, maps, spec) {
+            Ok(()) => self.on_device = Some(shape),
+            Err(e) => {
+                // What an earlier frame left must not run in its place.
+                self.input = None;
+                return Err(CropError::on_device(&self.name, e));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_size(&self, shape: &[usize]) -> Result<(), BackendError> {
+        let elements = shape
+            .iter()
+            .try_fold(1_usize, |n, d| n.checked_mul(*d))
+            .filter(|n| (1..=MAX_INPUT_ELEMENTS).contains(n));
+        if elements.is_none() {
+            return Err(self.failed(format!("input: expected 1 to {MAX_INPUT_ELEMENTS} elements, got shape {shape:?}")));
+        }
+        Ok(())
+    }
+
     /// Runs on the input buffer.
     ///
     /// # Errors
     /// [`BackendError::Run`].
     pub fn run(&mut self) -> Result<(), BackendError> {
         self.outputs.clear();
-        let Some(input) = self.input.as_ref() else {
-            return Err(self.failed("run before an input was set".to_owned()));
+        let input: SessionInputValue<'_> = match (&self.on_device, &self.input) {
+            (Some(shape), _) => self.there.tensor(shape).map_err(|why| self.failed(why))?.into(),
+            (None, Some(input)) => input.into(),
+            (None, None) => return Err(self.failed("run before an input was set".to_owned())),
         };
         let failed = match self.inner.ready() {
             Err(lost) => lost,
@@ -185,9 +228,10 @@ impl Session {
             },
         };
         self.inner.failed(&failed);
+        let shape = self.on_device.as_ref().map_or(&self.input_shape[..], |s| s);
         Err(BackendError::Run {
             model: self.name.clone(),
-            why: format!("input {:?}: {failed}", self.input_shape),
+            why: format!("input {shape:?}: {failed}"),
         })
     }
 

@@ -5,8 +5,12 @@
 //! 0.77 and 1.4 (CenterFace at 512×416: 0.64 and 1.08); and the second core has films to decode meanwhile. Batches
 //! share well. The graph for batches is loaded when the first one comes.
 
+use nullface_kernels::crop::CropSpec;
+
+use super::crops::{CropError, shape_of};
 use super::device::Device;
 use super::{Backend, BackendError, Session};
+use crate::frame::{Affine, FrameView};
 
 /// A [`Session`] for either.
 #[derive(Debug)]
@@ -34,11 +38,25 @@ impl SmallSession {
     /// [`BackendError::Run`] where the size is out of bounds or memory is short; those of [`Backend::session`] at the
     /// first batch.
     pub fn input(&mut self, shape: &[usize]) -> Result<&mut [f32], BackendError> {
+        self.choose(shape)?;
+        self.chosen().input(shape)
+    }
+
+    /// The input as crops of a frame, as [`Session::crops`] has it.
+    ///
+    /// # Errors
+    /// As there, and those of [`Backend::session`] at the first batch.
+    pub fn crops(&mut self, frame: &FrameView<'_>, maps: &[Affine], spec: &CropSpec) -> Result<(), CropError> {
+        self.choose(&shape_of(spec, maps.len()))?;
+        self.chosen().crops(frame, maps, spec)
+    }
+
+    fn choose(&mut self, shape: &[usize]) -> Result<(), BackendError> {
         self.batch = shape.first().is_some_and(|n| *n > 1) && self.alone.device() == Device::Cpu;
         if self.batch && self.together.is_none() {
             self.together = Some(self.backend.session(self.alone.name())?);
         }
-        self.chosen().input(shape)
+        Ok(())
     }
 
     /// Runs on the input buffer.

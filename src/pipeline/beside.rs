@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
+use nullface_kernels::cuda::Resident;
 
 use crate::frame::{BoxPx, FrameInfo, FrameView, Plane};
 use crate::stages::detect::{Detection, Detector, Effort};
@@ -26,11 +27,13 @@ use super::schedule::Turn;
 struct Copied {
     info: Option<FrameInfo>,
     planes: Vec<(Vec<u8>, usize)>,
+    resident: Option<Resident>,
 }
 
 impl Copied {
     fn take(&mut self, frame: &FrameView<'_>) {
         self.info = Some(*frame.info());
+        self.resident = frame.resident().cloned();
         self.planes.resize_with(frame.planes().len(), Default::default);
         for ((bytes, stride), plane) in self.planes.iter_mut().zip(frame.planes()) {
             bytes.clear();
@@ -39,14 +42,16 @@ impl Copied {
         }
     }
 
-    fn look(&self, detector: &mut dyn Detector, threshold: f32, turn: Turn) -> Result<Seen, String> {
+    fn look(&mut self, detector: &mut dyn Detector, threshold: f32, turn: Turn) -> Result<Seen, String> {
         let mut planes = [Plane { data: &[], stride: 0 }; 3];
         for (to, (data, stride)) in planes.iter_mut().zip(&self.planes) {
             *to = Plane { data, stride: *stride };
         }
         let info = self.info.ok_or("no frame to look at")?;
         let planes = planes.get(..self.planes.len()).unwrap_or(&[]);
+        let resident = self.resident.take();
         let view = FrameView::new(info, planes).map_err(|e| e.to_string())?;
+        let view = view.with_resident(resident.as_ref());
         let begun = Instant::now();
         let seen = match turn {
             Turn::Whole(effort) => detector.detect(&view, threshold, effort).map(|found| (found, Vec::new(), None)),
@@ -198,7 +203,7 @@ fn line() -> Result<Line, EngineError> {
             for job in todo {
                 let Job {
                     mut detector,
-                    frame,
+                    mut frame,
                     threshold,
                     turn,
                 } = job;

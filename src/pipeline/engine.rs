@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nullface_kernels::cuda::Gpu;
+use nullface_kernels::cuda::{Gpu, Resident};
 use rayon::ThreadPool;
 
 use crate::backend::{Backend, BackendError, Device, ResolvedDevice};
@@ -27,6 +27,7 @@ use super::generate::{Generator, HandoverError};
 use super::outcome::Released;
 use super::overlap::{Looking, Rendered, Rendering, thread_ahead};
 use super::plan::Plan;
+use super::reading::{MOST_BYTES, Reader};
 use super::resume::Begin;
 use super::settings::{EngineConfig, Settings};
 use super::shared::{SharedMesh, SharedRecogniser};
@@ -122,6 +123,7 @@ pub struct Engine {
     recogniser: SharedRecogniser,
     device: ResolvedDevice,
     pub(super) treater: Treater,
+    reader: Reader,
     ladder: Ladder,
     pub(super) pending: VecDeque<Plan>,
     next: u64,
@@ -158,18 +160,23 @@ impl Engine {
         Ok(self)
     }
 
-    /// The same with frames treated on a device of the caller's: covers and new faces are then drawn there.
+    /// The same with frames treated on a device of the caller's: covers and new faces are then drawn there, and networks
+    /// that run there read frames there.
     #[must_use]
     pub fn with_device(mut self, gpu: Gpu) -> Self {
-        self.treater.set_device(move || (!gpu.is_lost()).then(|| gpu.clone()));
+        let open = move || (!gpu.is_lost()).then(|| gpu.clone());
+        self.reader.set_device(open.clone());
+        self.treater.set_device(open);
         self
     }
 
-    /// Frames are treated where networks run, as long as our kernels can be had there.
+    /// Frames are read and treated where networks run, as long as our kernels can be had there.
     fn treat_on(&mut self, backend: &Backend) {
         if backend.device().device != Device::Cpu {
             let backend = backend.clone();
-            self.treater.set_device(move || backend.open_gpu());
+            let open = move || backend.open_gpu();
+            self.reader.set_device(open.clone());
+            self.treater.set_device(open);
         }
     }
 
@@ -191,6 +198,8 @@ impl Engine {
         analyst.keep(&settings.keep_tracks, &recogniser);
         let mut treater = Treater::default();
         treater.set_device_events(config.device_events.clone());
+        let mut reader = Reader::default();
+        reader.set_events(config.device_events.clone());
         Ok(Self {
             analyst,
             follower: config.tracks.as_deref().map(Follower::open).transpose()?,
@@ -199,6 +208,7 @@ impl Engine {
             recogniser,
             device,
             treater,
+            reader,
             ladder: Ladder::default(),
             pending: VecDeque::new(),
             next: 0,
@@ -271,6 +281,7 @@ impl Engine {
             follower: &mut self.follower,
             recogniser: self.recogniser.clone(),
             pending: &mut self.pending,
+            reader: &mut self.reader,
             settings: &self.settings,
         };
         let rendering = Rendering {
@@ -285,8 +296,12 @@ impl Engine {
     }
 
     /// Keeps the plan of a frame that was looked at.
-    pub(super) fn take_in(&mut self, plan: Plan, started: usize) -> FrameId {
+    pub(super) fn take_in(&mut self, mut plan: Plan, started: usize) -> FrameId {
         self.meter.started(started);
+        let held = self.pending.iter().chain([&plan]).filter_map(|p| p.resident.as_ref());
+        if held.map(Resident::bytes).sum::<usize>() > MOST_BYTES {
+            plan.resident = None;
+        }
         let id = plan.id;
         self.pending.push_back(plan);
         while self.pending.len() > MAX_PENDING {
@@ -295,7 +310,7 @@ impl Engine {
         id
     }
 
-    /// Treats the pixels of a frame analysed before. Never fails open: what cannot be treated is covered.
+    /// Treats the pixels of a frame analysed before, which are still those that were analysed. Never fails open: what cannot be treated is covered.
     /// Where the settings have a deadline, what analysis has left of it is the budget.
     pub fn render(&mut self, id: FrameId, frame: &mut FrameViewMut<'_>, at: FrameTime) -> Released {
         let took = self.pending.iter().find(|p| p.id == id).map_or(Duration::ZERO, |p| p.took);

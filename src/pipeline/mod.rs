@@ -1,5 +1,6 @@
 //! Order, queues, deadlines, the ladder and the statistics. [`Engine`] is the library's front door.
 
+mod access;
 mod analysis;
 mod beside;
 mod budget;
@@ -13,6 +14,7 @@ mod open;
 mod outcome;
 mod overlap;
 mod plan;
+mod reading;
 mod resume;
 mod schedule;
 mod scout;

@@ -22,6 +22,7 @@ use super::engine::{Engine, EngineError, FrameId};
 use super::follow::Follower;
 use super::outcome::{CoverReason, FrameReport, Released};
 use super::plan::Plan;
+use super::reading::Reader;
 use super::settings::{EngineConfig, Settings};
 use super::shared::{SharedMesh, SharedRecogniser};
 use super::treat::{Treater, Workbench};
@@ -56,6 +57,7 @@ pub(super) struct Looking<'a> {
     pub(super) follower: &'a mut Option<Follower>,
     pub(super) recogniser: SharedRecogniser,
     pub(super) pending: &'a mut VecDeque<Plan>,
+    pub(super) reader: &'a mut Reader,
     pub(super) settings: &'a Settings,
 }
 
@@ -69,6 +71,9 @@ impl Looking<'_> {
         plan: &mut Plan,
     ) -> (usize, Option<EngineError>) {
         let begun = Instant::now();
+        let resident = self.reader.begin(frame.info());
+        let view = frame.clone().with_resident(resident.as_ref());
+        let frame = &view;
         let looked = catch_unwind(AssertUnwindSafe(|| match &mut self.follower {
             Some(follower) => {
                 let (mesh, cuts) = self.analyst.mesh_and_cuts();
@@ -82,6 +87,7 @@ impl Looking<'_> {
             self.analyst.flush();
             Err(panicked())
         });
+        plan.resident = self.reader.end(resident.clone());
         plan.took = begun.elapsed();
         match looked {
             Ok(started) => (started, None),

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use nullface_kernels::cuda::Resident;
+
 use crate::frame::{BoxPx, FrameTime, FrameView, Landmarks5, Mesh, Point};
 use crate::stages::identify::Embedding;
 
@@ -73,6 +75,8 @@ pub(super) struct Plan {
     pub(super) withheld: Option<CoverReason>,
     pub(super) fault: Option<String>,
     pub(super) took: Duration,
+    /// The frame on the device, where its networks have read it there.
+    pub(super) resident: Option<Resident>,
 }
 
 impl Plan {
@@ -89,6 +93,7 @@ impl Plan {
             withheld: None,
             fault: None,
             took: Duration::ZERO,
+            resident: None,
         }
     }
 

@@ -2,109 +2,63 @@
 //!
 //! | | processor | device |
 //! |---|---|---|
-//! | cover, new face | written when asked for | recorded ([`Pass`]); run by [`Surface::release`]: one copy up, one down, one wait |
+//! | cover, new face | written when asked for | recorded ([`Pass`]); run by [`Desk::release`]: one copy up, one down, one wait |
 //! | what the processor sees before the release | what was written so far | the frame as it came |
 //! | an error | the frame is covered whole | the same: its pixels are as they came, until they are covered |
 //!
-//! | after an error of the device | |
-//! |---|---|
-//! | that frame | covered whole by the processor |
-//! | those that follow | written by the processor, to the same pixels |
-//! | the device | asked for again after 1, 2, 4 … frames, [`MOST_REST`] at most |
+//! A frame that its networks have read on the device is there already ([`super::reading`]): then masks and pictures go
+//! up, and no pixel. After an error the device rests ([`super::access`]).
 
 use nullface_kernels::cuda::args::CoverMode;
-use nullface_kernels::cuda::{CudaError, Gpu, Pass};
+use nullface_kernels::cuda::{CudaError, Gpu, Pass, Resident};
 use nullface_kernels::mask::{RegionMask, Weights};
 use nullface_kernels::{KernelError, composite};
 
-use crate::backend::{Device, DeviceEvent, DeviceEvents};
+use super::access::{Access, LOST_TO_ANOTHER};
+use crate::backend::DeviceEvents;
 use crate::frame::FrameViewMut;
 use crate::stages::blend::{self, CELLS, Cover};
 
-/// Most frames between two tries to open a device again.
-const MOST_REST: u32 = 256;
-
-/// What a device is lost under here.
-const FRAMES: &str = "the treatment of frames";
-
-/// Opens the device; `None` where it cannot be had.
-type Open = Box<dyn FnMut() -> Option<Gpu> + Send>;
-
-/// The device that frames are treated on, and what is done while it is away.
-#[derive(Default)]
+/// The device that frames are written on, and what is done while it is away.
+#[derive(Debug)]
 pub(super) struct Desk {
     pass: Option<Pass>,
-    open: Option<Open>,
-    events: DeviceEvents,
-    /// Whether the last frame that a device was to treat failed there.
-    failed: bool,
-    rest: u32,
-    pause: u32,
+    access: Access,
 }
 
-impl std::fmt::Debug for Desk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Desk")
-            .field("pass", &self.pass)
-            .field("rest", &self.rest)
-            .finish_non_exhaustive()
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            pass: None,
+            access: Access::new("the treatment of frames"),
+        }
     }
 }
 
 impl Desk {
     /// From now on frames are treated on what `open` gives.
     pub(super) fn set_device(&mut self, open: impl FnMut() -> Option<Gpu> + Send + 'static) {
-        *self = Self {
-            open: Some(Box::new(open)),
-            events: std::mem::take(&mut self.events),
-            ..Self::default()
-        };
+        self.pass = None;
+        self.access.set_device(open);
     }
 
     /// From now on `events` is told where frames lose their device.
     pub(super) fn set_events(&mut self, events: DeviceEvents) {
-        self.events = events;
+        self.access.set_events(events);
     }
 
-    /// A surface over a frame.
-    pub(super) fn surface<'a, 'f>(&mut self, frame: &'a mut FrameViewMut<'f>) -> Surface<'a, 'f> {
-        let mut pass = self.pass.take().or_else(|| self.reopened());
+    /// A surface over a frame; `resident` is the same frame, untouched, where a device has it.
+    pub(super) fn surface<'a, 'f>(&mut self, frame: &'a mut FrameViewMut<'f>, resident: Option<Resident>) -> Surface<'a, 'f> {
+        if self.pass.as_ref().is_some_and(|p| p.gpu().is_lost()) {
+            self.pass = None;
+            self.access.lost(LOST_TO_ANOTHER);
+        }
+        let mut pass = self.pass.take().or_else(|| self.access.device().map(|gpu| Pass::new(&gpu)));
         if let Some(pass) = &mut pass {
             pass.begin(frame.as_image().info());
         }
-        Surface { frame, pass }
-    }
-
-    fn reopened(&mut self) -> Option<Pass> {
-        let open = self.open.as_mut()?;
-        if self.rest > 0 {
-            self.rest -= 1;
-            return None;
-        }
-        let pass = open().map(|gpu| Pass::new(&gpu));
-        if pass.is_none() {
-            self.later();
-        }
-        pass
-    }
-
-    fn later(&mut self) {
-        self.pause = (2 * self.pause).clamp(1, MOST_REST);
-        self.rest = self.pause;
-    }
-
-    /// A frame went through: its device serves the next one.
-    fn keep(&mut self, pass: Option<Pass>) {
-        let Some(pass) = pass else { return };
-        if std::mem::take(&mut self.failed) {
-            self.events.tell(DeviceEvent::Returned {
-                what: FRAMES.to_owned(),
-                device: Device::Cuda {
-                    ordinal: pass.gpu().info().ordinal,
-                },
-            });
-        }
-        (self.pass, self.pause) = (Some(pass), 0);
+        let resident = resident.filter(|r| pass.as_ref().is_some_and(|p| p.gpu().is_same(r.gpu())) && r.is_sound());
+        Surface { frame, pass, resident }
     }
 
     /// Ends a frame: what was recorded is run where the writing went well.
@@ -115,22 +69,15 @@ impl Desk {
         let on_device = surface.pass.is_some();
         match written.and_then(|()| surface.release()) {
             Ok(pass) => {
-                self.keep(pass);
+                if let Some(pass) = &pass {
+                    self.access.served(pass.gpu());
+                }
+                self.pass = pass;
                 Ok(())
             }
             Err(fault) => {
                 if on_device {
-                    self.later();
-                    self.failed = true;
-                    self.events.tell(DeviceEvent::Lost {
-                        what: FRAMES.to_owned(),
-                        why: fault.clone(),
-                    });
-                    tracing::warn!(
-                        fault,
-                        rest = self.rest,
-                        "the frame is covered; the processor treats those that follow"
-                    );
+                    self.access.lost(&fault);
                 }
                 Err(fault)
             }
@@ -142,12 +89,17 @@ impl Desk {
 pub(super) struct Surface<'a, 'f> {
     frame: &'a mut FrameViewMut<'f>,
     pass: Option<Pass>,
+    resident: Option<Resident>,
 }
 
 impl<'a, 'f> Surface<'a, 'f> {
     /// Written by the processor.
     pub(super) fn on_processor(frame: &'a mut FrameViewMut<'f>) -> Self {
-        Self { frame, pass: None }
+        Self {
+            frame,
+            pass: None,
+            resident: None,
+        }
     }
 
     /// Width and height, px.
@@ -185,9 +137,9 @@ impl<'a, 'f> Surface<'a, 'f> {
     }
 
     fn release(self) -> Result<Option<Pass>, String> {
-        let Self { frame, pass } = self;
+        let Self { frame, pass, resident } = self;
         let Some(mut pass) = pass else { return Ok(None) };
-        pass.run(frame).map_err(on_device)?;
+        pass.run(frame, resident.as_ref().and_then(Resident::there)).map_err(on_device)?;
         Ok(Some(pass))
     }
 }
@@ -198,36 +150,4 @@ fn on_device(error: CudaError) -> String {
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::*;
-
-    #[test]
-    fn a_device_that_stays_away_is_asked_for_ever_more_rarely() {
-        let asked = Arc::new(AtomicU32::new(0));
-        let count = Arc::clone(&asked);
-        let mut desk = Desk::default();
-        assert!(desk.reopened().is_none(), "none was ever named");
-        desk.set_device(move || {
-            count.fetch_add(1, Ordering::SeqCst);
-            None
-        });
-        let mut gaps = Vec::new();
-        let mut last = 0;
-        for frame in 1..2000 {
-            let before = asked.load(Ordering::SeqCst);
-            assert!(desk.reopened().is_none());
-            if asked.load(Ordering::SeqCst) > before {
-                gaps.push(frame - last);
-                last = frame;
-            }
-        }
-        assert_eq!(gaps[..9], [1, 2, 3, 5, 9, 17, 33, 65, 129]);
-        assert!(gaps[9..].iter().all(|g| *g == 257) && gaps.len() > 12, "{gaps:?}");
-    }
 }

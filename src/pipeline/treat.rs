@@ -138,7 +138,7 @@ impl Treater {
         }
         if report.withheld.is_none() {
             let begun = Instant::now();
-            self.regions(&plan, frame, bench, &mut report);
+            self.regions(&mut plan, frame, bench, &mut report);
             let drew = report.faces.iter().any(|f| matches!(f.outcome, Outcome::Replaced { .. }));
             if let Some(pace) = bench.budget.pace.filter(|_| drew) {
                 let auditioned = self.generator.as_ref().map_or(Duration::ZERO, Generator::auditioned);
@@ -186,7 +186,8 @@ impl Treater {
         if regions.is_empty() {
             return started;
         }
-        let mut surface = self.desk.surface(frame);
+        // What was written since is not on the device.
+        let mut surface = self.desk.surface(frame, None);
         let written = regions.iter().try_for_each(|region| {
             report.faces.push(self.region(region, region.reason, &mut surface, bench)?);
             Ok(())
@@ -199,9 +200,10 @@ impl Treater {
     }
 
     /// Replaces what can be replaced, covers the rest, and proves the covers on what leaves.
-    fn regions(&mut self, plan: &Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>, report: &mut FrameReport) {
-        let replaced = self.replace(plan, &frame.as_image(), bench);
-        let mut surface = self.desk.surface(frame);
+    fn regions(&mut self, plan: &mut Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>, report: &mut FrameReport) {
+        let resident = plan.resident.take();
+        let replaced = self.replace(plan, &frame.as_image().with_resident(resident.as_ref()), bench);
+        let mut surface = self.desk.surface(frame, resident);
         let written = self.write(plan, &replaced, &mut surface, bench, report);
         let proven = match self.desk.release(surface, written) {
             Ok(()) => self.prove(plan, frame, bench, &mut report.faces),

@@ -128,7 +128,7 @@ pub(crate) fn device_map(frame_from_crop: &Affine) -> CropMap {
 }
 
 /// Whether a map keeps the axes apart.
-fn is_separable(map: &Affine) -> bool {
+pub(crate) fn is_separable(map: &Affine) -> bool {
     map.m[1] == 0.0 && map.m[3] == 0.0
 }
 

@@ -19,7 +19,7 @@ use crate::packing::{Depth, Packing};
 use crate::taps::tap_count;
 use crate::tile::{MAX_TILE_TAPS, check_map};
 
-pub use latents::{EditArgs, EditFace, WarpArgs, WarpFace};
+pub use latents::{EditArgs, EditFace, FEW_FACES, WarpArgs, WarpFace};
 
 /// Threads a block of kernels that run over pixels.
 pub const PIXEL_BLOCK: [u32; 3] = [32, 8, 1];
@@ -167,6 +167,9 @@ impl Mask {
     }
 }
 
+/// Most maps that travel in the argument itself.
+pub const FEW_MAPS: usize = 16;
+
 /// One face of [`CropArgs`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
@@ -196,7 +199,7 @@ impl CropMap {
 pub struct CropArgs {
     /// Frame.
     pub frame: Frame,
-    /// Address of one [`CropMap`] a face.
+    /// Address of one [`CropMap`] a face; 0 = they are in `few`.
     pub maps: u64,
     /// Address of the output.
     pub out: u64,
@@ -210,12 +213,14 @@ pub struct CropArgs {
     pub bgr: i32,
     /// 1 = half floats.
     pub half: i32,
-    /// Unused.
-    pub spare: i32,
+    /// 1 = channels last.
+    pub interleaved: i32,
     /// Factor of values 0..=255.
     pub scale: f32,
     /// Added after the factor.
     pub bias: f32,
+    /// The maps where `maps` is 0: so few need no copy of their own.
+    pub few: [CropMap; FEW_MAPS],
 }
 
 /// Arguments of `composite`.

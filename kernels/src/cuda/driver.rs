@@ -38,6 +38,15 @@ pub struct Grid {
     pub threads: [u32; 3],
 }
 
+/// Where rows begin and how far apart they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    /// Address of the first byte.
+    pub at: u64,
+    /// Bytes from row to row.
+    pub pitch: usize,
+}
+
 /// A device's driver.
 pub trait Driver: Send + Sync + std::fmt::Debug {
     /// The device.
@@ -109,6 +118,15 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`CudaError`].
     unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<(), CudaError>;
+
+    /// Queues a copy of rows inside the device: `bytes` of each of `rows` rows.
+    ///
+    /// # Safety
+    /// Both rectangles are this driver's memory and do not overlap.
+    ///
+    /// # Errors
+    /// [`CudaError`].
+    unsafe fn copy_rows(&self, from: Rows, to: Rows, bytes: usize, rows: usize) -> Result<(), CudaError>;
 
     /// Loads machine code and finds its entries.
     ///

@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::driver::{DeviceInfo, Driver, Function, Grid};
+use super::driver::{DeviceInfo, Driver, Function, Grid, Rows};
 use super::error::{CudaError, check};
 use super::images::Images;
 
@@ -74,8 +74,14 @@ struct Inner {
     functions: Mutex<HashMap<&'static str, Vec<Function>>>,
     spare: Mutex<HashMap<usize, Vec<u64>>>,
     counters: Counters,
+    /// The latest wait that has ended; waits are numbered by their counter.
+    settled: AtomicU64,
     lost: AtomicBool,
 }
+
+/// A point in the order of what is queued; see [`Gpu::mark`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark(u64);
 
 /// A device in use; clones are the same one.
 #[derive(Debug, Clone)]
@@ -102,6 +108,7 @@ impl Gpu {
             functions: Mutex::default(),
             spare: Mutex::default(),
             counters: Counters::default(),
+            settled: AtomicU64::new(0),
             lost: AtomicBool::new(false),
         }))
     }
@@ -175,8 +182,20 @@ impl Gpu {
     /// # Errors
     /// [`CudaError`] of anything queued.
     pub fn wait(&self) -> Result<(), CudaError> {
-        self.count(4, 1);
-        self.call("wait", |d| d.wait())
+        let number = self.0.counters.0[4].fetch_add(1, Ordering::AcqRel) + 1;
+        self.call("wait", |d| d.wait())?;
+        self.0.settled.fetch_max(number, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// A mark behind everything queued so far, for [`Self::is_past`].
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.0.counters.0[4].load(Ordering::Acquire))
+    }
+
+    /// Whether a wait that began after the mark has ended, whoever waited; on a lost device nothing is under way.
+    pub(super) fn is_past(&self, mark: Mark) -> bool {
+        self.is_lost() || self.0.settled.load(Ordering::Acquire) > mark.0
     }
 
     /// Bytes free and in all.
@@ -445,6 +464,43 @@ impl<T: Plain> Buffer<T> {
         // SAFETY: both ranges are inside; two buffers never overlap.
         self.gpu
             .call(op, |d| unsafe { d.copy(at(other.address, from), at(self.address, to), len * size) })
+    }
+
+    /// Queues a copy of rows of another buffer: `bytes` of each row, positions in bytes.
+    ///
+    /// # Errors
+    /// Rows beyond the ends or longer than a pitch, another device; [`CudaError`].
+    pub(super) fn copy_rows(
+        &mut self,
+        (to, to_pitch): (usize, usize),
+        other: &Self,
+        (from, from_pitch): (usize, usize),
+        bytes: usize,
+        rows: usize,
+    ) -> Result<(), CudaError> {
+        let op = "cuda::Buffer::copy_rows";
+        other.on(&self.gpu, op, "source")?;
+        if bytes == 0 || rows == 0 {
+            return Ok(());
+        }
+        let inside = |start: usize, pitch: usize, all: usize| {
+            let end = pitch.checked_mul(rows - 1).and_then(|n| n.checked_add(start)?.checked_add(bytes));
+            bytes <= pitch && end.is_some_and(|end| end <= all * size_of::<T>())
+        };
+        check(
+            op,
+            "rows",
+            inside(to, to_pitch, self.len) && inside(from, from_pitch, other.len),
+            format!("inside {} and {}", self.len, other.len),
+            format!("{rows} of {bytes} bytes at {to} every {to_pitch}, {from} every {from_pitch}"),
+        )?;
+        let at = |base: u64, start: usize, pitch| Rows {
+            at: base + start as u64,
+            pitch,
+        };
+        let (from, to) = (at(other.address, from, from_pitch), at(self.address, to, to_pitch));
+        // SAFETY: both are inside by the check above; two buffers never overlap.
+        self.gpu.call(op, |d| unsafe { d.copy_rows(from, to, bytes, rows) })
     }
 
     /// Refuses a buffer of another device.

@@ -13,22 +13,26 @@ pub mod cache;
 mod compile;
 mod driver;
 mod error;
+mod frame;
 mod images;
+mod layout;
 mod memory;
 mod nvidia;
 pub mod ops;
 mod pass;
+mod resident;
 mod staging;
 mod tensor;
 mod window;
 
 pub use compile::{Compiler, find_nvrtc};
-pub use driver::{DeviceInfo, Driver, Function, Grid};
+pub use driver::{DeviceInfo, Driver, Function, Grid, Rows};
 pub use error::CudaError;
 pub use images::{Compiled, Event, Images};
 pub use memory::{Buffer, Gpu, Plain, Traffic};
 pub use nvidia::{Nvidia, has_driver};
 pub use pass::{Pass, mask_grid};
+pub use resident::{Loader, Resident};
 pub use tensor::Tensor;
 pub use window::Window;
 

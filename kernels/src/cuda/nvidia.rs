@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use cudarc::driver::{DriverError, result, sys};
 
-use super::driver::{DeviceInfo, Driver, Function, Grid};
+use super::driver::{DeviceInfo, Driver, Function, Grid, Rows};
 use super::error::CudaError;
 
 /// One device with a stream of its own.
@@ -218,6 +218,33 @@ impl Driver for Nvidia {
         self.bind("cuMemcpyDtoDAsync")?;
         // SAFETY: the caller's promise.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) }.map_err(failed("cuMemcpyDtoDAsync"))
+    }
+
+    unsafe fn copy_rows(&self, from: Rows, to: Rows, bytes: usize, rows: usize) -> Result<(), CudaError> {
+        self.bind("cuMemcpy2DAsync")?;
+        let device = sys::CUmemorytype_enum::CU_MEMORYTYPE_DEVICE;
+        let copy = sys::CUDA_MEMCPY2D {
+            srcXInBytes: 0,
+            srcY: 0,
+            srcMemoryType: device,
+            srcHost: std::ptr::null(),
+            srcDevice: from.at,
+            srcArray: std::ptr::null_mut(),
+            srcPitch: from.pitch,
+            dstXInBytes: 0,
+            dstY: 0,
+            dstMemoryType: device,
+            dstHost: std::ptr::null_mut(),
+            dstDevice: to.at,
+            dstArray: std::ptr::null_mut(),
+            dstPitch: to.pitch,
+            WidthInBytes: bytes,
+            Height: rows,
+        };
+        // SAFETY: the caller's promise; the driver has read the description when the call returns.
+        unsafe { sys::cuMemcpy2DAsync_v2(&raw const copy, self.stream) }
+            .result()
+            .map_err(failed("cuMemcpy2DAsync"))
     }
 
     fn load(&self, kernel: &str, image: &[u8], entries: &[&str]) -> Result<Vec<Function>, CudaError> {

@@ -2,16 +2,18 @@
 //! residency and geometry are checked before anything is queued, and nothing waits.
 
 use super::args::{
-    CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, Frame, LINE_BLOCK, PIXEL_BLOCK, WarpArgs, WarpFace,
-    WeightArgs,
+    CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, FEW_FACES, FEW_MAPS, LINE_BLOCK, PIXEL_BLOCK, WarpArgs,
+    WarpFace, WeightArgs,
 };
 use super::driver::Grid;
 use super::error::{CudaError, check};
 use super::memory::{Buffer, Gpu, Plain};
 use super::pass::queue_cover;
 use crate::affine::Affine;
-use crate::crop::{ChannelOrder, CropSpec, Layout};
-use crate::image::{Image, ImageInfo, ImageMut, MAX_SIDE_PX};
+use crate::crop::{ChannelOrder, CropSpec, Layout, is_separable};
+use crate::image::MAX_SIDE_PX;
+
+pub use super::frame::DeviceFrame;
 use crate::mask::{Rect, RegionMask};
 
 // SAFETY: `repr(C)`, numbers only, every gap filled by a named `spare`; `tests/cuda_host.rs` compares the sizes.
@@ -33,14 +35,13 @@ unsafe impl Plain for EditFace {}
 // SAFETY: as above.
 unsafe impl Plain for EditArgs {}
 
-/// Entries of `composite.cu` and `cover.cu`, in the order that launches number them.
+/// Entries of `crop_affine.cu`, `composite.cu` and `cover.cu`, in the order that launches number them.
+const CROP: [&str; 2] = ["crop_affine", "crop_straight"];
 pub(super) const COMPOSITE: [&str; 2] = ["composite", "weight_mask"];
 pub(super) const COVER: [&str; 2] = ["cover_means", "cover_apply"];
 
 /// Most faces a launch.
 pub const MAX_FACES: usize = 4096;
-/// Rows begin at multiples of so many bytes.
-const PITCH: usize = 256;
 /// Elements that one thread of `edit_step` takes.
 const STEP_WIDTH: usize = 8;
 
@@ -56,89 +57,6 @@ impl Number for f32 {
 
 impl Number for half::f16 {
     const HALF: bool = true;
-}
-
-/// A frame on a device.
-#[derive(Debug)]
-pub struct DeviceFrame {
-    info: ImageInfo,
-    planes: Vec<(Buffer<u8>, usize)>,
-}
-
-impl DeviceFrame {
-    /// Uploads a frame, once.
-    ///
-    /// # Errors
-    /// [`CudaError`].
-    pub fn upload(gpu: &Gpu, image: &Image<'_>) -> Result<Self, CudaError> {
-        let info = *image.info();
-        let planes = image
-            .planes()
-            .iter()
-            .enumerate()
-            .map(|(index, plane)| {
-                let (row, rows) = info.format.plane_size(index, info.width, info.height);
-                let pitch = row.next_multiple_of(PITCH);
-                let mut packed = vec![0; pitch * rows];
-                for (to, from) in packed.chunks_exact_mut(pitch).zip(plane.data.chunks(plane.stride)) {
-                    if let (Some(to), Some(from)) = (to.get_mut(..row), from.get(..row)) {
-                        to.copy_from_slice(from);
-                    }
-                }
-                Ok((gpu.upload(&packed)?, pitch))
-            })
-            .collect::<Result<Vec<_>, CudaError>>()?;
-        Ok(Self { info, planes })
-    }
-
-    /// Geometry and colour.
-    #[must_use]
-    pub fn info(&self) -> &ImageInfo {
-        &self.info
-    }
-
-    /// Reads the frame back; row padding of `image` stays. Waits once.
-    ///
-    /// # Errors
-    /// Another geometry, [`CudaError`]; `image` is then untouched.
-    pub fn read_back(&self, image: &mut ImageMut<'_>) -> Result<(), CudaError> {
-        check(
-            "cuda::DeviceFrame::read_back",
-            "frame",
-            *image.info() == self.info,
-            format!("{:?}", self.info),
-            format!("{:?}", image.info()),
-        )?;
-        let Some((first, _)) = self.planes.first() else {
-            return Ok(());
-        };
-        let mut packed: Vec<Vec<u8>> = self.planes.iter().map(|(buffer, _)| vec![0; buffer.len()]).collect();
-        let mut queued = Ok(());
-        for ((buffer, _), bytes) in self.planes.iter().zip(&mut packed) {
-            // SAFETY: `packed` is read only after the wait below.
-            queued = queued.and(unsafe { buffer.queue_read(bytes) });
-        }
-        first.gpu().wait().and(queued)?;
-        for (index, (plane, (bytes, (_, pitch)))) in image.planes_mut().iter_mut().zip(packed.iter().zip(&self.planes)).enumerate() {
-            let (row, _) = self.info.format.plane_size(index, self.info.width, self.info.height);
-            let stride = plane.stride;
-            for (to, from) in plane.data.chunks_mut(stride).zip(bytes.chunks_exact(*pitch)) {
-                if let (Some(to), Some(from)) = (to.get_mut(..row), from.get(..row)) {
-                    to.copy_from_slice(from);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn args(&self, gpu: &Gpu, op: &'static str) -> Result<Frame, CudaError> {
-        let planes = self
-            .planes
-            .iter()
-            .map(|(buffer, pitch)| Ok((buffer.on(gpu, op, "frame")?, *pitch)))
-            .collect::<Result<Vec<_>, CudaError>>()?;
-        Ok(Frame::new(&self.info, &planes)?.with_whole_rows())
-    }
 }
 
 fn pixel_grid(width: usize, height: usize, faces: usize) -> Grid {
@@ -160,43 +78,61 @@ fn sides(op: &'static str, width: usize, height: usize, faces: usize) -> Result<
     check(op, "faces", (1..=MAX_FACES).contains(&faces), format!("1..={MAX_FACES}"), faces)
 }
 
-/// Crops of all faces out of a frame, one launch; `[face][channel][row][column]`.
+/// Crops of all faces out of a frame, one launch; `[face][channel][row][column]` or `[face][row][column][channel]`.
 ///
 /// # Errors
-/// A size, a map or a layout that the kernel does not take; [`CudaError`].
+/// A size, a map or a scale that the kernel does not take; [`CudaError`].
 pub fn crop<T: Number>(gpu: &Gpu, frame: &DeviceFrame, maps: &[Affine], spec: &CropSpec) -> Result<Buffer<T>, CudaError> {
+    sides("cuda::crop", spec.width, spec.height, maps.len())?;
+    let mut out = gpu.unfilled::<T>(maps.len() * 3 * spec.width * spec.height)?;
+    crop_into(gpu, frame, maps, spec, &mut out)?;
+    Ok(out)
+}
+
+/// The same into the beginning of a buffer; up to [`FEW_MAPS`] faces take no copy and no memory.
+///
+/// # Errors
+/// As [`crop`], and a buffer that is too short or of another device.
+pub fn crop_into<T: Number>(
+    gpu: &Gpu,
+    frame: &DeviceFrame,
+    maps: &[Affine],
+    spec: &CropSpec,
+    out: &mut Buffer<T>,
+) -> Result<(), CudaError> {
     let op = "cuda::crop";
     sides(op, spec.width, spec.height, maps.len())?;
-    check(op, "layout", spec.layout == Layout::Nchw, "Nchw", format!("{:?}", spec.layout))?;
     let sound = spec.scale.is_finite() && spec.bias.is_finite();
     check(op, "scale, bias", sound, "finite", format!("{}, {}", spec.scale, spec.bias))?;
-    let maps = maps.iter().map(CropMap::new).collect::<Result<Vec<_>, _>>()?;
-    let device = gpu.upload(&maps)?;
-    let out = gpu.unfilled::<T>(maps.len() * 3 * spec.width * spec.height)?;
+    let values = maps.len() * 3 * spec.width * spec.height;
+    check(op, "crops", out.len() >= values, format!("{values} values or more"), out.len())?;
+    let mut few = [CropMap::default(); FEW_MAPS];
+    let device = if maps.len() <= FEW_MAPS {
+        for (to, map) in few.iter_mut().zip(maps) {
+            *to = CropMap::new(map)?;
+        }
+        None
+    } else {
+        Some(gpu.upload(&maps.iter().map(CropMap::new).collect::<Result<Vec<_>, _>>()?)?)
+    };
     let args = CropArgs {
         frame: frame.args(gpu, op)?,
-        maps: device.address(),
-        out: out.address(),
+        maps: device.as_ref().map_or(0, Buffer::address),
+        out: out.on(gpu, op, "crops")?,
         width: spec.width as i32,
         height: spec.height as i32,
         faces: maps.len() as i32,
         bgr: i32::from(spec.order == ChannelOrder::Bgr),
         half: i32::from(T::HALF),
-        spare: 0,
+        interleaved: i32::from(spec.layout == Layout::Nhwc),
         scale: spec.scale,
         bias: spec.bias,
+        few,
     };
+    let grid = pixel_grid(spec.width, spec.height, maps.len());
+    let entry = usize::from(maps.iter().all(is_separable));
     // SAFETY: the frame's planes, one map a face and the output are as long as the contract wants, by the lines above.
-    unsafe {
-        gpu.launch(
-            "crop_affine",
-            &["crop_affine"],
-            0,
-            pixel_grid(spec.width, spec.height, maps.len()),
-            &args,
-        )
-    }?;
-    Ok(out)
+    unsafe { gpu.launch("crop_affine", &CROP, entry, grid, &args) }
 }
 
 /// A mask on a device.
@@ -437,7 +373,13 @@ pub fn edit_step<T: Number>(gpu: &Gpu, len: usize, operands: StepOperands<'_, T>
         mask_len,
     )?;
     let chunks = len.div_ceil(LINE_BLOCK[0] as usize * STEP_WIDTH).clamp(1, 512);
-    let table = gpu.upload(o.faces)?;
+    let mut few = [EditFace::default(); FEW_FACES];
+    let table = if o.faces.len() <= FEW_FACES {
+        few.iter_mut().zip(o.faces).for_each(|(to, face)| *to = *face);
+        None
+    } else {
+        Some(gpu.upload(o.faces)?)
+    };
     let partials = if o.rescale {
         Some(gpu.unfilled::<f64>(o.faces.len() * chunks * 4)?)
     } else {
@@ -452,7 +394,7 @@ pub fn edit_step<T: Number>(gpu: &Gpu, len: usize, operands: StepOperands<'_, T>
         Unguided::Stock(x0) => (0, x0.address(gpu, op, "x0", all)?, 1),
     };
     let args = EditArgs {
-        faces: table.address(),
+        faces: table.as_ref().map_or(0, Buffer::address),
         x: o.x.address(gpu, op, "x", all)?,
         x_next: o.x_next.address(gpu, op, "x_next", all)?,
         output_ref,
@@ -469,6 +411,7 @@ pub fn edit_step<T: Number>(gpu: &Gpu, len: usize, operands: StepOperands<'_, T>
         stock,
         half: i32::from(T::HALF),
         spare: 0,
+        few,
     };
     let grid = Grid {
         blocks: [chunks as u32, o.faces.len() as u32, 1],

@@ -8,7 +8,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | goes up | masks and pictures of the operators, and the frame's [`Window`] around all of them |
+//! | goes up | masks and pictures of the operators; the frame's [`Window`] around all of them, unless the frame is there ([`super::Resident`]): then it is copied on the device, and the frame stays as it came |
 //! | comes down | the window |
 //! | memory | one page-locked buffer and one on the device; both grow, both are kept: a steady stream allocates nothing |
 //! | order | operators see what those before them left, as on the processor |
@@ -21,23 +21,20 @@
 use super::args::{CompositeArgs, CoverArgs, CoverMode, Frame, LINE_BLOCK, PIXEL_BLOCK, WeightArgs};
 use super::driver::Grid;
 use super::error::{CudaError, check};
+use super::frame::DeviceFrame;
+use super::layout::{ALIGN, Layout, Offset};
 use super::memory::{Buffer, Gpu};
 use super::ops::{COMPOSITE, COVER};
 use super::staging::Staging;
-use super::window::{Part, Window};
+use super::window::Window;
 use crate::KernelError;
 use crate::affine::Affine;
 use crate::blend::{check_mask, check_rect};
 use crate::image::{ImageInfo, ImageMut};
 use crate::mask::{Rect, RegionMask, Weights};
 
-/// Everything in the buffers begins at multiples of this, bytes.
-const ALIGN: usize = 256;
 /// Bytes of a cover's cell means.
 const MEANS: usize = 192 * 4;
-
-/// Where something lies in the buffer, from its beginning.
-type Offset = usize;
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
@@ -174,28 +171,41 @@ impl Pass {
         Ok(())
     }
 
-    /// Runs what was recorded, on the frame's pixels. Where nothing was recorded the device is not asked.
+    /// Runs what was recorded, on the frame's pixels; `there` is the same frame where it is on the device already.
+    /// Where nothing was recorded the device is not asked.
     ///
     /// # Errors
-    /// Another frame's geometry, [`CudaError`]; `image` is then untouched.
-    pub fn run(&mut self, image: &mut ImageMut<'_>) -> Result<(), CudaError> {
+    /// Another frame's geometry, a frame of another device, [`CudaError`]; `image` is then untouched.
+    pub fn run(&mut self, image: &mut ImageMut<'_>, there: Option<&DeviceFrame>) -> Result<(), CudaError> {
         let op = "cuda::Pass::run";
         let info = self.recording(op)?;
         self.info = None;
         let same = *image.info() == info;
         check(op, "frame", same, format!("{info:?}"), format!("{:?}", image.info()))?;
+        if let Some(there) = there {
+            check(
+                op,
+                "frame on the device",
+                *there.info() == info,
+                format!("{info:?}"),
+                format!("{:?}", there.info()),
+            )?;
+        }
         let Some(window) = Window::around(&info, self.ops.iter().map(Op::rect)) else {
             return Ok(());
         };
-        let layout = Layout::of(&info, &window, &self.ops, self.staging.len());
+        let scratch = self.ops.iter().map(|op| op.scratch().next_multiple_of(ALIGN)).sum();
+        let layout = Layout::of(&info, &window, self.staging.len(), scratch);
         let missing = layout.scratch - self.staging.len();
         self.staging.extend(missing)?;
-        layout.pack(image, self.staging.bytes_mut());
+        if there.is_none() {
+            layout.pack(image, self.staging.bytes_mut());
+        }
         self.reserve(layout.end)?;
         let Some(mut arena) = self.arena.take() else {
             return Ok(());
         };
-        let queued = self.queue(&info, &window, &layout, &mut arena);
+        let queued = self.queue(&info, &window, &layout, there, &mut arena);
         // Whatever was queued still uses both buffers.
         let waited = self.gpu.wait();
         self.arena = Some(arena);
@@ -214,9 +224,22 @@ impl Pass {
     }
 
     /// One copy up, the kernels, one copy down.
-    fn queue(&mut self, info: &ImageInfo, window: &Window, layout: &Layout, arena: &mut Buffer<u8>) -> Result<(), CudaError> {
+    fn queue(
+        &mut self,
+        info: &ImageInfo,
+        window: &Window,
+        layout: &Layout,
+        there: Option<&DeviceFrame>,
+        arena: &mut Buffer<u8>,
+    ) -> Result<(), CudaError> {
         let base = arena.address();
-        self.staging.upload(arena)?;
+        match there {
+            Some(frame) => {
+                self.staging.upload(arena, layout.pixels)?;
+                layout.fetch(frame, arena)?;
+            }
+            None => self.staging.upload(arena, layout.scratch)?,
+        }
         let planes: Vec<(u64, usize)> = layout.planes.iter().map(|p| (base + p.at as u64, p.pitch)).collect();
         let frame = Frame::of_window(info, window, &planes)?.with_whole_rows();
         let mut scratch = base + layout.scratch as u64;
@@ -300,72 +323,4 @@ pub(super) unsafe fn queue_cover(gpu: &Gpu, rect: Rect, mode: CoverMode, args: &
     };
     // SAFETY: the caller's promise.
     unsafe { gpu.launch("cover", &COVER, 1, grid, args) }
-}
-
-/// A plane of the window in the buffer.
-#[derive(Debug)]
-struct Plane {
-    at: Offset,
-    pitch: usize,
-    part: Part,
-}
-
-/// Where everything lies: operators' data, the window's planes, scratch memory that never crosses the bus.
-#[derive(Debug)]
-struct Layout {
-    planes: Vec<Plane>,
-    /// The first byte that comes down.
-    pixels: Offset,
-    /// The first byte that does not go up.
-    scratch: Offset,
-    end: Offset,
-}
-
-impl Layout {
-    fn of(info: &ImageInfo, window: &Window, ops: &[Op], data: usize) -> Self {
-        let pixels = data.next_multiple_of(ALIGN);
-        let mut at = pixels;
-        let planes = (0..info.format.planes())
-            .map(|index| {
-                let part = window.part(info, index);
-                let pitch = part.row.next_multiple_of(ALIGN);
-                let plane = Plane { at, pitch, part };
-                at += pitch * part.rows;
-                plane
-            })
-            .collect();
-        let rest: usize = ops.iter().map(|op| op.scratch().next_multiple_of(ALIGN)).sum();
-        Self {
-            planes,
-            pixels,
-            scratch: at,
-            end: at + rest,
-        }
-    }
-
-    /// The window of a frame into the buffer.
-    fn pack(&self, image: &ImageMut<'_>, to: &mut [u8]) {
-        for (plane, from) in self.planes.iter().zip(image.as_image().planes()) {
-            let rows = to.get_mut(plane.at..).unwrap_or_default().chunks_mut(plane.pitch);
-            for (row, to) in rows.enumerate().take(plane.part.rows) {
-                let at = (plane.part.top + row) * from.stride + plane.part.left;
-                if let (Some(to), Some(from)) = (to.get_mut(..plane.part.row), from.data.get(at..at + plane.part.row)) {
-                    to.copy_from_slice(from);
-                }
-            }
-        }
-    }
-
-    /// And back.
-    fn unpack(&self, from: &[u8], image: &mut ImageMut<'_>) {
-        for (plane, to) in self.planes.iter().zip(image.planes_mut()) {
-            let rows = from.get(plane.at..).unwrap_or_default().chunks(plane.pitch);
-            for (row, from) in rows.enumerate().take(plane.part.rows) {
-                let at = (plane.part.top + row) * to.stride + plane.part.left;
-                if let (Some(to), Some(from)) = (to.data.get_mut(at..at + plane.part.row), from.get(..plane.part.row)) {
-                    to.copy_from_slice(from);
-                }
-            }
-        }
-    }
 }

@@ -1,8 +1,9 @@
 //! Page-locked memory of the processor: copies from and to it neither wait nor pass through the driver's own.
 //!
 //! Why: a copy to ordinary memory waits for the device, whatever its name says, so that a frame of two planes
-//! would wait twice. What was sent is not touched again until the wait ([`super::Gpu::wait`]): [`super::Pass::run`],
-//! the one user, waits before it returns, and on a lost device nothing is under way.
+//! would wait twice. What was sent is not touched again until the wait ([`super::Gpu::wait`]): [`super::Pass::run`]
+//! waits before it returns, [`super::Loader`] before it sends the next frame where nobody has; on a lost device
+//! nothing is under way.
 
 use super::error::{CudaError, check};
 use super::memory::{Buffer, Gpu};
@@ -27,6 +28,10 @@ impl Staging {
             room: 0,
             len: 0,
         }
+    }
+
+    pub(super) fn gpu(&self) -> &Gpu {
+        &self.gpu
     }
 
     pub(super) fn len(&self) -> usize {
@@ -85,9 +90,9 @@ impl Staging {
         unsafe { std::slice::from_raw_parts_mut(self.at, self.len) }
     }
 
-    /// Sends everything to the beginning of a buffer.
-    pub(super) fn upload(&mut self, to: &mut Buffer<u8>) -> Result<(), CudaError> {
-        to.write_at(0, self.bytes())
+    /// Sends the first `bytes` to the beginning of a buffer.
+    pub(super) fn upload(&mut self, to: &mut Buffer<u8>, bytes: usize) -> Result<(), CudaError> {
+        to.write_at(0, self.bytes().get(..bytes).unwrap_or_default())
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use libloading::{Library, Symbol};
-use nullface_kernels::cuda::{CudaError, DeviceInfo, Driver, Function, Gpu, Grid, Images};
+use nullface_kernels::cuda::{CudaError, DeviceInfo, Driver, Function, Gpu, Grid, Images, Rows};
 
 /// Bytes of the device.
 pub const MEMORY: usize = 256 << 20;
@@ -251,6 +251,17 @@ impl Driver for Shim {
         self.step("copy")?;
         // SAFETY: the caller's promise.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
+        Ok(())
+    }
+
+    unsafe fn copy_rows(&self, from: Rows, to: Rows, bytes: usize, rows: usize) -> Result<(), CudaError> {
+        self.step("copy rows")?;
+        assert!(bytes <= from.pitch && bytes <= to.pitch, "rows that overlap their neighbours");
+        for row in 0..rows {
+            let at = |r: Rows| r.at as usize + row * r.pitch;
+            // SAFETY: the caller's promise.
+            unsafe { std::ptr::copy_nonoverlapping(at(from) as *const u8, at(to) as *mut u8, bytes) };
+        }
         Ok(())
     }
 

@@ -15,7 +15,7 @@
 //! Points may lie outside the frame where the face does. A low `face_prob` is an answer, not an
 //! error; numbers that are none, and meshes larger than a crop can hold, are errors.
 
-use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
+use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 
 use super::{AlignError, FaceHint, MeshFitter};
 use crate::backend::{Backend, BackendError, SmallSession, first_not_finite};
@@ -64,10 +64,7 @@ impl FaceMesh {
             scale: 1.0 / 255.0,
             bias: 0.0,
         };
-        let input = self.session.input(&[n, SIDE_PX, SIDE_PX, 3])?;
-        for (map, out) in maps.iter().zip(input.chunks_exact_mut(SIDE_PX * SIDE_PX * 3)) {
-            crop_affine(frame, map, &spec, out)?;
-        }
+        self.session.crops(frame, maps, &spec)?;
         self.session.run()?;
         let as_bad = |e: BackendError| match e {
             BackendError::Shape { .. } => AlignError::BadOutput(e.to_string()),

@@ -44,6 +44,15 @@ pub enum AlignError {
     BadOutput(String),
 }
 
+impl From<crate::backend::CropError> for AlignError {
+    fn from(error: crate::backend::CropError) -> Self {
+        match error {
+            crate::backend::CropError::Backend(e) => Self::Backend(e),
+            crate::backend::CropError::Frame(e) => Self::Frame(e),
+        }
+    }
+}
+
 /// Fits the 468-point mesh to faces.
 pub trait MeshFitter: Send {
     /// One mesh a hint, in order; `face_prob` says whether there is a face at all.

@@ -19,7 +19,7 @@ use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 
 use super::boxes::suppress;
 use super::view::{View, whole};
-use super::{DetectError, Detection, Detector, Effort, all_finite, of_backend};
+use super::{DetectError, Detection, Detector, Effort, all_finite, of_backend, of_crops};
 use crate::backend::{Backend, BackendError, SmallSession};
 use crate::frame::{BoxPx, FrameView, Landmarks5};
 
@@ -65,9 +65,7 @@ impl BlazeFace {
             bias: -1.0,
         };
         let backend = of_backend(NAME);
-        let input = self.session.input(&[1, SIDE_PX, SIDE_PX, 3]).map_err(&backend)?;
-        view.fill(frame, &spec, input)
-            .map_err(|source| DetectError::Frame { detector: NAME, source })?;
+        view.show(frame, &spec, &mut self.session).map_err(of_crops(NAME))?;
         self.session.run().map_err(&backend)?;
         let regressors = self.session.output(0, &[1, ANCHORS, VALUES]).map_err(&backend)?;
         let logits = self.session.output(1, &[1, ANCHORS, 1]).map_err(&backend)?;

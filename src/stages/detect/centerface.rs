@@ -44,7 +44,7 @@ use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 use super::boxes::suppress;
 use super::still::{Extent, Still};
 use super::view::{View, whole};
-use super::{DetectError, Detection, Detector, Effort, GLANCED_SHARE, InPart, Part, all_finite, of_backend};
+use super::{DetectError, Detection, Detector, Effort, GLANCED_SHARE, InPart, Part, all_finite, of_backend, of_crops};
 use crate::backend::{Backend, BackendError, Session};
 use crate::frame::{BoxPx, FrameView, Landmarks5};
 
@@ -119,8 +119,7 @@ impl CenterFace {
             bias: 0.0,
         };
         let backend = of_backend(NAME);
-        let input = self.session.input(&[1, 3, view.height, view.width]).map_err(&backend)?;
-        view.fill(frame, &spec, input).map_err(of_frame)?;
+        view.show(frame, &spec, &mut self.session).map_err(of_crops(NAME))?;
         self.session.run().map_err(&backend)?;
         let (rows, columns) = (view.height / STRIDE_PX, view.width / STRIDE_PX);
         let output = |index, channels| self.session.output(index, &[1, channels, rows, columns]).map_err(&backend);

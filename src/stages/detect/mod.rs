@@ -29,7 +29,7 @@ pub use centerface::CenterFace;
 pub use scrfd::Scrfd;
 pub use yunet::YuNet;
 
-use crate::backend::{Backend, BackendError};
+use crate::backend::{Backend, BackendError, CropError};
 use crate::frame::{BoxPx, FrameView, Landmarks5};
 
 /// Share of the frame's longer side from which a glance finds a face, with some to spare.
@@ -192,6 +192,14 @@ fn of_backend(detector: &'static str) -> impl Fn(BackendError) -> DetectError {
             what: source.to_string(),
         },
         source => DetectError::Backend { detector, source },
+    }
+}
+
+/// The same of crops.
+fn of_crops(detector: &'static str) -> impl Fn(CropError) -> DetectError {
+    move |source| match source {
+        CropError::Backend(source) => of_backend(detector)(source),
+        CropError::Frame(source) => DetectError::Frame { detector, source },
     }
 }
 

@@ -18,7 +18,7 @@ use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 
 use super::boxes::suppress;
 use super::view::{View, whole};
-use super::{DetectError, Detection, Detector, Effort, all_finite, of_backend};
+use super::{DetectError, Detection, Detector, Effort, all_finite, of_backend, of_crops};
 use crate::backend::{Backend, BackendError, Session};
 use crate::frame::{BoxPx, FrameView, Landmarks5};
 
@@ -79,9 +79,7 @@ impl Scrfd {
             bias: -127.5 / 128.0,
         };
         let backend = of_backend(NAME);
-        let input = self.session.input(&[1, 3, height, width]).map_err(&backend)?;
-        view.fill(frame, &spec, input)
-            .map_err(|source| DetectError::Frame { detector: NAME, source })?;
+        view.show(frame, &spec, &mut self.session).map_err(of_crops(NAME))?;
         self.session.run().map_err(&backend)?;
         let mut outputs = Vec::with_capacity(9);
         for index in 0..self.session.output_names().len() {

@@ -1,5 +1,6 @@
 //! Which part of the frame a network sees, at which scale, and the way back.
 
+use crate::backend::{CropError, Session, SmallSession};
 use crate::frame::{Affine, BoxPx, FrameView, Landmarks5};
 use nullface_kernels::KernelError;
 use nullface_kernels::crop::{CropSpec, crop_affine};
@@ -51,18 +52,22 @@ impl View {
         Affine::scale_shift(s, s, self.origin_px[0], self.origin_px[1])
     }
 
-    /// Fills a network's input.
+    /// Shows it to a network.
+    pub(super) fn show(&self, frame: &FrameView<'_>, spec: &CropSpec, network: &mut impl Shown) -> Result<(), CropError> {
+        network.crops(frame, &[self.frame_from_net()], &self.sized(spec))
+    }
+
+    /// Its pixels in the processor's memory.
     pub(super) fn fill(&self, frame: &FrameView<'_>, spec: &CropSpec, out: &mut [f32]) -> Result<(), KernelError> {
-        crop_affine(
-            frame,
-            &self.frame_from_net(),
-            &CropSpec {
-                width: self.width,
-                height: self.height,
-                ..*spec
-            },
-            out,
-        )
+        crop_affine(frame, &self.frame_from_net(), &self.sized(spec), out)
+    }
+
+    fn sized(&self, spec: &CropSpec) -> CropSpec {
+        CropSpec {
+            width: self.width,
+            height: self.height,
+            ..*spec
+        }
     }
 
     /// A detection in network px as one in frame px.
@@ -75,6 +80,23 @@ impl View {
             score: d.score,
             landmarks: d.landmarks.map(|l| Landmarks5(l.0.map(|p| map.apply(p)))),
         }
+    }
+}
+
+/// A network that is shown crops.
+pub(super) trait Shown {
+    fn crops(&mut self, frame: &FrameView<'_>, maps: &[Affine], spec: &CropSpec) -> Result<(), CropError>;
+}
+
+impl Shown for Session {
+    fn crops(&mut self, frame: &FrameView<'_>, maps: &[Affine], spec: &CropSpec) -> Result<(), CropError> {
+        Self::crops(self, frame, maps, spec)
+    }
+}
+
+impl Shown for SmallSession {
+    fn crops(&mut self, frame: &FrameView<'_>, maps: &[Affine], spec: &CropSpec) -> Result<(), CropError> {
+        Self::crops(self, frame, maps, spec)
     }
 }
 

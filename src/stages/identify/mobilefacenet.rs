@@ -53,20 +53,7 @@ impl MobileFaceNet {
         })
     }
 
-    fn run(&mut self, faces: &[(&FrameView<'_>, Affine)]) -> Result<Vec<Embedding>, IdentifyError> {
-        let n = faces.len();
-        let spec = CropSpec {
-            width: SIDE_PX,
-            height: SIDE_PX,
-            layout: Layout::Nhwc,
-            order: ChannelOrder::Rgb,
-            scale: 1.0 / 128.0,
-            bias: -127.5 / 128.0,
-        };
-        let input = self.session.input(&[n, SIDE_PX, SIDE_PX, 3])?;
-        for ((frame, map), out) in faces.iter().zip(input.chunks_exact_mut(SIDE_PX * SIDE_PX * 3)) {
-            crop_affine(frame, map, &spec, out)?;
-        }
+    fn run(&mut self, n: usize) -> Result<Vec<Embedding>, IdentifyError> {
         self.session.run()?;
         let values = self.session.output(0, &[n, DIMENSION]).map_err(|e| match e {
             BackendError::Shape { .. } => IdentifyError::BadOutput(e.to_string()),
@@ -74,25 +61,20 @@ impl MobileFaceNet {
         })?;
         values.chunks_exact(DIMENSION).map(normalise).collect()
     }
+}
 
-    fn all<'a, 'b: 'a>(
-        &mut self,
-        faces: impl ExactSizeIterator<Item = (&'a FrameView<'b>, &'a Landmarks5)>,
-    ) -> Result<Vec<Embedding>, IdentifyError> {
-        let mut embeddings = Vec::with_capacity(faces.len());
-        let mapped = faces.map(|(frame, l)| match crate::frame::arcface_crop(l, SIDE_PX as u32) {
-            Some(map) => Ok((frame, map)),
-            None => Err(IdentifyError::BadOutput(format!(
-                "landmarks: expected five distinct finite points, got {:?}",
-                l.0
-            ))),
-        });
-        let mapped = mapped.collect::<Result<Vec<_>, _>>()?;
-        for batch in mapped.chunks(BATCH) {
-            embeddings.extend(self.run(batch)?);
-        }
-        Ok(embeddings)
-    }
+const SPEC: CropSpec = CropSpec {
+    width: SIDE_PX,
+    height: SIDE_PX,
+    layout: Layout::Nhwc,
+    order: ChannelOrder::Rgb,
+    scale: 1.0 / 128.0,
+    bias: -127.5 / 128.0,
+};
+
+fn map_of(l: &Landmarks5) -> Result<Affine, IdentifyError> {
+    crate::frame::arcface_crop(l, SIDE_PX as u32)
+        .ok_or_else(|| IdentifyError::BadOutput(format!("landmarks: expected five distinct finite points, got {:?}", l.0)))
 }
 
 impl Recogniser for MobileFaceNet {
@@ -105,11 +87,27 @@ impl Recogniser for MobileFaceNet {
     }
 
     fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError> {
-        self.all(faces.iter().map(|l| (frame, l)))
+        let maps = faces.iter().map(map_of).collect::<Result<Vec<_>, _>>()?;
+        let mut embeddings = Vec::with_capacity(maps.len());
+        for batch in maps.chunks(BATCH) {
+            self.session.crops(frame, batch, &SPEC)?;
+            embeddings.extend(self.run(batch.len())?);
+        }
+        Ok(embeddings)
     }
 
     fn embed_each(&mut self, faces: &[(FrameView<'_>, Landmarks5)]) -> Result<Vec<Embedding>, IdentifyError> {
-        self.all(faces.iter().map(|(picture, l)| (picture, l)))
+        let maps = faces.iter().map(|(_, l)| map_of(l)).collect::<Result<Vec<_>, _>>()?;
+        let mut embeddings = Vec::with_capacity(maps.len());
+        for (faces, maps) in faces.chunks(BATCH).zip(maps.chunks(BATCH)) {
+            let input = self.session.input(&[maps.len(), SIDE_PX, SIDE_PX, 3])?;
+            let crops = input.chunks_exact_mut(SIDE_PX * SIDE_PX * 3);
+            for (((picture, _), map), out) in faces.iter().zip(maps).zip(crops) {
+                crop_affine(picture, map, &SPEC, out)?;
+            }
+            embeddings.extend(self.run(maps.len())?);
+        }
+        Ok(embeddings)
     }
 }
 

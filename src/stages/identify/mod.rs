@@ -7,6 +7,7 @@ mod tensor;
 pub use mobilefacenet::MobileFaceNet;
 pub use tensor::{ARCFACE_PX, TensorRecogniser};
 
+use crate::backend::CropError;
 use crate::frame::{FrameView, Landmarks5};
 
 /// An L2-normalised identity embedding.
@@ -33,6 +34,15 @@ pub enum IdentifyError {
     /// Not a unit vector of the expected length.
     #[error("recogniser: {0}")]
     BadOutput(String),
+}
+
+impl From<CropError> for IdentifyError {
+    fn from(error: CropError) -> Self {
+        match error {
+            CropError::Backend(e) => Self::Backend(e),
+            CropError::Frame(e) => Self::Frame(e),
+        }
+    }
 }
 
 /// Turns faces into identity embeddings.

@@ -8,11 +8,11 @@
 //! | batch | one face a run: it runs once a person and target, and published files have fixed batches of one |
 //! | errors | a network with other inputs or outputs, embeddings that are no direction |
 
-use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
+use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 
 use super::mobilefacenet::normalise;
 use super::{Embedding, IdentifyError, Recogniser};
-use crate::backend::{BackendError, Input, Network};
+use crate::backend::{BackendError, CropError, Input, Network};
 use crate::frame::{FrameView, Landmarks5};
 
 /// Side of the aligned crop, px.
@@ -26,7 +26,6 @@ pub struct TensorRecogniser {
     output: String,
     dimension: usize,
     same_person_cos: f32,
-    crop: Vec<f32>,
 }
 
 impl TensorRecogniser {
@@ -49,7 +48,6 @@ impl TensorRecogniser {
                     network,
                     dimension,
                     same_person_cos,
-                    crop: vec![0.0; 3 * ARCFACE_PX * ARCFACE_PX],
                 })
             }
             _ => Err(IdentifyError::BadOutput(format!(
@@ -69,11 +67,15 @@ impl TensorRecogniser {
             scale: 1.0 / 127.5,
             bias: -1.0,
         };
-        let mut crop = std::mem::take(&mut self.crop);
-        let cropped = crop_affine(frame, &map, &spec, &mut crop);
-        let embedded = cropped.map_err(IdentifyError::from).and_then(|()| self.embed_aligned(&crop));
-        self.crop = crop;
-        embedded
+        let mut row = vec![0.0; self.dimension];
+        let ran = self
+            .network
+            .run_on_crops((frame, &[map], &spec), &self.input, &self.output, &mut row);
+        ran.map_err(|e| match e {
+            CropError::Backend(e) => told(e),
+            CropError::Frame(e) => IdentifyError::Frame(e),
+        })?;
+        normalise(&row)
     }
 
     /// The embedding of an aligned crop: planar RGB, −1 to 1, [`ARCFACE_PX`] square.
@@ -94,11 +96,16 @@ impl TensorRecogniser {
             shape: &[1, 3, ARCFACE_PX, ARCFACE_PX],
             values: crop,
         };
-        self.network.run(&[input], &self.output, &mut row).map_err(|e| match e {
-            BackendError::Shape { .. } => IdentifyError::BadOutput(e.to_string()),
-            e => IdentifyError::Backend(e),
-        })?;
+        self.network.run(&[input], &self.output, &mut row).map_err(told)?;
         normalise(&row)
+    }
+}
+
+/// An output of another shape is a bad one.
+fn told(error: BackendError) -> IdentifyError {
+    match error {
+        BackendError::Shape { .. } => IdentifyError::BadOutput(error.to_string()),
+        e => IdentifyError::Backend(e),
     }
 }
 

@@ -60,7 +60,10 @@ pub struct EditFace {
     pub strength: f64,
 }
 
-/// Arguments of `edit_moments` and `edit_step`; all but the last six are addresses.
+/// Most faces whose constants travel in the argument itself.
+pub const FEW_FACES: usize = 8;
+
+/// Arguments of `edit_moments` and `edit_step`; `few` is the constants where `faces` is 0; all but the six before it are addresses.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(missing_docs, reason = "as in `edit_step::EditOperands`; the contract stands in cuda/edit_step.cu")]
@@ -82,4 +85,6 @@ pub struct EditArgs {
     pub stock: i32,
     pub half: i32,
     pub spare: i32,
+    /// The constants where `faces` is 0: so few need no copy of their own.
+    pub few: [EditFace; FEW_FACES],
 }

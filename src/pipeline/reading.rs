@@ -1,0 +1,82 @@
+//! Where networks read a frame: on the device that they run on, once for all of them, or from the processor's memory.
+//!
+//! | | |
+//! |---|---|
+//! | goes up | at the first crop that a network of that device wants; never, where none does |
+//! | kept | until the frame leaves, for its new face's mesh and for the trip that writes it ([`super::surface`]), [`MOST_BYTES`] for all frames held back |
+//! | read by the processor all the same | the shrunk copy that still places are found by, the thumbnail for cuts, the canvas of a new face, the grey picture that steadies its mesh, and what proves a cover: that reads what leaves |
+//! | an error | the stage that had it fails as it always does; who comes next is served by the processor |
+
+use nullface_kernels::cuda::{Gpu, Loader, Resident};
+
+use super::access::{Access, LOST_TO_ANOTHER};
+use crate::backend::DeviceEvents;
+use crate::frame::FrameInfo;
+
+/// Most bytes of frames held back that stay on the device; those beyond go up again when they are written.
+pub(super) const MOST_BYTES: usize = 512 << 20;
+
+/// The device that frames are read on.
+#[derive(Debug)]
+pub(super) struct Reader {
+    loader: Option<Loader>,
+    /// Whether it has read a frame.
+    used: bool,
+    access: Access,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            loader: None,
+            used: false,
+            access: Access::new("the reading of frames"),
+        }
+    }
+}
+
+impl Reader {
+    /// From now on frames are read on what `open` gives.
+    pub(super) fn set_device(&mut self, open: impl FnMut() -> Option<Gpu> + Send + 'static) {
+        (self.loader, self.used) = (None, false);
+        self.access.set_device(open);
+    }
+
+    /// From now on `events` is told where reading loses its device.
+    pub(super) fn set_events(&mut self, events: DeviceEvents) {
+        self.access.set_events(events);
+    }
+
+    /// A frame begins; `None` where it is read by the processor.
+    pub(super) fn begin(&mut self, info: &FrameInfo) -> Option<Resident> {
+        // A look beside the rendering may have lost it since.
+        self.check();
+        if self.loader.is_none() {
+            self.loader = self.access.device().map(|gpu| Loader::new(&gpu));
+        }
+        self.loader.as_ref().map(|loader| loader.frame(info))
+    }
+
+    /// A frame was looked at; it comes back where it is on the device and may serve its rendering.
+    pub(super) fn end(&mut self, resident: Option<Resident>) -> Option<Resident> {
+        self.check();
+        let there = resident.filter(|r| r.is_sound() && r.there().is_some())?;
+        self.used = true;
+        self.access.served(there.gpu());
+        Some(there)
+    }
+
+    fn check(&mut self) {
+        let Some(loader) = &self.loader else { return };
+        let fault = loader.fault().map(|e| format!("device: {e}"));
+        if fault.is_none() && !loader.gpu().is_lost() {
+            return;
+        }
+        match fault.or_else(|| self.used.then(|| LOST_TO_ANOTHER.to_owned())) {
+            Some(fault) => self.access.lost(&fault),
+            // Nobody missed it here.
+            None => self.access.rest(),
+        }
+        (self.loader, self.used) = (None, false);
+    }
+}
