@@ -118,6 +118,11 @@ impl Treater {
         }
     }
 
+    /// What finding out who people become took in this frame: no measure of what frames cost.
+    fn auditioned(&self) -> Duration {
+        self.generator.as_ref().map_or(Duration::ZERO, Generator::auditioned)
+    }
+
     /// Treats a frame by its plan. Returns also how many tracks the look beside it started.
     pub(super) fn treat(&mut self, mut plan: Plan, frame: &mut FrameViewMut<'_>, bench: &mut Workbench<'_>) -> (FrameReport, usize) {
         let settings = bench.settings;
@@ -141,7 +146,7 @@ impl Treater {
             self.regions(&mut plan, frame, bench, &mut report);
             let drew = report.faces.iter().any(|f| matches!(f.outcome, Outcome::Replaced { .. }));
             if let Some(pace) = bench.budget.pace.filter(|_| drew) {
-                let auditioned = self.generator.as_ref().map_or(Duration::ZERO, Generator::auditioned);
+                let auditioned = self.auditioned();
                 bench.ladder.drawn(plan.took + begun.elapsed().saturating_sub(auditioned), pace);
             }
         }
@@ -315,7 +320,7 @@ impl Treater {
                 v.1.is_none() || v.0.as_ref().is_err_and(|r| r.reason == CoverReason::NotReplaceable)
             };
             let painted = verdicts.iter().filter(|v| !is_unpainted(v));
-            let auditioned = self.generator.as_ref().map_or(Duration::ZERO, Generator::auditioned);
+            let auditioned = self.auditioned();
             let took = started.elapsed().saturating_sub(auditioned);
             bench.ladder.learn(painted.map(|v| reached(v).unwrap_or(dearest)), took);
         }
