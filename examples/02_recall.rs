@@ -40,7 +40,7 @@ struct Row {
 
 fn main() -> Result<()> {
     gst::init()?;
-    let mut lookahead = 8;
+    let mut lookahead = 11;
     let mut two_pass = false;
     let mut films = Vec::new();
     let mut args = std::env::args().skip(1);

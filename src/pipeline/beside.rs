@@ -51,22 +51,25 @@ impl Copied {
         let planes = planes.get(..self.planes.len()).unwrap_or(&[]);
         let resident = self.resident.take();
         let view = FrameView::new(info, planes).map_err(|e| e.to_string())?;
-        let view = view.with_resident(resident.as_ref());
-        let begun = Instant::now();
-        let seen = match turn {
-            Turn::Whole(effort) => detector.detect(&view, threshold, effort).map(|found| (found, Vec::new(), None)),
-            Turn::Part(part) => detector
-                .detect_part(&view, threshold, part)
-                .map(|seen| (seen.whole, seen.cut, Some(seen.part_px))),
-            Turn::Around(part) => detector.detect_in(&view, part, threshold).map(|found| {
-                let (whole, cut) = found.into_iter().partition(|d| part.hull(&d.box_px) == part);
-                (whole, cut, Some(part))
-            }),
-        };
-        let (found, cut, part) = seen.map_err(|e| e.to_string())?;
-        let took = begun.elapsed();
-        Ok(Seen { found, cut, part, took })
+        look(detector, &view.with_resident(resident.as_ref()), threshold, turn)
     }
+}
+
+fn look(detector: &mut dyn Detector, frame: &FrameView<'_>, threshold: f32, turn: Turn) -> Result<Seen, String> {
+    let begun = Instant::now();
+    let seen = match turn {
+        Turn::Whole(effort) => detector.detect(frame, threshold, effort).map(|found| (found, Vec::new(), None)),
+        Turn::Part(part) => detector
+            .detect_part(frame, threshold, part)
+            .map(|seen| (seen.whole, seen.cut, Some(seen.part_px))),
+        Turn::Around(part) => detector.detect_in(frame, part, threshold).map(|found| {
+            let (whole, cut) = found.into_iter().partition(|d| part.hull(&d.box_px) == part);
+            (whole, cut, Some(part))
+        }),
+    };
+    let (found, cut, part) = seen.map_err(|e| e.to_string())?;
+    let took = begun.elapsed();
+    Ok(Seen { found, cut, part, took })
 }
 
 /// What a look found.
@@ -128,6 +131,14 @@ impl Looker {
             Some(detector) => Ok(detector.as_mut()),
             None => Err(failed("the thread of its looks ended".to_owned())),
         }
+    }
+
+    /// Looks at a frame here and now.
+    ///
+    /// # Errors
+    /// The look failed, or the detector is lost.
+    pub(super) fn look(&mut self, frame: &FrameView<'_>, threshold: f32, turn: Turn) -> Result<Seen, EngineError> {
+        look(self.detector()?, frame, threshold, turn).map_err(failed)
     }
 
     /// Sends the detector over a copy of the frame.

@@ -24,6 +24,7 @@ use super::analysis::Analyst;
 use super::budget::{Budget, Ladder};
 use super::follow::Follower;
 use super::generate::{Generator, HandoverError};
+use super::open::{parts, side_by_side};
 use super::outcome::Released;
 use super::overlap::{Looking, Rendered, Rendering, thread_ahead};
 use super::plan::Plan;
@@ -142,11 +143,13 @@ impl Engine {
     /// [`EngineError`] names the file or device and the remedy.
     pub fn open(config: &EngineConfig, settings: Settings) -> Result<Self, EngineError> {
         let backend = Backend::open(&config.into())?;
-        let mut engine = Self::from_parts(super::open::parts(&backend, config)?, config, settings)?;
+        let generator = || settings.mode.replaces().then(|| Generator::open(&backend, config)).transpose();
+        let (parts, generator) = side_by_side(&backend, || parts(&backend, config), generator);
+        let mut engine = Self::from_parts(parts?, config, settings)?;
         engine.config = Some(config.clone());
         engine.treat_on(&backend);
-        if engine.settings.mode.replaces() {
-            engine.adopt(Generator::open(&backend, config)?)?;
+        if let Some(generator) = generator? {
+            engine.adopt(generator)?;
         }
         Ok(engine)
     }

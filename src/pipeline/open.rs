@@ -1,6 +1,6 @@
 //! Opens the networks that a configuration asks for.
 
-use crate::backend::{Backend, BackendConfig, DeviceRequest};
+use crate::backend::{Backend, BackendConfig, BackendError, Device, DeviceRequest};
 use crate::stages::align::FaceMesh;
 use crate::stages::detect::{self, DetectorKind};
 use crate::stages::identify::MobileFaceNet;
@@ -46,10 +46,32 @@ impl From<&EngineConfig> for BackendConfig {
 
 /// Detector, mesh and recogniser by configuration.
 pub(super) fn parts(backend: &Backend, config: &EngineConfig) -> Result<Parts, EngineError> {
+    let detector = || detect::open(config.detector.into(), backend, config.detector_model.as_deref());
+    let others = || Ok::<_, BackendError>((FaceMesh::open(backend)?, MobileFaceNet::open(backend)?));
+    let (detector, others) = side_by_side(backend, detector, others);
+    let (detector, (mesh, recogniser)) = (detector?, others?);
     Ok(Parts {
-        detector: detect::open(config.detector.into(), backend, config.detector_model.as_deref())?,
-        mesh: Box::new(FaceMesh::open(backend)?),
-        recogniser: Box::new(MobileFaceNet::open(backend)?),
+        detector,
+        mesh: Box::new(mesh),
+        recogniser: Box::new(recogniser),
         device: backend.device().clone(),
+    })
+}
+
+/// Two halves of an opening at once on the processor: reading, hashing and planning a network keep one core busy.
+/// One after the other elsewhere, where a device is made ready.
+pub(super) fn side_by_side<A: Send, B: Send>(
+    backend: &Backend,
+    one: impl FnOnce() -> A + Send,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    if backend.device().device != Device::Cpu {
+        return (one(), other());
+    }
+    std::thread::scope(|scope| {
+        let other = scope.spawn(other);
+        let one = one();
+        let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (one, other)
     })
 }

@@ -9,6 +9,7 @@
 //! | otherwise | glance |
 //! | looks go on beside the rendering, and nothing of the above but the interval asks | glance, and a part in turn |
 //! | the same, and a track is unsure | in turn with parts: glance, and the track's surroundings |
+//! | frames are held back, a track is unsure, and nothing else asks | glance, and the track's surroundings |
 //!
 //! Looks in parts cost every frame the same, where whole ones in every second frame make those late.
 //!
@@ -93,10 +94,16 @@ impl Schedule {
         let late = |last: Option<Pts>, limit_s: f64| last.is_none_or(|last| now.at.seconds_since(last).abs() >= limit_s);
         let asked = now.fresh || now.unsure || now.fixed_interval > 0 || late(self.last_regular, LONGEST_S);
         let due = late(self.last_thorough, THOROUGH_EVERY_S);
-        // Every second one at most, so that parts have their turn.
-        self.around = !self.around && now.parts.is_some() && !asked && now.around.is_some();
+        // Every second one at most, so that parts have their turn; elsewhere the whole frame has its own.
+        let has_room = match now.parts {
+            Some(_) => !self.around,
+            None => now.lookahead > 0 && self.since_regular < bound,
+        };
+        self.around = has_room && !asked && now.around.is_some();
         if let Some(around) = now.around.filter(|_| self.around) {
-            self.since_regular = bound.saturating_sub(1);
+            if now.parts.is_some() {
+                self.since_regular = bound.saturating_sub(1);
+            }
             return Turn::Around(around);
         }
         if let Some(part) = now.parts.filter(|_| !asked).and_then(|parts| self.part(parts, due)) {
@@ -269,6 +276,30 @@ mod tests {
             };
             assert_eq!(schedule.look(whole), Turn::Whole(Effort::Regular));
             assert_eq!(schedule.look(in_parts(51, of, None)), Turn::Whole(Effort::Thorough), "two seconds");
+        }
+    }
+
+    #[test]
+    fn where_frames_are_held_back_a_face_that_is_unsure_has_looks_of_its_own_between_those_at_everything() {
+        let around = BoxPx::around([100.0, 100.0], 80.0, 80.0);
+        for lookahead in [0, 2, 11] {
+            let mut schedule = Schedule::default();
+            let mut last = 0;
+            for frame in 0..200 {
+                let turn = schedule.look(Situation {
+                    lookahead,
+                    around: Some(around),
+                    ..situation(frame)
+                });
+                if turn == Turn::Around(around) {
+                    assert!(lookahead > 0, "nothing makes good what a look around a face misses");
+                    assert!(frame - last < u64::from(longest(lookahead)), "frame {frame}");
+                    continue;
+                }
+                assert_ne!(turn, Turn::Whole(Effort::Glance), "frame {frame}");
+                last = frame;
+                schedule.told(false);
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use nullface::pipeline::{
 use super::encoders::EncoderChoice;
 
 /// Frames held back by default, so that a face is covered before it is first found.
-const LOOKAHEAD_FRAMES: u32 = 8;
+const LOOKAHEAD_FRAMES: u32 = 11;
 
 /// Anonymise the faces of a film.
 ///

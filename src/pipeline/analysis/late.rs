@@ -12,6 +12,7 @@ use super::super::schedule::{Schedule, Turn};
 use super::super::settings::Settings;
 use super::super::shares::Shares;
 use super::super::who::Chooser;
+use super::suspected::Suspected;
 use super::{CLAIMED_SHARE, COVERED_SHARE, LOW_SHARE, UnderWay, as_found, is_wanted, observation};
 
 /// What a look changes, apart from the mesh network, which the rendering needs meanwhile.
@@ -21,6 +22,7 @@ pub(in crate::pipeline) struct LateLook<'a> {
     pub(super) tracker: &'a mut Tracker,
     pub(super) schedule: &'a mut Schedule,
     pub(super) shares: &'a mut Shares,
+    pub(super) suspected: &'a mut Suspected,
     pub(super) chooser: &'a mut Chooser,
 }
 
@@ -48,12 +50,7 @@ impl LateLook<'_> {
             Turn::Part(part) => self.shares.learn(part.effort, part.of, seen.took),
             Turn::Around(_) => {}
         }
-        // A face that lies in no part whole, and where nobody is known to be.
-        let is_news = |d: &Detection| {
-            let known = |t: &Track| d.box_px.share_inside(&t.region_px) >= CLAIMED_SHARE;
-            d.score >= settings.threshold && is_wanted(d, settings) && !self.tracker.tracks().iter().any(known)
-        };
-        if seen.cut.iter().any(is_news) {
+        if self.is_news(&seen.cut, settings) {
             seen = self.looker.again(settings.threshold * LOW_SHARE, Effort::Regular)?;
         }
         seen.found.retain(|d| is_wanted(d, settings));
@@ -63,6 +60,16 @@ impl LateLook<'_> {
         let is_bare = |t: &&Track| !covered.iter().any(|r| t.region_px.share_inside(&r.box_px) > COVERED_SHARE);
         let bare = self.tracker.tracks().iter().filter(is_bare);
         Ok((bare.map(|t| as_found(t, CoverReason::Asked)).collect(), started))
+    }
+
+    /// Whether a face that lies in no part whole is where nobody is known to be.
+    pub(super) fn is_news(&self, cut: &[Detection], settings: &Settings) -> bool {
+        let known = |d: &Detection| {
+            let share = |t: &Track| d.box_px.share_inside(&t.region_px);
+            self.tracker.tracks().iter().any(|t| share(t) >= CLAIMED_SHARE)
+        };
+        let is_face = |d: &&Detection| d.score >= settings.threshold && is_wanted(d, settings);
+        cut.iter().filter(is_face).any(|d| !known(d))
     }
 
     /// Gives the findings of a look, at a part of the frame or all of it, to the tracks; those that it started.
@@ -86,8 +93,12 @@ impl LateLook<'_> {
                 why: format!("{} faces more than can be tracked", updates.overflow.len()),
             });
         }
-        self.schedule
-            .told(!(updates.started.is_empty() && updates.lost.is_empty() && updates.suspects.is_empty()));
+        let suspects = self.suspected.has_new(&updates.suspects, at);
+        let changed = suspects || !(updates.started.is_empty() && updates.lost.is_empty());
+        // What a part does not show says nothing of the rest.
+        if changed || part_px.is_none() {
+            self.schedule.told(changed);
+        }
         for (gone, stays) in &updates.merged {
             self.chooser.doubt(gone.0);
             self.chooser.doubt(stays.0);

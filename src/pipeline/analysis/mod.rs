@@ -2,6 +2,7 @@
 
 mod late;
 mod people;
+mod suspected;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::stages::track::{
     TrackerConfig, Why, backfill,
 };
 
-use super::beside::Looker;
+use super::beside::{Looker, Seen};
 use super::engine::{EngineError, FrameId};
 use super::outcome::CoverReason;
 use super::plan::{Plan, Region};
@@ -27,6 +28,8 @@ use super::shared::SharedMesh;
 use super::shares::Shares;
 use super::turns::{Asking, Turns};
 use super::who::{Chooser, CutList, Verdict, Who};
+use suspected::Suspected;
+
 pub(in crate::pipeline) use late::LateLook;
 
 /// Meshes fitted in one frame; faces without are covered by their boxes.
@@ -72,6 +75,7 @@ pub(super) struct Analyst {
     cut: SceneCut,
     schedule: Schedule,
     shares: Shares,
+    suspected: Suspected,
     /// Time between frames, where their delay counts.
     pace: Option<Duration>,
     lookahead: usize,
@@ -102,6 +106,7 @@ impl Analyst {
             cut: SceneCut::default(),
             schedule: Schedule::default(),
             shares: Shares::default(),
+            suspected: Suspected::default(),
             pace: None,
             lookahead: config.lookahead,
             fresh: true,
@@ -133,6 +138,7 @@ impl Analyst {
             tracker: &mut self.tracker,
             schedule: &mut self.schedule,
             shares: &mut self.shares,
+            suspected: &mut self.suspected,
             chooser: &mut self.chooser,
         }
     }
@@ -160,6 +166,7 @@ impl Analyst {
         self.cut = SceneCut::default();
         self.checked.clear();
         self.dismissed.clear();
+        self.suspected.forget();
         self.meshed.clear();
         self.fresh = true;
     }
@@ -188,6 +195,7 @@ impl Analyst {
         if cut {
             self.tracker.scene_cut(at.pts);
             self.dismissed.clear();
+            self.suspected.forget();
         }
         self.tracker.predict(at.pts);
         let mut meshes = HashMap::new();
@@ -210,7 +218,8 @@ impl Analyst {
         let turn = self.schedule.look(situation);
         let (mut effort, aside) = match turn {
             Turn::Whole(effort) => (effort, beside && effort != Effort::Glance && !situation.fresh),
-            Turn::Part(_) | Turn::Around(_) => (Effort::Glance, true),
+            Turn::Part(_) => (Effort::Glance, true),
+            Turn::Around(_) => (Effort::Glance, beside),
         };
         let mut started = Vec::new();
         // A part is looked at beside a glance, a whole frame instead of one.
@@ -239,12 +248,17 @@ impl Analyst {
                 effort = Effort::Regular;
                 seen = self.second_look(frame, at.pts, settings, seen)?;
             }
-            plan.detected = effort != Effort::Glance;
+            let mut part = None;
+            if let (Turn::Around(_), false) = (turn, more) {
+                let around = self.around(frame, settings, turn)?;
+                (seen, part) = (around.found, around.part);
+            }
+            plan.detected = effort != Effort::Glance || matches!(turn, Turn::Around(_));
             if plan.detected {
                 let observed = seen.iter().map(|d| observation(d, ObservationSource::Detector));
                 let upstream = hints.iter().map(|d| observation(d, ObservationSource::Upstream));
                 let observed: Vec<Observation> = observed.chain(upstream).collect();
-                started = self.late_look().learn(at.pts, plan.size_px, None, &observed)?;
+                started = self.late_look().learn(at.pts, plan.size_px, part.as_ref(), &observed)?;
                 let mut new = self.hints(|t| started.contains(&t.id));
                 new.truncate(MAX_MESHES);
                 self.refine(frame, &new, &mut meshes, plan);
@@ -275,6 +289,17 @@ impl Analyst {
         let low = settings.threshold * LOW_SHARE;
         let mut seen = self.looker.detector()?.detect(frame, low, effort).map_err(stage("detect"))?;
         seen.retain(|d| is_wanted(d, settings));
+        Ok(seen)
+    }
+
+    /// A look at the surroundings of a track that is unsure; everywhere, where their edge cuts a face that nobody knows.
+    fn around(&mut self, frame: &FrameView<'_>, settings: &Settings, turn: Turn) -> Result<Seen, EngineError> {
+        let low = settings.threshold * LOW_SHARE;
+        let mut seen = self.looker.look(frame, low, turn)?;
+        if self.late_look().is_news(&seen.cut, settings) {
+            seen = self.looker.look(frame, low, Turn::Whole(Effort::Regular))?;
+        }
+        seen.found.retain(|d| is_wanted(d, settings));
         Ok(seen)
     }
 
