@@ -235,7 +235,9 @@ impl Diffuser {
         let own = self.steer.as_mut().map(|s| s.source(person, crop)).transpose()?;
         let (source, ksame) = own.as_deref().map_or((source, Some(ksame)), |own| (own, None));
         let mut identity = match &mut self.vae {
-            Some(vae) if run.gated && m.identity == IdentityPolicy::Orthogonal => vae.orthogonal(source, m.lean, secret, person, attempt)?,
+            Some(vae) if run.gated && m.identity == IdentityPolicy::Orthogonal => {
+                vae.orthogonal(source, m.lean, secret, person, attempt)?
+            }
             _ => target(m.identity, source, ksame, m.turn(), secret, person, attempt).map_err(|e| e.to_string())?,
         };
         if identity.len() != shape.identity {
