@@ -31,7 +31,7 @@ RUNS = [  # name, mode, settings
     ("k-same prior alone", "prior", {}),
     ("ksame, 1 step", "ksame", dict(steps=1)), ("ksame, 2 steps", "ksame", dict(steps=2)), ("ksame, 4 steps", "ksame", dict(steps=4)),
     ("ksame, orthogonal", "ksame", dict(policy="orthogonal")),
-    ("nullface, negate", "nullface", dict(policy="negate")), ("nullface, orthogonal", "nullface", dict(policy="orthogonal")), ("nullface, ksame", "nullface", dict(policy="ksame")),
+    ("nullface, negate", "nullface", dict(policy="negate")), ("nullface, orthogonal", "nullface", dict(policy="orthogonal")), ("nullface, orthogonal, drawn again where near", "nullface", dict(policy="orthogonal", again=True)), ("nullface, ksame", "nullface", dict(policy="ksame")),
     ("reverse, repel", "reverse", dict(policy="repel")), ("reverse, orthogonal", "reverse", dict(policy="orthogonal")), ("reverse, attributes", "reverse", dict(policy="repel", attributes="asked")),
     ("id2face, orthogonal", "id2face", dict(policy="orthogonal")), ("id2face, ksame", "id2face", dict(policy="ksame"))]
 
@@ -177,13 +177,15 @@ def measure(a):
             kw = dict(kw)
             if kw.get("attributes"):
                 kw["attributes"] = asked
+            run = pack.run_again if kw.pop("again", False) else pack.run
             try:
-                r = pack.run(mode, x, p, e, seed=1000 + n, embed=emb, weights=chosen.get(bool(kw.get("attributes"))), **kw)
+                r = run(mode, x, p, e, seed=1000 + n, embed=emb, weights=chosen.get(bool(kw.get("attributes"))), **kw)
             except g.Degenerate as err:
                 print(f"{row['file']}: {err}", file=sys.stderr)
                 continue
-            outs[name], alpha = r["out"], r["alpha"]
-            chosen[bool(kw.get("attributes"))] = r["weights"]
+            outs[name] = r["out"]
+            if run == pack.run:
+                alpha, chosen[bool(kw.get("attributes"))] = r["alpha"], r["weights"]
         core = (alpha > 0.6) if alpha is not None and (alpha > 0.6).sum() > 200 else inner > 0
         src_sharp = sharpness(x, core)
         for name, im in outs.items():

@@ -18,6 +18,7 @@ import small
 from basisio import read_basis
 
 DRAWS, RENDERS, RENDERS_MOST, FAR_ENOUGH, AIM, SHAPE_SHARE = 512, 12, 36, 0.08, -0.05, 0.2    # choice of a track's target, README.md
+MOST_DRAWS, NEAR_SHARE, SHAPE_BOOSTS = 9, 0.8 * 0.5, (1.0, 1.5, 2.0)      # of a person who came too near, as the engine draws again
 LAMBDAS = {1: [0.5], 2: [0.5, 1.5], 4: [0.5, 5 / 6, 7 / 6, 1.5]}
 
 
@@ -34,6 +35,11 @@ def shuffle(z):
 
 def unit(v):
     return (v / (np.linalg.norm(v) + 1e-12)).astype(np.float32)
+
+
+def leant(apart, source, lean):
+    """`apart`, orthogonal to `source`, turned to the other side of it: lean = sine of the angle; the length stays."""
+    return np.sqrt(1 - lean * lean) * apart - lean * np.linalg.norm(apart) / (np.linalg.norm(source) + 1e-12) * source
 
 
 class Pack:
@@ -119,17 +125,20 @@ class Pack:
             carry, dat = s2 / s * np.exp(-h), a2 * (1 - np.exp(-2 * h))
             cur = a2 * base + s2 * noise[i + 1] + mask * (carry * (cur - xt) + dat * (ref_cur - ref_x) + w * dat * (fc - ref_cur))
 
-    def run(self, mode, crop144, mesh, e, seed, steps=1, policy=None, attributes=None, w=None, lambdas=None, embed=None, weights=None):
-        """crop144 RGB 0..255 float; embed(144 px picture) -> unit embedding, for choosing the target; attributes: what is asked for (sex, age); returns dict(out 144x144x3, prior, alpha, weights)."""
-        rng = np.random.default_rng(seed)
+    def run(self, mode, crop144, mesh, e, seed, steps=1, policy=None, attributes=None, w=None, lambdas=None, embed=None, weights=None, attempt=0):
+        """crop144 RGB 0..255 float; embed(144 px picture) -> unit embedding, for choosing the target; attributes: what is asked for (sex, age);
+        attempt: how many draws came too near before; returns dict(out 144x144x3, prior, alpha, weights)."""
+        more = [attempt] if attempt else []
+        rng = np.random.default_rng([seed, *more] if attempt else seed)
+        strength = self.composite["shape_strength"] * SHAPE_BOOSTS[min(attempt, 2)]
         asked = attributes or {}
         sex, age, group = (asked.get(k, v) for k, v in zip(("sex", "age", "group"), self.like(e)))
         age = pairs.age_drawn(age, self.like(e)[1]) if "age" in asked else age
-        look = embed and (lambda ws: embed(self.place(crop144, mesh, ws)["picture"]))
+        look = embed and (lambda ws: embed(self.place(crop144, mesh, ws, strength)["picture"]))
         if weights is None:
             own = self.basis.shape_coefficients(mesh)[0]
-            weights = self.target(e, sex, age, group, np.random.default_rng([seed, 1]), own, asked, look)
-        c = self.place(crop144, mesh, weights)
+            weights = self.target(e, sex, age, group, np.random.default_rng([seed, 1, *more]), own, asked, look)
+        c = self.place(crop144, mesh, weights, strength)
         if mode == "prior":
             return dict(out=c["picture"], prior=c["picture"], alpha=c["alpha"], weights=weights)
         cut = lambda z: z[8:136, 8:136]
@@ -141,13 +150,14 @@ class Pack:
         own = pairs.target_embedding(self.basis, weights)
         at = data.attributes(int(asked.get("age", -1)), int(asked.get("sex", -1)), int(asked.get("group", -1))) if asked else np.zeros(17, np.float32)
         r = rng.standard_normal(192).astype(np.float32)
-        orth = unit(r - (r @ e) * e)
+        lean = self.toml["defaults"][mode].get("lean", 0.0)       # of `orthogonal`, for its output: hair, light and lips stay the source's
+        orth = unit(leant(unit(r - (r @ e) * e), e, lean))
         residual, null, w0 = True, None, 1.0
         if mode == "id2face":
             z_s = self.enc.run(["mean"], {"identity": e[None]})[0][0]
             z_r = rng.standard_normal(len(z_s)).astype(np.float32)
             z_a = z_r - (z_r @ z_s) / (z_s @ z_s) * z_s
-            z_a *= np.linalg.norm(z_r) / np.linalg.norm(z_a)
+            z_a = leant(z_a * np.linalg.norm(z_r) / np.linalg.norm(z_a), z_s, lean)
             ea = self.dec.run(None, {"latent": z_a[None].astype(np.float32)})[0] if policy != "ksame" else own[None]
             n = self.non.run(None, {"x": unshuffle(cut(crop144))})[0]
             cond = lambda x, lam: (self.gate.run(None, {"x": x.astype(np.float32), "lambda": np.float32([lam]), "identity": ea, "non_identity": n})[0][0], None)
@@ -166,3 +176,11 @@ class Pack:
         out = c["picture"].copy()
         out[8:136, 8:136] = shuffle(z)
         return dict(out=out.clip(0, 255), prior=c["picture"], alpha=c["alpha"], weights=weights)
+
+    def run_again(self, mode, crop144, mesh, e, seed, embed, weights=None, **kw):
+        """`run`, and again with another target and more shape while the result comes nearer to the source than a new face may."""
+        for attempt in range(MOST_DRAWS):
+            r = self.run(mode, crop144, mesh, e, seed, embed=embed, weights=None if attempt else weights, attempt=attempt, **kw)
+            if float(embed(r["out"]) @ e) < NEAR_SHARE * self.toml["identity"]["same_person_cos"]:
+                break
+        return r

@@ -19,7 +19,7 @@ use crate::pack::{Asked, Pack};
 use crate::secret::{Purpose, SessionSecret};
 use crate::stages::denoise::{
     Denoiser, DiffusionMode, EditFace, IdentityPolicy, ModeConditions, ModeSettings, NoiseModel, ReferenceFace, Schedule, Spacing,
-    StepPlan, conditions, edit_on_device, orthogonal_to, target,
+    StepPlan, conditions, edit_on_device, leant, orthogonal_to, target,
 };
 use crate::stages::invert::FrozenNoise;
 use crate::stages::prior::Wanted;
@@ -235,18 +235,10 @@ impl Diffuser {
         let own = self.steer.as_mut().map(|s| s.source(person, crop)).transpose()?;
         let (source, ksame) = own.as_deref().map_or((source, Some(ksame)), |own| (own, None));
         let mut identity = match &mut self.vae {
-            Some(vae) if run.gated && m.identity == IdentityPolicy::Orthogonal => vae.orthogonal(source, secret, person, attempt)?,
-            _ => target(
-                m.identity,
-                source,
-                ksame,
-                m.identity_scale,
-                m.max_angle_rad,
-                secret,
-                person,
-                attempt,
-            )
-            .map_err(|e| e.to_string())?,
+            Some(vae) if run.gated && m.identity == IdentityPolicy::Orthogonal => {
+                vae.orthogonal(source, m.lean, secret, person, attempt)?
+            }
+            _ => target(m.identity, source, ksame, m.turn(), secret, person, attempt).map_err(|e| e.to_string())?,
         };
         if identity.len() != shape.identity {
             return Err(format!("identity: expected {} values, got {}", shape.identity, identity.len()));
@@ -381,8 +373,8 @@ fn earlier(spacing: Spacing) -> Spacing {
 }
 
 impl Vae {
-    /// Minimal Orthogonal Identity Mapping in the VAE's space.
-    fn orthogonal(&mut self, source: &[f32], secret: &SessionSecret, person: u64, attempt: u32) -> Result<Vec<f32>, String> {
+    /// Minimal Orthogonal Identity Mapping in the VAE's space, leant there.
+    fn orthogonal(&mut self, source: &[f32], lean: f32, secret: &SessionSecret, person: u64, attempt: u32) -> Result<Vec<f32>, String> {
         let text = |e: crate::backend::BackendError| e.to_string();
         let mut z = vec![0.0; self.latent];
         let one = [1, self.identity];
@@ -401,7 +393,7 @@ impl Vae {
             .map_err(text)?;
         let mut random = vec![0.0; self.latent];
         secret.stream(Purpose::Target, person, attempt).fill_normal(&mut random);
-        let apart = orthogonal_to(&random, &z);
+        let apart = leant(&orthogonal_to(&random, &z), &z, lean);
         let mut identity = vec![0.0; self.identity];
         let (from, to) = (name(self.decoder.inputs()), name(self.decoder.outputs()));
         self.decoder

@@ -4,14 +4,16 @@
 //! | policy | target | published as |
 //! |---|---|---|
 //! | `ksame` | the composite's own embedding, given by the prior; a pack without one falls to `orthogonal` | default |
-//! | `orthogonal` | random, ⟂ e (minimal Orthogonal Identity Mapping, in an identity VAE's space where the pack has one) | ID²Face |
+//! | `orthogonal` | random, ⟂ e (minimal Orthogonal Identity Mapping, in an identity VAE's space where the pack has one), leant away from e by what the pack says | ID²Face |
 //! | `random` | random direction | – |
 //! | `negate` | −λ_id e, turned by up to `max_angle` | NullFace |
 //! | `repel` | +λ_id e under a negative guidance scale | Reverse Personalization |
 //!
 //! Limits: `negate` and `repel` are fixed functions of e: who knows the method can search for −cos,
 //! and a person gets the same false face in every film. They are there for fidelity to the papers.
-//! Orthogonality here does not promise cos = 0 under another recogniser: measure it.
+//! Orthogonality here does not promise cos = 0 under another recogniser: measure it. Nor of the output, whose
+//! hair, light and lips are the source's: `lean` is what a pack was measured to need against that. The greater part of the target
+//! stays random at any lean that is accepted, so it is no function of e.
 
 use crate::secret::{Purpose, SessionSecret, Stream};
 
@@ -44,29 +46,54 @@ pub struct TargetError {
     pub got: String,
 }
 
+/// Sine of the largest [`Turn::lean`]: 45°, beyond which −e would be the greater part.
+pub const MOST_LEAN: f32 = 0.71;
+
+/// How targets of a policy are turned and scaled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turn {
+    /// λ_id.
+    pub scale: f32,
+    /// Largest random turn of `negate` and `repel`, radians.
+    pub max_angle_rad: f32,
+    /// Sine of the angle by which `orthogonal` leans to −e, 0 to [`MOST_LEAN`].
+    pub lean: f32,
+}
+
+impl Turn {
+    /// Targets as the policies say.
+    pub const NONE: Self = Self {
+        scale: 1.0,
+        max_angle_rad: 0.0,
+        lean: 0.0,
+    };
+}
+
 /// The condition vector for a source embedding `e` (unit length). `person` names the person inside the
 /// session, `attempt` counts redraws of the retry ladder. `ksame` is the composite's embedding.
-/// `identity_scale` is λ_id; `max_angle_rad` turns `negate` and `repel` only.
 ///
 /// # Errors
 /// An embedding that is empty, not finite or not of unit length; a composite's of another length.
-#[allow(clippy::too_many_arguments)]
 pub fn target(
     policy: IdentityPolicy,
     e: &[f32],
     ksame: Option<&[f32]>,
-    identity_scale: f32,
-    max_angle_rad: f32,
+    turn: Turn,
     secret: &SessionSecret,
     person: u64,
     attempt: u32,
 ) -> Result<Vec<f32>, TargetError> {
     unit("source embedding", e)?;
-    if !(identity_scale.is_finite() && max_angle_rad.is_finite()) {
+    let Turn {
+        scale,
+        max_angle_rad,
+        lean,
+    } = turn;
+    if !(scale.is_finite() && max_angle_rad.is_finite() && (0.0..=MOST_LEAN).contains(&lean)) {
         return Err(TargetError {
-            what: "identity scale and angle",
-            expected: "finite".into(),
-            got: format!("{identity_scale}, {max_angle_rad}"),
+            what: "identity scale, angle and lean",
+            expected: format!("finite, lean 0 to {MOST_LEAN}"),
+            got: format!("{scale}, {max_angle_rad}, {lean}"),
         });
     }
     let mut stream = secret.stream(Purpose::Target, person, attempt);
@@ -81,15 +108,15 @@ pub fn target(
                     got: embedding.len().to_string(),
                 });
             }
-            Ok(scaled(embedding.to_vec(), identity_scale))
+            Ok(scaled(embedding.to_vec(), scale))
         }
         (IdentityPolicy::Ksame | IdentityPolicy::Orthogonal, _) => {
             let random = random_unit(e.len(), &mut stream);
-            Ok(scaled(normalised(orthogonal_to(&random, e)), identity_scale))
+            Ok(scaled(normalised(leant(&orthogonal_to(&random, e), e, lean)), scale))
         }
-        (IdentityPolicy::Random, _) => Ok(scaled(random_unit(e.len(), &mut stream), identity_scale)),
-        (IdentityPolicy::Negate, _) => Ok(scaled(rotated(e, max_angle_rad, &mut stream), -identity_scale)),
-        (IdentityPolicy::Repel, _) => Ok(scaled(rotated(e, max_angle_rad, &mut stream), identity_scale)),
+        (IdentityPolicy::Random, _) => Ok(scaled(random_unit(e.len(), &mut stream), scale)),
+        (IdentityPolicy::Negate, _) => Ok(scaled(rotated(e, max_angle_rad, &mut stream), -scale)),
+        (IdentityPolicy::Repel, _) => Ok(scaled(rotated(e, max_angle_rad, &mut stream), scale)),
     }
 }
 
@@ -109,6 +136,18 @@ pub fn orthogonal_to(random: &[f32], source: &[f32]) -> Vec<f32> {
     // Below this the remainder is rounding error, not a direction.
     let factor = if apart2 > random2 * 1e-12 { (random2 / apart2).sqrt() } else { 0.0 };
     apart.into_iter().map(|v| (v * factor) as f32).collect()
+}
+
+/// `apart`, which is orthogonal to `source`, leant to the other side of it: `lean` is the sine of the angle, the
+/// length stays.
+#[must_use]
+pub fn leant(apart: &[f32], source: &[f32], lean: f32) -> Vec<f32> {
+    let norm = |v: &[f32]| v.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+    let (along, length) = (norm(source), norm(apart));
+    let lean = if along > 0.0 { f64::from(lean).clamp(0.0, 1.0) } else { 0.0 };
+    let (kept, back) = ((1.0 - lean * lean).sqrt(), if lean > 0.0 { lean * length / along } else { 0.0 });
+    let both = apart.iter().zip(source);
+    both.map(|(a, s)| (f64::from(*a) * kept - f64::from(*s) * back) as f32).collect()
 }
 
 /// `e` turned by a random angle up to `max_angle_rad` towards a random direction; `e` itself at 0.
@@ -156,7 +195,7 @@ fn unit(what: &'static str, v: &[f32]) -> Result<(), TargetError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{IdentityPolicy, orthogonal_to, target};
+    use super::{IdentityPolicy, MOST_LEAN, Turn, leant, orthogonal_to, target};
     use crate::secret::SessionSecret;
     use proptest::prelude::*;
 
@@ -170,7 +209,7 @@ mod tests {
     }
 
     fn get(policy: IdentityPolicy, e: &[f32], seed: u64, person: u64, attempt: u32) -> Vec<f32> {
-        target(policy, e, None, 1.0, 0.0, &SessionSecret::from_seed(seed), person, attempt).expect("a target")
+        target(policy, e, None, Turn::NONE, &SessionSecret::from_seed(seed), person, attempt).expect("a target")
     }
 
     #[test]
@@ -199,10 +238,33 @@ mod tests {
     }
 
     #[test]
+    fn a_lean_stands_where_it_says_and_leaves_the_greater_part_random() {
+        let e = source(192);
+        let get = |seed, lean| {
+            let turn = Turn { lean, ..Turn::NONE };
+            target(IdentityPolicy::Orthogonal, &e, None, turn, &SessionSecret::from_seed(seed), 1, 0)
+        };
+        let (one, other) = (get(1, 0.5).expect("a target"), get(2, 0.5).expect("a target"));
+        assert!((cos(&one, &e) + 0.5).abs() < 1e-5);
+        // What the lean has in common, and six standard deviations of the rest.
+        assert!((cos(&one, &other) - 0.25).abs() < 6.0 * 0.75 / 192_f32.sqrt());
+        for bad in [-0.1, MOST_LEAN + 0.01, 1.0, f32::NAN] {
+            assert_eq!(get(1, bad).expect_err("out of range").what, "identity scale, angle and lean");
+        }
+        let long = leant(&[0.0, 3.0], &[2.0, 0.0], 0.6);
+        assert!((long[0] + 1.8).abs() < 1e-6 && (long[1] - 2.4).abs() < 1e-6);
+        assert_eq!(leant(&[0.0, 3.0], &[0.0, 0.0], 0.6), [0.0, 3.0]);
+    }
+
+    #[test]
     fn rotation_stays_within_its_angle() {
         let e = source(64);
         for attempt in 0..50 {
-            let c = target(IdentityPolicy::Negate, &e, None, 1.0, 0.5, &SessionSecret::from_seed(9), 0, attempt).expect("a target");
+            let turn = Turn {
+                max_angle_rad: 0.5,
+                ..Turn::NONE
+            };
+            let c = target(IdentityPolicy::Negate, &e, None, turn, &SessionSecret::from_seed(9), 0, attempt).expect("a target");
             let angle = (-cos(&c, &e)).clamp(-1.0, 1.0).acos();
             assert!(angle <= 0.5 + 1e-3, "{angle}");
             assert!((c.iter().map(|v| v * v).sum::<f32>() - 1.0).abs() < 1e-4);
@@ -216,14 +278,13 @@ mod tests {
             k[3] = 1.0;
             k
         });
-        let c = target(IdentityPolicy::Ksame, &e, Some(&k), 1.0, 0.0, &SessionSecret::from_seed(1), 0, 0).expect("a target");
+        let c = target(IdentityPolicy::Ksame, &e, Some(&k), Turn::NONE, &SessionSecret::from_seed(1), 0, 0).expect("a target");
         assert_eq!(c, k);
         let error = target(
             IdentityPolicy::Ksame,
             &e,
             Some(&[1.0, 0.0]),
-            1.0,
-            0.0,
+            Turn::NONE,
             &SessionSecret::from_seed(1),
             0,
             0,
@@ -231,7 +292,7 @@ mod tests {
         .expect_err("length");
         assert_eq!(error.what, "composite's embedding");
         for bad in [vec![], vec![1.0], vec![0.0; 8], vec![f32::NAN; 8]] {
-            assert!(target(IdentityPolicy::Random, &bad, None, 1.0, 0.0, &SessionSecret::from_seed(1), 0, 0).is_err());
+            assert!(target(IdentityPolicy::Random, &bad, None, Turn::NONE, &SessionSecret::from_seed(1), 0, 0).is_err());
         }
     }
 

@@ -26,7 +26,7 @@ mod rows;
 mod schedule;
 
 pub use denoiser::{DenoiseError, Denoiser, EditFace, EditOptions, EditStats, ReferenceFace};
-pub use identity::{IdentityPolicy, TargetError, orthogonal_to, rotated, target};
+pub use identity::{IdentityPolicy, MOST_LEAN, TargetError, Turn, leant, orthogonal_to, rotated, target};
 pub use model::{Batch, Condition, ModelError, NoiseModel, Prediction, RowShape};
 pub use modes::{DiffusionMode, ModeConditions, ModeSettings, conditions};
 pub use ode::InversionOptions;

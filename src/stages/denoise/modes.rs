@@ -11,7 +11,7 @@
 //! Limits: a pack's own defaults stand above these; the built-in ones are for packs that say nothing.
 
 use super::denoiser::EditOptions;
-use super::identity::IdentityPolicy;
+use super::identity::{IdentityPolicy, MOST_LEAN, Turn};
 use super::model::{Condition, RowShape};
 use super::ode::InversionOptions;
 use super::plan::{PlanError, Solver, Spacing, StepPlan, TimestepShift};
@@ -56,6 +56,9 @@ pub struct ModeSettings {
     /// Random turn of `negate` and `repel`, radians.
     #[serde(default)]
     pub max_angle_rad: f32,
+    /// How far `orthogonal` leans to −e: sine of the angle.
+    #[serde(default)]
+    pub lean: f32,
     /// Target.
     pub identity: IdentityPolicy,
     /// Stock noise in place of unconditional predictions.
@@ -104,6 +107,7 @@ impl ModeSettings {
         rescale: 0.0,
         identity_scale: 1.0,
         max_angle_rad: 0.0,
+        lean: 0.0,
         identity: IdentityPolicy::Negate,
         residual_guidance: false,
         mask_delay: 10,
@@ -191,6 +195,16 @@ impl ModeSettings {
         }
     }
 
+    /// The part that [`super::target`] wants.
+    #[must_use]
+    pub fn turn(&self) -> Turn {
+        Turn {
+            scale: self.identity_scale,
+            max_angle_rad: self.max_angle_rad,
+            lean: self.lean,
+        }
+    }
+
     /// The plan under a schedule.
     ///
     /// # Errors
@@ -199,7 +213,7 @@ impl ModeSettings {
         StepPlan::new(schedule, self.solver, self.spacing, self.steps, self.eta, self.timestep_shift)
     }
 
-    /// Checks what [`Self::plan`] does not: guidance, rescale, angle, iterations, and the sign that a
+    /// Checks what [`Self::plan`] does not: guidance, rescale, angle, lean, iterations, and the sign that a
     /// policy needs.
     ///
     /// # Errors
@@ -229,6 +243,12 @@ impl ModeSettings {
             (0.0..=std::f32::consts::PI).contains(&self.max_angle_rad),
             "0 to π",
             self.max_angle_rad.to_string(),
+        )?;
+        check(
+            "lean",
+            (0.0..=MOST_LEAN).contains(&self.lean),
+            &format!("0 to {MOST_LEAN}"),
+            self.lean.to_string(),
         )?;
         check(
             "inversion.iterations",
