@@ -52,7 +52,10 @@ LOW = smoothing(SPLIT_PX, SPLIT_MOST)
 
 
 def low(z):
-    return F.conv2d(F.pad(z, (1, 1, 1, 1), mode="replicate"), LOW.to(z), groups=3)
+    """What of n x 48 x 32 x 32 is coarser than the split; the outermost cells stand for those beyond the edge. (Joined, not padded: an
+    exported Pad has no fixed shape.)"""
+    z = torch.cat([z[:, :, :1], z, z[:, :, -1:]], 2)
+    return F.conv2d(torch.cat([z[..., :1], z, z[..., -1:]], 3), LOW.to(z), groups=3)
 
 
 def mean3(z):
