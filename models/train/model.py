@@ -52,7 +52,10 @@ LOW = smoothing(SPLIT_PX, SPLIT_MOST)
 
 
 def low(z):
-    return F.conv2d(F.pad(z, (1, 1, 1, 1), mode="replicate"), LOW.to(z), groups=3)
+    """What of n x 48 x 32 x 32 is coarser than the split; the outermost cells stand for those beyond the edge. (Joined, not padded: an
+    exported Pad has no fixed shape.)"""
+    z = torch.cat([z[:, :, :1], z, z[:, :, -1:]], 2)
+    return F.conv2d(torch.cat([z[..., :1], z, z[..., -1:]], 3), LOW.to(z), groups=3)
 
 
 def mean3(z):
@@ -65,7 +68,7 @@ def bounded(r):
     Low band: turned down where it is strong, by 1 / sqrt(1 + (w / MOST_WIDE)^2 + (a / MOST_NEAR)^2), a and w = mean absolute 4 x 4 px mean
     over colours and 12 or about 20 px round. Stronger strokes were marks that a recogniser likes and a viewer does not: joined brows
     (wide), a dark line along the nose's ridge (near). A bound on each 4 x 4 mean by itself showed as little squares.
-    Fine band: doubled, less what repeats from cell to cell over 12 px: a comb of 4 px that a network of space-to-depth cells leaves on
+    Fine band: about doubled, less what repeats from cell to cell over 12 px: a comb of 4 px that a network of space-to-depth cells leaves on
     skin. It counts as sharpness, and is none."""
     n, _, h, w = r.shape
     near = mean3(r.reshape(n, 3, 16, h, w).mean(2).abs().mean(1, keepdim=True))

@@ -15,7 +15,8 @@ import geometry as g
 import likeness
 import modes
 import pairs
-from model import to_depth
+import model
+from model import to_depth, to_space
 
 
 def test_similarity3_recovers_a_known_pose():
@@ -32,6 +33,40 @@ def test_space_to_depth_is_pixel_unshuffle_and_exactly_invertible():
     z = modes.unshuffle(x)
     want = to_depth(torch.from_numpy(x).permute(2, 0, 1)[None] / 127.5 - 1).numpy()
     assert np.array_equal(z, want) and np.abs(modes.shuffle(z) - x).max() < 1e-3
+
+
+def test_the_split_in_cells_is_the_gaussian_of_the_picture():
+    x = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    k = torch.exp(-torch.arange(-model.SPLIT_MOST, model.SPLIT_MOST + 1).float() ** 2 / (2 * model.SPLIT_PX ** 2))
+    k = (k / k.sum()).repeat(3, 1, 1, 1)
+    want = torch.nn.functional.conv2d(torch.nn.functional.conv2d(x, k.reshape(3, 1, 1, -1), groups=3), k.reshape(3, 1, -1, 1), groups=3)
+    assert (to_space(model.low(to_depth(x)))[..., 4:-4, 4:-4] - want).abs().max() < 1e-5
+    flat = torch.full((1, 48, 32, 32), 0.7)
+    assert (model.low(flat) - flat).abs().max() < 1e-5                # the edge too
+
+
+def test_a_comb_of_cells_is_dropped_fine_detail_doubled_and_strong_low_bands_turned_down():
+    comb = torch.zeros(1, 48, 32, 32)
+    comb[:, 5], comb[:, 10] = 0.1, -0.1
+    assert model.bounded(comb).abs().max() < 0.03 * 2 * 0.1
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    wave = lambda px, amount: to_depth((amount * torch.cos(2 * np.pi * (x + 0.6 * y) / px))[None, None].repeat(1, 3, 1, 1))
+    gain = lambda px, amount: float((model.bounded(wave(px, amount))[..., 4:-4, 4:-4].std() / wave(px, amount)[..., 4:-4, 4:-4].std()))
+    assert 1.5 < gain(2.7, 0.05) < 2.7
+    assert gain(60, 0.3) < 0.35 < 0.9 < gain(60, 0.002)
+
+
+def test_what_is_finished_is_the_prior_a_little_sharper_and_its_mean_stays():
+    prior = torch.randn(1, 48, 32, 32, generator=torch.Generator().manual_seed(1)) * 0.2
+    out = model.finished(prior, torch.zeros_like(prior))
+    assert 1.02 < float(out.std() / prior.std()) < 1 + model.SHARPEN and abs(float(out.mean() - prior.mean())) < 1e-3
+    flat = torch.full_like(prior, 0.3)
+    assert (model.finished(flat, torch.zeros_like(flat)) - flat).abs().max() < 1e-5
+
+
+def test_a_lean_keeps_length_and_stands_where_it_says():
+    """The same as `leant` in src/stages/denoise/identity.rs."""
+    assert np.allclose(modes.leant(np.float32([0, 3]), np.float32([2, 0]), 0.6), [-1.8, 2.4])
 
 
 def test_composite_leaves_the_frame_alone_outside_and_paints_inside(basis, cfg):
@@ -146,6 +181,18 @@ def test_a_target_is_far_but_not_opposite_and_comes_from_the_seed_alone(pack):
     near = [float(pairs.target_embedding(pack.basis, draw(s)) @ e) for s in range(20)]
     plain = [float(pairs.target_embedding(pack.basis, pairs.draw_target(pack.basis, np.random.default_rng(s), 0, 30)) @ e) for s in range(20)]
     assert np.mean(near) < np.mean(plain) - 0.1
+
+
+def test_who_comes_too_near_is_drawn_again_with_more_shape(pack, basis, monkeypatch):
+    crop, mesh = drawn_face(np.random.default_rng(9), basis)
+    e, tried = modes.unit(np.random.default_rng(10).normal(size=192)), []
+    across = modes.unit(np.roll(e, 1) - (np.roll(e, 1) @ e) * e)
+    monkeypatch.setattr(pack, "run", lambda *a, attempt, weights, **kw: tried.append((attempt, weights)) or dict(out=attempt))
+    near = lambda out: e if out < 2 else across
+    assert pack.run_again("ksame", crop, mesh, e, 1, near, weights="kept")["out"] == 2 and tried == [(0, "kept"), (1, None), (2, None)]
+    monkeypatch.undo()
+    other = [pack.run("prior", crop.astype(np.float32), mesh, e, 1, weights=np.eye(len(basis.labels), dtype=np.float32)[3], attempt=k)["out"] for k in (0, 1, 5, 6)]
+    assert np.abs(other[0] - other[1]).max() > 2 and np.array_equal(other[2], other[3])
 
 
 def shard(folder, pictures, rows):

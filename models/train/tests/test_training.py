@@ -138,4 +138,6 @@ def test_exports_equal_pytorch_in_every_precision(work, small_folder, cfg, tmp_p
     for name, p in (("denoiser.onnx", "fp32"), ("denoiser.fp16.onnx", "fp16")):
         got = ort.InferenceSession(str(pack / name)).run(None, dict(zip(ex.NAMES, (a.numpy() for a in args))))[0]
         assert got.shape == (3, 48, 32, 32) and np.abs(got - want).max() <= ex.TOLERANCE[p]
+    for name in ("denoiser.onnx", "denoiser.fp16.onnx", "denoiser.int8.onnx"):
+        assert ex.tensors(str(pack / name))[1] == [dict(name="x0", shape=["n", 48, 32, 32], dtype="float32")]      # the engine takes no other
     assert (pack / "denoiser.int8.onnx").stat().st_size < (pack / "denoiser.onnx").stat().st_size * 0.6
