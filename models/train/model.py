@@ -37,7 +37,7 @@ def lambda_features(lam, n=32):
 
 MOST_WIDE, MOST_NEAR = 8 / 127.5, 3 / 127.5
 SPLIT_PX, SPLIT_MOST = 1.25, 4                   # sigma and radius of the split into two bands
-FINE, SHARPEN = 2.0, 0.12                        # gain of the residual's fine band; what is added of the picture's
+SHARPEN = 0.12                                   # what is added of the picture's fine band
 
 
 def smoothing(sigma, radius):
@@ -63,18 +63,20 @@ def mean3(z):
 
 
 def bounded(r):
-    """What of a residual n x 48 x 32 x 32 is added to the prior.
-
-    Low band: turned down where it is strong, by 1 / sqrt(1 + (w / MOST_WIDE)^2 + (a / MOST_NEAR)^2), a and w = mean absolute 4 x 4 px mean
-    over colours and 12 or about 20 px round. Stronger strokes were marks that a recogniser likes and a viewer does not: joined brows
-    (wide), a dark line along the nose's ridge (near). A bound on each 4 x 4 mean by itself showed as little squares.
-    Fine band: about doubled, less what repeats from cell to cell over 12 px: a comb of 4 px that a network of space-to-depth cells leaves on
-    skin. It counts as sharpness, and is none."""
+    """What of a residual n x 48 x 32 x 32 is added to the prior: low band + fine band, turned down where the residual is strong, by
+    1 / sqrt(1 + (w / MOST_WIDE)^2 + (a / MOST_NEAR)^2), a and w = mean absolute 4 x 4 px mean over colours and 12 or about 20 px round.
+    Stronger strokes were marks that a recogniser likes and a viewer does not: joined brows (wide), a dark line along the nose's ridge
+    (near). A bound on each 4 x 4 mean by itself showed as little squares.
+    The fine band is grey, for its colours were fringes along the nose, and without what repeats from cell to cell over 12 px: a comb of
+    4 px that a network of space-to-depth cells leaves on skin, which counts as sharpness and is none. Doubled and without a bound it
+    steered further (cos under -e .07 for .09) and drew lines down from the brows."""
     n, _, h, w = r.shape
+    grey = lambda z: z.reshape(n, 3, 16, h, w).mean(1)
     near = mean3(r.reshape(n, 3, 16, h, w).mean(2).abs().mean(1, keepdim=True))
     under = low(r)
-    fine = r - under
-    return under * (1 + (mean3(near) / MOST_WIDE) ** 2 + (near / MOST_NEAR) ** 2).rsqrt() + FINE * (fine - mean3(fine))
+    fine = grey(r) - grey(under)
+    fine = fine - mean3(fine)
+    return (under + torch.cat([fine, fine, fine], 1)) * (1 + (mean3(near) / MOST_WIDE) ** 2 + (near / MOST_NEAR) ** 2).rsqrt()
 
 
 def finished(prior, r):

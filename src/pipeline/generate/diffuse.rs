@@ -620,6 +620,29 @@ mod tests {
     }
 
     #[test]
+    fn targets_across_the_source_lean_as_the_pack_says() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/nullface-128");
+        let pack = Pack::open(&folder).expect("opens");
+        let mut diffuser = Diffuser::open(&backend(), &pack, PrecisionChoice::Fp32, true).expect("loads");
+        let source = vec![1.0 / 192.0_f32.sqrt(); 192];
+        let crop = vec![128.0; 3 * CROP_PX * CROP_PX];
+        for (mode, identity) in [(Mode::Nullface, IdentityChoice::Orthogonal), (Mode::Ksame, IdentityChoice::Ksame)] {
+            let settings = Settings {
+                mode,
+                identity,
+                ..Settings::default()
+            };
+            diffuser.configure(&settings).expect("in the vocabulary");
+            let made = diffuser
+                .conditions(&source, &source, &crop, &SessionSecret::from_seed(5), 1, 0)
+                .expect("conditions");
+            let cos: f32 = made.conditional.identity.iter().zip(&source).map(|(a, b)| a * b).sum();
+            let expected = if identity == IdentityChoice::Orthogonal { -0.7 } else { 1.0 };
+            assert!((cos - expected).abs() < 1e-4, "{mode:?}: {cos}");
+        }
+    }
+
+    #[test]
     fn zeros_one_colour_and_noise_are_no_face() {
         let base: Vec<f32> = (0..300 * 3).map(|i| 60.0 + ((i / 3) % 100) as f32).collect();
         let mask = vec![1.0; 300];

@@ -244,12 +244,7 @@ impl ModeSettings {
             "0 to π",
             self.max_angle_rad.to_string(),
         )?;
-        check(
-            "lean",
-            (0.0..=MOST_LEAN).contains(&self.lean),
-            &format!("0 to {MOST_LEAN}"),
-            self.lean.to_string(),
-        )?;
+        check("lean", (0.0..=MOST_LEAN).contains(&self.lean), "0 to 0.71", self.lean.to_string())?;
         check(
             "inversion.iterations",
             (1..=20).contains(&self.inversion.iterations),
