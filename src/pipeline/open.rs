@@ -1,8 +1,10 @@
 //! Opens the networks that a configuration asks for.
 
+use std::path::Path;
+
 use crate::backend::{Backend, BackendConfig, DeviceRequest};
 use crate::stages::align::FaceMesh;
-use crate::stages::detect::{self, DetectorKind};
+use crate::stages::detect::{self, Detector, DetectorKind};
 use crate::stages::identify::MobileFaceNet;
 
 use super::engine::{EngineError, Parts};
@@ -44,10 +46,18 @@ impl From<&EngineConfig> for BackendConfig {
     }
 }
 
+/// A detector.
+///
+/// # Errors
+/// Model missing, altered or not of the expected form; names the file and the remedy.
+pub(super) fn detector(backend: &Backend, choice: DetectorChoice, file: Option<&Path>) -> Result<Box<dyn Detector>, EngineError> {
+    Ok(detect::open(choice.into(), backend, file)?)
+}
+
 /// Detector, mesh and recogniser by configuration.
 pub(super) fn parts(backend: &Backend, config: &EngineConfig) -> Result<Parts, EngineError> {
     Ok(Parts {
-        detector: detect::open(config.detector.into(), backend, config.detector_model.as_deref())?,
+        detector: detector(backend, config.detector, config.detector_model.as_deref())?,
         mesh: Box::new(FaceMesh::open(backend)?),
         recogniser: Box::new(MobileFaceNet::open(backend)?),
         device: backend.device().clone(),
