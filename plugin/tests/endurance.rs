@@ -4,10 +4,8 @@
 
 mod support;
 
-use std::path::Path;
-
 use gst::prelude::*;
-use support::harness;
+use support::{film, harness};
 
 /// A little over 13 minutes at 25 frames/s.
 const FRAMES: u64 = 20_000;
@@ -37,30 +35,11 @@ fn held() -> Held {
     }
 }
 
-/// All frames of the sample film, small.
-fn film() -> Vec<gst::Buffer> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/interview.mp4");
-    let description = format!(
-        "filesrc location={} ! decodebin ! videoconvert ! videoscale ! appsink name=out sync=false caps={CAPS}",
-        path.display()
-    );
-    let pipeline = gst::parse::launch(&description.replace(",framerate=25/1", "")).expect("pipeline");
-    let bin = pipeline.downcast_ref::<gst::Bin>().expect("bin");
-    let sink = bin.by_name("out").and_downcast::<gst_app::AppSink>().expect("sink");
-    pipeline.set_state(gst::State::Playing).expect("plays");
-    let mut frames = Vec::new();
-    while let Ok(sample) = sink.pull_sample() {
-        frames.push(sample.buffer().expect("buffer").copy_deep().expect("copy"));
-    }
-    pipeline.set_state(gst::State::Null).expect("stops");
-    assert!(frames.len() > 100, "{} frames", frames.len());
-    frames
-}
-
 #[test]
 fn twenty_thousand_frames_grow_nothing_and_lose_nothing() {
     support::init();
-    let film = film();
+    let film = film(CAPS, usize::MAX);
+    assert!(film.len() > 100, "{} frames", film.len());
     let element = gst::ElementFactory::make("nullfacefilter")
         .property("lookahead", 2_u32)
         .property("threads", 1_u32)

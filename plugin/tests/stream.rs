@@ -117,6 +117,24 @@ fn a_discontinuity_drains_and_is_a_gap() {
 }
 
 #[test]
+fn a_gap_event_drains_first_goes_on_and_is_told_to_the_engine() {
+    let script = Arc::default();
+    let element = element(&script);
+    element.set_property("lookahead", 3_u32);
+    let (mut h, _bus) = harness(&element, &nv12());
+    h.push(frame(&nv12(), 0)).expect("flow goes on");
+    while h.try_pull_event().is_some() {}
+    let gap = gst::event::Gap::builder(gst::ClockTime::from_mseconds(40)).duration(gst::ClockTime::from_mseconds(80));
+    assert!(h.push_event(gap.build()));
+    assert_eq!(out_ms(&mut h), [0], "what was held leaves before the gap");
+    assert!(std::iter::from_fn(|| h.try_pull_event()).any(|e| e.type_() == gst::EventType::Gap));
+    h.push(frame(&nv12(), 3)).expect("flow goes on");
+    let log = script.log();
+    let gap = log.iter().rposition(|l| l == "gap").expect("the engine is told");
+    assert_eq!(log.get(gap + 1).map(String::as_str), Some("analyse 120ms"), "{log:?}");
+}
+
+#[test]
 fn a_new_segment_without_flush_drains_and_ends_tracks() {
     let script = Arc::default();
     let element = element(&script);

@@ -1,11 +1,11 @@
-//! What happens to a device between opening and end, told when it happens: building takes seconds to minutes,
-//! and a device can be lost in mid-film.
+//! What happens to a device and to detectors between opening and end, told when it happens: building takes seconds
+//! to minutes, a device can be lost in mid-film, a detector changed in mid-stream.
 
 use std::sync::Arc;
 
 use super::Device;
 
-/// Something that happened to a device.
+/// Something that happened to a device or a detector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceEvent {
     /// A network or a kernel is being made ready.
@@ -39,6 +39,20 @@ pub enum DeviceEvent {
         /// Why.
         why: String,
     },
+    /// A detector that was asked for in mid-stream is in place.
+    Opened {
+        /// Which.
+        what: String,
+    },
+    /// A detector that was asked for in mid-stream cannot be had.
+    Refused {
+        /// Which.
+        what: String,
+        /// Which one stays.
+        stays: String,
+        /// Why, with the remedy.
+        why: String,
+    },
 }
 
 impl DeviceEvent {
@@ -51,6 +65,8 @@ impl DeviceEvent {
             Self::Lost { .. } => "lost",
             Self::Returned { .. } => "returned",
             Self::Left { .. } => "left",
+            Self::Opened { .. } => "opened",
+            Self::Refused { .. } => "refused",
         }
     }
 
@@ -62,7 +78,9 @@ impl DeviceEvent {
             | Self::Built { what }
             | Self::Lost { what, .. }
             | Self::Returned { what, .. }
-            | Self::Left { what, .. } => what,
+            | Self::Left { what, .. }
+            | Self::Opened { what }
+            | Self::Refused { what, .. } => what,
         }
     }
 }
@@ -75,6 +93,8 @@ impl std::fmt::Display for DeviceEvent {
             Self::Lost { what, why } => write!(f, "the device was lost under {what}: {why}"),
             Self::Returned { what, device } => write!(f, "{what} runs on {device} again"),
             Self::Left { what, why } => write!(f, "the processor runs {what}: {why}"),
+            Self::Opened { what } => write!(f, "{what} looks for faces from now on"),
+            Self::Refused { what, stays, why } => write!(f, "detector={what} cannot be had, {stays} goes on: {why}"),
         }
     }
 }

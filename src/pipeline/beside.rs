@@ -141,6 +141,15 @@ impl Looker {
         look(self.detector()?, frame, threshold, turn).map_err(failed)
     }
 
+    /// Puts another detector in its place; a look that is under way is waited for, and its findings stay.
+    pub(super) fn replace(&mut self, detector: Box<dyn Detector>) {
+        self.wait();
+        if self.detector.replace(detector).is_none() {
+            // The one before was lost with its thread.
+            self.line = None;
+        }
+    }
+
     /// Sends the detector over a copy of the frame.
     ///
     /// # Errors

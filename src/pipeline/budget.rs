@@ -5,7 +5,8 @@
 //! Where time does not last for a new edit of every face, or for every face at all, it is said how many
 //! there is room for; whose turn it is, [`super::turns`] says.
 //! Stepping down happens at once, stepping up one rung at a time after [`CALM`] frames with room, so
-//! that a film near the edge does not flip between two looks.
+//! that a film near the edge does not flip between two looks. Where a step up to another face, or to another make of
+//! it, is undone soon, the next one waits twice as long: a load that comes and goes does not flap.
 //!
 //! Without a time no clock is asked: the same film then gives the same result on any machine.
 
@@ -16,6 +17,12 @@ use super::outcome::Rung;
 
 /// Frames in a row in which a better rung must have fitted before it is taken.
 const CALM: u32 = 12;
+/// Frames for which a step up must last not to count as taken too soon.
+const LASTING: u32 = 250;
+/// Steps up taken too soon that are remembered; each doubles the frames that the next one waits.
+const MOST_UNDONE: u32 = 4;
+/// The best rung that looks unlike the ones below it: an edit moved along looks like a new one.
+const SEEN: usize = 2;
 /// How much room a better rung must have.
 const ROOM: f64 = 1.25;
 /// Share of the time between frames in which it is found out who a person becomes.
@@ -91,6 +98,10 @@ pub(super) struct Ladder {
     /// Index into [`REPLACING`]; its length = none of them.
     at: usize,
     calm: u32,
+    /// Frames since a step up that shows.
+    since_up: Option<u32>,
+    /// Such steps that were undone too soon.
+    undone: u32,
     fineness: Fineness,
 }
 
@@ -137,13 +148,25 @@ impl Ladder {
         let least = [all_cached + (edit - cached).max(0.0), all_cached, prior];
         let fits = |i: usize, room: f64| least.get(i).is_some_and(|cost| cost * room <= time_s);
         let best = (0..REPLACING.len()).find(|i| fits(*i, 1.0)).unwrap_or(REPLACING.len());
+        if let Some(frames) = &mut self.since_up {
+            *frames += 1;
+            if *frames > LASTING {
+                (self.since_up, self.undone) = (None, 0);
+            }
+        }
         if best >= self.at {
+            if best > self.at && best >= SEEN && self.since_up.take().is_some() {
+                self.undone = (self.undone + 1).min(MOST_UNDONE);
+            }
             (self.at, self.calm) = (best, 0);
         } else {
+            let shows = self.at >= SEEN;
+            let patience = if shows { CALM << self.undone } else { CALM };
             let next = self.at - 1;
             self.calm = if fits(next, ROOM) { self.calm + 1 } else { 0 };
-            if self.calm >= CALM {
+            if self.calm >= patience {
                 (self.at, self.calm) = (next, 0);
+                self.since_up = self.since_up.or(shows.then_some(0));
             }
         }
         for cost in self.costs_s.iter_mut().take(self.at).flatten() {
@@ -227,6 +250,43 @@ mod tests {
             (CALM - 1, CALM, 1)
         );
         assert!(rungs.windows(2).all(|w| w[1] <= w[0]), "{rungs:?}");
+    }
+
+    #[test]
+    fn a_load_that_comes_and_goes_does_not_make_faces_flap() {
+        for half in [1, 3, 12, 13, 20, 50, 100, 180] {
+            let mut ladder = learnt();
+            let mut rungs = Vec::new();
+            for n in 0..3_000 {
+                // Room for a new edit, and for a composite only.
+                let ms = if n / half % 2 == 0 { 200 } else { 10 };
+                rungs.push(ladder.start(budget(ms), 1).rung);
+                for (rung, ms) in [(Rung::Diffusion, 40), (Rung::Cached, 12)] {
+                    ladder.learn([rung].into_iter(), Duration::from_millis(ms));
+                }
+            }
+            let looks = |r: &Rung| *r >= Rung::Prior;
+            let flips = rungs.windows(2).skip(1_000).filter(|w| looks(&w[0]) != looks(&w[1])).count();
+            // 2,000 frames are 80 s.
+            assert!(flips <= 24, "{flips} flips where the load changes every {half} frames");
+        }
+    }
+
+    #[test]
+    fn a_face_comes_back_at_the_old_pace_once_a_step_up_has_lasted() {
+        let mut ladder = learnt();
+        let frames_to_edit = |ladder: &mut Ladder| {
+            ladder.start(budget(10), 1);
+            (0..).take_while(|_| ladder.start(budget(200), 1).rung > Rung::Cached).count()
+        };
+        let waits: Vec<usize> = (0..7).map(|_| frames_to_edit(&mut ladder)).collect();
+        assert!(
+            waits.windows(2).all(|w| w[0] <= w[1]) && waits[6] <= (CALM << MOST_UNDONE) as usize,
+            "{waits:?}"
+        );
+        assert!(waits[4] > 4 * waits[0], "{waits:?}");
+        (0..=LASTING).for_each(|_| _ = ladder.start(budget(200), 1));
+        assert_eq!(frames_to_edit(&mut ladder), waits[0]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nullface_kernels::cuda::{Gpu, Resident};
@@ -30,9 +31,10 @@ use super::overlap::{Looking, Rendered, Rendering, thread_ahead};
 use super::plan::Plan;
 use super::reading::{MOST_BYTES, Reader};
 use super::resume::Begin;
-use super::settings::{EngineConfig, Settings};
+use super::settings::{EngineConfig, Means, Settings};
 use super::shared::{SharedMesh, SharedRecogniser};
 use super::stats::{Meter, Stats};
+use super::swap::{DetectorOpener, Swap};
 use super::treat::Treater;
 
 /// Frames that may wait between analysis and rendering; older ones are forgotten and covered whole.
@@ -130,6 +132,9 @@ pub struct Engine {
     next: u64,
     /// Looks at a frame while another is rendered.
     pub(super) ahead: Option<ThreadPool>,
+    two_cores: bool,
+    lookahead: usize,
+    swap: Swap,
     pub(super) meter: Meter,
     pub(super) begin: Begin,
     /// Opens a generator when a mode that replaces is chosen later.
@@ -148,6 +153,9 @@ impl Engine {
         let mut engine = Self::from_parts(parts?, config, settings)?;
         engine.config = Some(config.clone());
         engine.treat_on(&backend);
+        let shared = backend.clone();
+        let open = move |choice, file: Option<&std::path::Path>| super::open::detector(&shared, choice, file);
+        engine.swap.set_opener(Arc::new(open));
         if let Some(generator) = generator? {
             engine.adopt(generator)?;
         }
@@ -170,6 +178,13 @@ impl Engine {
         let open = move || (!gpu.is_lost()).then(|| gpu.clone());
         self.reader.set_device(open.clone());
         self.treater.set_device(open);
+        self
+    }
+
+    /// The same with detectors of the caller's for those who ask for another in mid-stream ([`Self::set_means`]).
+    #[must_use]
+    pub fn with_detectors(mut self, opener: Arc<DetectorOpener>) -> Self {
+        self.swap.set_opener(opener);
         self
     }
 
@@ -215,7 +230,10 @@ impl Engine {
             ladder: Ladder::default(),
             pending: VecDeque::new(),
             next: 0,
-            ahead: thread_ahead(config),
+            ahead: thread_ahead(config.lookahead, config.has_two_cores()),
+            two_cores: config.has_two_cores(),
+            lookahead: config.lookahead,
+            swap: Swap::new(config),
             meter: Meter::default(),
             begin: Begin::with(config.handover.as_deref())?,
             config: None,
@@ -245,6 +263,32 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes another lookahead and another detector from the next frame on. A detector is opened beside the stream:
+    /// until it is there the one before looks, and one that cannot be opened is told of
+    /// ([`EngineConfig::device_events`]) and changes nothing. Who holds fewer frames from now on renders what is too
+    /// many before the next analysis.
+    pub fn set_means(&mut self, means: &Means) {
+        if means.lookahead != self.lookahead {
+            self.lookahead = means.lookahead;
+            self.analyst.set_lookahead(means.lookahead);
+            if means.lookahead == 0 || self.ahead.is_none() {
+                self.ahead = thread_ahead(means.lookahead, self.two_cores);
+            }
+        }
+        self.swap.ask(means);
+    }
+
+    /// The means in force: of the detector, what looks now, not what is being opened.
+    #[must_use]
+    pub fn means(&self) -> Means {
+        let (detector, detector_model) = self.swap.in_force();
+        Means {
+            lookahead: self.lookahead,
+            detector,
+            detector_model,
+        }
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> &Settings {
@@ -267,6 +311,9 @@ impl Engine {
     }
 
     pub(super) fn new_plan(&mut self, at: FrameTime, frame: &FrameView<'_>) -> Plan {
+        if let Some(detector) = self.swap.ready() {
+            self.analyst.set_detector(detector, &self.settings);
+        }
         let id = FrameId(self.next);
         self.next += 1;
         Plan::new(id, at, frame)

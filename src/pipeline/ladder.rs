@@ -280,6 +280,23 @@ mod tests {
         }
 
         #[test]
+        fn a_load_that_comes_and_goes_does_not_flap(
+            mut heavy in prop::collection::vec(0.0_f64..4.0, 4), light in 0.1_f64..0.9, half in 1_usize..1500
+        ) {
+            heavy.sort_by(|a, b| b.total_cmp(a));
+            heavy.push(0.0);
+            let costs = [heavy.clone(), heavy.iter().map(|cost| cost * light).collect()];
+            let mut governor = Governor::new(Mode::Nullface);
+            let mut changes = Vec::new();
+            for n in 0..25 * 720 {
+                governor.frame(PACE.mul_f64(costs[n / half % 2][governor.at]), PACE);
+                changes.push(governor.changes());
+            }
+            let late = governor.changes() - changes[25 * 120];
+            prop_assert!(late <= 25, "{late} changes in ten minutes, load changing every {half} frames");
+        }
+
+        #[test]
         fn the_rung_moves_one_step_at_a_time_and_stays_on_the_ladder(took_ms in prop::collection::vec(0_u64..400, 1..2000)) {
             let mut governor = Governor::new(Mode::Nullface);
             for ms in took_ms {

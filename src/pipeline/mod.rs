@@ -23,6 +23,7 @@ mod shared;
 mod shares;
 mod stats;
 mod surface;
+mod swap;
 mod treat;
 mod turns;
 mod who;
@@ -35,8 +36,9 @@ pub use outcome::{CoverReason, FaceReport, FrameReport, Outcome, Released, Rung}
 pub use overlap::{Due, Look};
 pub use scout::{FilmFile, Scout};
 pub use settings::{
-    DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Mode, OnFailure, PrecisionChoice, Preset, Settings,
+    DetectorChoice, DeviceChoice, EngineConfig, FaceRegion, IdentityChoice, Means, Mode, OnFailure, PrecisionChoice, Preset, Settings,
     SolverChoice, UnknownWord,
 };
 pub use stats::Stats;
+pub use swap::DetectorOpener;
 pub use who::{Choice, Cut, CutAction, CutError, CutList, KeepReason, PhotoError, UnknownWho, Who};

@@ -1,8 +1,10 @@
 //! Opens the networks that a configuration asks for.
 
+use std::path::Path;
+
 use crate::backend::{Backend, BackendConfig, BackendError, Device, DeviceRequest};
 use crate::stages::align::FaceMesh;
-use crate::stages::detect::{self, DetectorKind};
+use crate::stages::detect::{self, Detector, DetectorKind};
 use crate::stages::identify::MobileFaceNet;
 
 use super::engine::{EngineError, Parts};
@@ -44,9 +46,17 @@ impl From<&EngineConfig> for BackendConfig {
     }
 }
 
+/// A detector.
+///
+/// # Errors
+/// Model missing, altered or not of the expected form; names the file and the remedy.
+pub(super) fn detector(backend: &Backend, choice: DetectorChoice, file: Option<&Path>) -> Result<Box<dyn Detector>, EngineError> {
+    Ok(detect::open(choice.into(), backend, file)?)
+}
+
 /// Detector, mesh and recogniser by configuration.
 pub(super) fn parts(backend: &Backend, config: &EngineConfig) -> Result<Parts, EngineError> {
-    let detector = || detect::open(config.detector.into(), backend, config.detector_model.as_deref());
+    let detector = || detector(backend, config.detector, config.detector_model.as_deref());
     let others = || Ok::<_, BackendError>((FaceMesh::open(backend)?, MobileFaceNet::open(backend)?));
     let (detector, others) = side_by_side(backend, detector, others);
     let (detector, (mesh, recogniser)) = (detector?, others?);

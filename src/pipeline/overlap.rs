@@ -23,7 +23,7 @@ use super::follow::Follower;
 use super::outcome::{CoverReason, FrameReport, Released};
 use super::plan::Plan;
 use super::reading::Reader;
-use super::settings::{EngineConfig, Settings};
+use super::settings::Settings;
 use super::shared::{SharedMesh, SharedRecogniser};
 use super::treat::{Treater, Workbench};
 
@@ -200,8 +200,8 @@ fn panicked() -> EngineError {
 /// The thread that looks ahead, kept from frame to frame; `None` where nothing is held back, or there is no core or
 /// no thread for it. Work that
 /// it would share with others it does alone: the others have a frame to render.
-pub(super) fn thread_ahead(config: &EngineConfig) -> Option<ThreadPool> {
+pub(super) fn thread_ahead(lookahead: usize, two_cores: bool) -> Option<ThreadPool> {
     let pool = ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "nullface-ahead".to_owned());
-    let wanted = config.lookahead > 0 && config.has_two_cores();
+    let wanted = lookahead > 0 && two_cores;
     wanted.then(|| pool.build().ok()).flatten()
 }

@@ -268,7 +268,35 @@ pub struct EngineConfig {
     pub device_events: DeviceEvents,
 }
 
+/// What of a configuration may change between two frames.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Means {
+    /// As [`EngineConfig::lookahead`].
+    pub lookahead: usize,
+    /// As [`EngineConfig::detector`].
+    pub detector: DetectorChoice,
+    /// As [`EngineConfig::detector_model`].
+    pub detector_model: Option<PathBuf>,
+}
+
 impl EngineConfig {
+    /// What of it may change between two frames.
+    #[must_use]
+    pub fn means(&self) -> Means {
+        Means {
+            lookahead: self.lookahead,
+            detector: self.detector,
+            detector_model: self.detector_model.clone(),
+        }
+    }
+
+    /// The same with other means.
+    #[must_use]
+    pub fn with_means(mut self, means: Means) -> Self {
+        (self.lookahead, self.detector, self.detector_model) = (means.lookahead, means.detector, means.detector_model);
+        self
+    }
+
     /// Whether two things of one frame's work may go on at the same time.
     pub(super) fn has_two_cores(&self) -> bool {
         self.threads != 1 && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1)

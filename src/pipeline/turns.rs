@@ -169,6 +169,58 @@ mod tests {
         assert!(turn(&mut Turns::of_frames(3), &faces(&[1.0, 2.0]), 0).is_empty());
     }
 
+    #[test]
+    fn forty_faces_share_the_denoiser_evenly_and_newcomers_are_first_whoever_waits() {
+        for room in [1, 3, 7] {
+            let areas: Vec<f32> = (0..40).map(|i| 100.0 + i as f32).collect();
+            let (mut turns, mut asking) = (Turns::of_frames(1), faces(&areas));
+            let mut runs = vec![0_usize; 44];
+            for frame in 0..4_000 {
+                if frame == 2_000 {
+                    // Smaller than everybody, and one that is larger than those beside it.
+                    asking.extend(
+                        [1.0, 2.0, 50.0, 3.0]
+                            .iter()
+                            .zip(40..)
+                            .map(|(area, track)| Asking { track, area_px: *area }),
+                    );
+                }
+                let chosen = turn(&mut turns, &asking, room);
+                let first: Vec<u64> = [42, 43, 41, 40].into_iter().take(room).collect();
+                if frame == 2_000 {
+                    assert!(first.iter().all(|track| chosen.contains(track)), "{chosen:?}");
+                }
+                chosen.iter().for_each(|track| runs[*track as usize] += 1);
+            }
+            for (who, frames, of) in [(0..40, 2_000, 40), (40..44, 0, 44)] {
+                let expected = room * frames / of + room * 2_000 / 44;
+                let uneven = runs[who.clone()].iter().find(|n| n.abs_diff(expected) > 3);
+                assert_eq!(
+                    uneven, None,
+                    "faces {who:?} of {room} a frame: {expected} runs expected, got {runs:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn aging_brings_a_face_whose_edit_wears_out_slowly_its_run_among_those_that_ask_in_every_frame() {
+        let mut turns = Turns::of_frames(1);
+        let all = faces(&[9.0; 40]);
+        let mut waits = Vec::new();
+        let mut since = None;
+        for frame in 0..5_000_u64 {
+            // The first one asks once its edit is 90 frames old, and until it has another.
+            let asks = since.is_none_or(|since| frame - since >= 90);
+            let asking = if asks { &all[..] } else { &all[1..] };
+            if turn(&mut turns, asking, 1).contains(&0) {
+                waits.extend(since.map(|since| frame - since - 90));
+                since = Some(frame);
+            }
+        }
+        assert!(waits.len() > 30 && waits.iter().all(|w| *w <= 40), "{waits:?}");
+    }
+
     proptest! {
         #[test]
         fn each_of_n_faces_has_its_turn_within_n_over_k_frames(

@@ -221,7 +221,7 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
-    use super::{Board, CARDS, NotSwitched, Switch};
+    use super::{Board, CARDS, NotSwitched, Second, Switch};
     use serde_json::{Value, json};
 
     fn said(tracks: &[u64]) -> serde_json::Map<String, Value> {
@@ -262,6 +262,31 @@ mod tests {
         assert_eq!(board.switched_to(Switch::Off), "7");
         assert!(board.switch(7, Switch::On).is_ok());
         assert_eq!(board.switched_to(Switch::Off), "");
+    }
+
+    #[test]
+    fn the_status_line_has_pace_rung_faces_delay_and_what_is_amiss() {
+        let mut board = Board {
+            source: "playing".to_owned(),
+            ..Board::default()
+        };
+        board.said(&said(&[3, 4]));
+        board.second(Second {
+            fps_in: 25.2,
+            fps_out: 24.8,
+            p50_ms: 12.4,
+            p95_ms: 30.6,
+            rung: "cached".to_owned(),
+        });
+        assert_eq!(board.line(), "25 fps in, 25 out | rung cached | 2 faces | 12 ms, p95 31 ms");
+        board.said(&said(&[3]));
+        (board.dropped, board.withheld, board.source) = (7, Some("deadline".to_owned()), "lost".to_owned());
+        board.sinks = vec![("file".to_owned(), "playing".to_owned()), ("rtmp".to_owned(), "refused".to_owned())];
+        let amiss = " | 7 dropped | frame covered: deadline | source lost | rtmp refused";
+        assert_eq!(
+            board.line(),
+            format!("25 fps in, 25 out | rung cached | 1 face | 12 ms, p95 31 ms{amiss}")
+        );
     }
 
     #[test]

@@ -71,6 +71,10 @@ pub struct NullfaceFilter {
     live: Mutex<Option<bool>>,
     told: Mutex<Option<messages::Key>>,
     audit: Audit,
+    /// Between start and stop.
+    running: AtomicBool,
+    /// Whether a frame was dropped after the last one that left.
+    lost: AtomicBool,
     /// Whether the base class called the last frame taken in a discontinuity.
     was_discont: AtomicBool,
 }
@@ -90,6 +94,8 @@ impl Default for NullfaceFilter {
             live: Mutex::default(),
             told: Mutex::default(),
             audit: Audit::default(),
+            running: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             was_discont: AtomicBool::new(false),
         }
     }
@@ -179,6 +185,9 @@ impl NullfaceFilter {
         if matches!(event, DeviceEvent::Building { .. } | DeviceEvent::Built { .. }) {
             self.progress(gst::ProgressType::Continue, &event.to_string());
         }
+        if matches!(event, DeviceEvent::Refused { .. }) {
+            gst::element_imp_warning!(self, gst::ResourceError::NotFound, ("{event}"));
+        }
         self.post(messages::device_event_structure(event));
     }
 
@@ -257,6 +266,11 @@ impl NullfaceFilter {
             Verdict::Release(mut buffer) => {
                 counters.released += 1;
                 drop(counters);
+                if self.lost.swap(false, Ordering::Relaxed)
+                    && let Some(inner) = buffer.get_mut()
+                {
+                    inner.set_flags(gst::BufferFlags::DISCONT);
+                }
                 self.write_regions(&mut buffer, settled.report.as_ref());
                 Ok(Step::Push(buffer))
             }
@@ -321,25 +335,37 @@ impl NullfaceFilter {
 
     /// Lets all frames held out, before something that must not overtake them.
     fn drain(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.let_out(true, None)
+    }
+
+    /// Brings lookahead and detector to what is asked for now; frames held too many leave first.
+    fn take_means(&self) -> Result<(), gst::FlowError> {
+        let means = lock(&self.properties).config.means();
+        let too_many = lock(&self.stream).as_mut().is_some_and(|stream| stream.take_means(means));
+        if too_many {
+            self.let_out(false, self.pace())?;
+        }
+        Ok(())
+    }
+
+    /// Lets frames out one after the other: all of them where `draining`, else those whose turn has come.
+    fn let_out(&self, draining: bool, pace: Option<Duration>) -> Result<gst::FlowSuccess, gst::FlowError> {
         loop {
+            let begun = pace.map(|pace| (pace, Instant::now()));
             let (settings, until) = self.frame_settings();
-            match self.step(
-                true,
-                &settings,
-                Limits {
-                    until,
-                    aim: None,
-                    pace: None,
-                },
-            )? {
+            let aim = begun.and_then(|(pace, _)| lock(&self.stream).as_ref()?.aim(pace));
+            match self.step(draining, &settings, Limits { until, aim, pace })? {
                 Step::Nothing => return Ok(gst::FlowSuccess::Ok),
-                Step::Dropped => {}
+                Step::Dropped => self.lost.store(true, Ordering::Relaxed),
                 Step::Event(event) => {
                     BaseTransformImplExt::parent_sink_event(self, event);
                 }
                 Step::Push(buffer) => {
                     self.obj().src_pad().push(buffer)?;
                 }
+            }
+            if let Some((pace, begun)) = begun {
+                self.govern(begun.elapsed(), pace);
             }
         }
     }
@@ -419,9 +445,15 @@ impl ObjectImpl for NullfaceFilter {
             Ok(None) => gst::error!(CAT, imp = self, "no property {name}"),
             Err(error) => gst::error!(CAT, imp = self, "property {name}: {error}"),
         }
-        if name == "processing-deadline" && lock(&self.stream).is_some() {
-            let deadline = lock(&self.properties).settings.deadline;
-            self.set_delay(|delay| delay.deadline = clock_time(deadline));
+        if self.running.load(Ordering::SeqCst) {
+            let (deadline, lookahead) = {
+                let properties = lock(&self.properties);
+                (properties.settings.deadline, properties.config.lookahead)
+            };
+            self.set_delay(|delay| {
+                delay.deadline = clock_time(deadline);
+                delay.held_back = held_back(lookahead) as u64;
+            });
         }
     }
 
@@ -502,7 +534,9 @@ impl BaseTransformImpl for NullfaceFilter {
         *lock(&self.segment) = None;
         *lock(&self.live) = None;
         self.was_discont.store(false, Ordering::Relaxed);
-        let lookahead = config.lookahead;
+        self.lost.store(false, Ordering::Relaxed);
+        let means = config.means();
+        let lookahead = means.lookahead;
         let mode = settings.mode;
         let factory = Arc::clone(&lock(&self.factory));
         self.audit.start(audit.as_deref(), &config, &settings)?;
@@ -523,7 +557,7 @@ impl BaseTransformImpl for NullfaceFilter {
         self.progress(gst::ProgressType::Complete, "the models are open");
         self.post(messages::device_structure(&device));
         gst::info!(CAT, imp = self, "networks run on {}: {}", device.device, device.reason);
-        *lock(&self.stream) = Some(Stream::new(worker, lookahead, mode));
+        *lock(&self.stream) = Some(Stream::new(worker, means, mode));
         self.set_delay(|delay| {
             *delay = Delay {
                 held_back: held_back(lookahead) as u64,
@@ -531,11 +565,13 @@ impl BaseTransformImpl for NullfaceFilter {
                 deadline: clock_time(deadline),
             }
         });
+        self.running.store(true, Ordering::SeqCst);
         gst::info!(CAT, imp = self, "started, lookahead {lookahead}");
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        self.running.store(false, Ordering::SeqCst);
         self.interrupt.raise();
         let stream = lock(&self.stream).take();
         if let Some(stream) = stream
@@ -684,6 +720,7 @@ impl BaseTransformImpl for NullfaceFilter {
         if let Some(buffer) = &buffer {
             self.animate(buffer);
         }
+        self.take_means()?;
         let buffer = match buffer {
             Some(unseen) if unseen.flags().contains(gst::BufferFlags::DECODE_ONLY) => return self.rehearse(unseen),
             seen => seen,

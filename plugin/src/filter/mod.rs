@@ -28,8 +28,8 @@
 //! - `nullface` on each change: `timestamp`, `detected`, `withheld`, `fault`, `faces` (array of `face`
 //!   with `track`, `x`, `y`, `width`, `height`, `outcome`, `reason`, `rung`, `cos`, `choice`, `likeness`).
 //! - `nullface-rung` when the best rung allowed changes: `timestamp`, `rung`.
-//! - `nullface-device` at start: `device`, `reason`; later `event` (`building`, `built`, `lost`, `returned`, `left`),
-//!   `what`, `reason`.
+//! - `nullface-device` at start: `device`, `reason`; later `event` (`building`, `built`, `lost`, `returned`, `left`,
+//!   `opened`, `refused`), `what`, `reason`. A detector that is refused in mid-stream is a warning too.
 //! - progress messages with code `engine` while models are opened.
 //!
 //! # Regions

@@ -5,7 +5,7 @@
 
 use nullface::backend::ResolvedDevice;
 use nullface::frame::{FrameTime, FrameView, FrameViewMut};
-use nullface::pipeline::{Budget, Discontinuity, Due, Engine, EngineConfig, EngineError, FrameId, Look, Released, Settings, Stats};
+use nullface::pipeline::{Budget, Discontinuity, Due, Engine, EngineConfig, EngineError, FrameId, Look, Means, Released, Settings, Stats};
 use nullface::stages::detect::Detection;
 
 /// An engine as the element sees it. Each method is that of [`Engine`] of its name.
@@ -39,6 +39,12 @@ pub trait Processor: Send {
     /// # Errors
     /// A value outside its range; the old settings stay.
     fn set_settings(&mut self, settings: Settings) -> Result<(), EngineError>;
+
+    /// Takes another lookahead and another detector from the next frame on ([`Engine::set_means`]).
+    fn set_means(&mut self, means: &Means);
+
+    /// What of them is in force.
+    fn means(&self) -> Means;
 
     /// Counters.
     fn stats(&self) -> Stats;
@@ -74,6 +80,14 @@ impl Processor for Engine {
 
     fn set_settings(&mut self, settings: Settings) -> Result<(), EngineError> {
         Self::set_settings(self, settings)
+    }
+
+    fn set_means(&mut self, means: &Means) {
+        Self::set_means(self, means);
+    }
+
+    fn means(&self) -> Means {
+        Self::means(self)
     }
 
     fn stats(&self) -> Stats {

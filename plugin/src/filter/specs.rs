@@ -199,7 +199,7 @@ fn diffusion() -> Vec<glib::ParamSpec> {
     ]
 }
 
-/// What happens when faces get lost or treatment fails; all but lookahead may change while playing.
+/// What happens when faces get lost or treatment fails; all but files may change while playing.
 fn safety() -> Vec<glib::ParamSpec> {
     let s = Settings::default();
     let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -284,10 +284,10 @@ fn safety() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("lookahead")
             .nick("Lookahead")
-            .blurb("Frames held back so that a new face is covered before it was first found; each adds a frame's duration to the latency, and the first another, so that looking and rendering share the time; 0 = one buffer out for one buffer in, as hosts such as OBS need it")
+            .blurb("Frames held back so that a new face is covered before it was first found; each adds a frame's duration to the latency, and the first another, so that looking and rendering share the time; while playing, what is held too many leaves with the next frame; 0 = one buffer out for one buffer in, as hosts such as OBS need it")
             .maximum(MAX_LOOKAHEAD)
             .default_value(DEFAULT_LOOKAHEAD as u32)
-            .mutable_ready()
+            .mutable_playing()
             .build(),
     ]
 }
@@ -303,13 +303,13 @@ fn means() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecEnum::builder_with_default::<FilterDetector>("detector", c.detector.into())
             .nick("Detector")
-            .blurb("Which network looks for faces")
-            .mutable_ready()
+            .blurb("Which network looks for faces; while playing, another one is opened beside the stream, and one that cannot be had is a warning and changes nothing")
+            .mutable_playing()
             .build(),
         glib::ParamSpecString::builder("detector-model")
             .nick("Detector's model")
-            .blurb("File of the network for detector=yunet and detector=scrfd")
-            .mutable_ready()
+            .blurb("File of the network for detector=yunet and detector=scrfd; set it before detector while playing")
+            .mutable_playing()
             .build(),
         glib::ParamSpecString::builder("models-dir")
             .nick("Models' folder")
@@ -341,7 +341,7 @@ fn means() -> Vec<glib::ParamSpec> {
         glib::ParamSpecEnum::builder_with_default::<FilterProfile>("profile", FilterProfile::Custom)
             .nick("Profile")
             .blurb("Sets several properties at once for a use; set it first, then what shall differ")
-            .mutable_ready()
+            .mutable_playing()
             .build(),
         glib::ParamSpecString::builder("audit-location")
             .nick("Audit trail")

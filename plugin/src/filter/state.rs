@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nullface::frame::{FrameTime, Pts};
-use nullface::pipeline::{Budget, Discontinuity, Governor, Mode, Rung, Settings};
+use nullface::pipeline::{Budget, Discontinuity, Governor, Means, Mode, Rung, Settings};
 
 use super::fail_closed::{Fault, Settled, Treated, settle};
 use super::formats::Negotiated;
@@ -82,6 +82,7 @@ pub(super) enum Out {
 #[derive(Debug)]
 pub(super) struct Stream {
     worker: Worker,
+    means: Means,
     /// Frames held back.
     held_back: usize,
     queue: VecDeque<Item>,
@@ -98,10 +99,11 @@ pub(super) struct Stream {
 
 impl Stream {
     /// A stream before its first frame.
-    pub(super) fn new(worker: Worker, lookahead: usize, mode: Mode) -> Self {
+    pub(super) fn new(worker: Worker, means: Means, mode: Mode) -> Self {
         Self {
             worker,
-            held_back: held_back(lookahead),
+            held_back: held_back(means.lookahead),
+            means,
             queue: VecDeque::new(),
             negotiated: None,
             breaks: Vec::new(),
@@ -133,6 +135,14 @@ impl Stream {
     /// When the last frame taken in is shown.
     pub(super) fn last(&self) -> Option<FrameTime> {
         self.last
+    }
+
+    /// Takes another lookahead and another detector from the next frame on. Returns whether more frames are held than
+    /// that: they leave before it comes.
+    pub(super) fn take_means(&mut self, means: Means) -> bool {
+        self.held_back = held_back(means.lookahead);
+        self.means = means;
+        self.held() > self.held_back
     }
 
     /// Ends the worker; returns whether it ended in good time.
@@ -319,6 +329,7 @@ impl Stream {
     fn send(&mut self, work: Work, breaks: Vec<Discontinuity>, settings: &Settings) -> Result<(), Fault> {
         self.worker.send(Job {
             settings: settings.clone(),
+            means: self.means.clone(),
             breaks,
             work,
         })

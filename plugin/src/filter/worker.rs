@@ -21,7 +21,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, after, bounded, nev
 use crossbeam::select;
 use nullface::backend::ResolvedDevice;
 use nullface::frame::{FrameTime, FrameViewMut};
-use nullface::pipeline::{Budget, Discontinuity, Due, EngineConfig, EngineError, FrameId, Look, Released, Settings, Stats};
+use nullface::pipeline::{Budget, Discontinuity, Due, EngineConfig, EngineError, FrameId, Look, Means, Released, Settings, Stats};
 use nullface::stages::detect::Detection;
 
 use super::fail_closed::Fault;
@@ -81,6 +81,7 @@ pub(super) enum Work {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) settings: Settings,
+    pub(super) means: Means,
     /// To be told first, in order.
     pub(super) breaks: Vec<Discontinuity>,
     pub(super) work: Work,
@@ -343,9 +344,14 @@ impl Bench {
         *lock(&self.handed_over) = said.ok().and_then(Result::ok).flatten();
     }
 
-    /// Drops the engine, whatever its destructor does.
+    /// Drops the engine, whatever its destructor does. The next one begins with the detector that this one had: one that
+    /// is asked for may be one that cannot be opened.
     fn lose(&mut self) {
         let engine = self.engine.take();
+        let means = engine.as_ref().map(|engine| catch_unwind(AssertUnwindSafe(|| engine.means())));
+        if let Some(Ok(means)) = means {
+            self.config = std::mem::take(&mut self.config).with_means(means);
+        }
         let _ = catch_unwind(AssertUnwindSafe(move || drop(engine)));
     }
 
@@ -375,13 +381,19 @@ impl Bench {
     }
 
     fn work(&mut self, job: Job) -> Answer {
-        let Job { settings, breaks, work } = job;
+        let Job {
+            settings,
+            means,
+            breaks,
+            work,
+        } = job;
         let Some(engine) = self.engine.as_mut() else {
             return Answer::Failed(lost());
         };
         for kind in breaks {
             engine.discontinuity(kind);
         }
+        engine.set_means(&means);
         if settings != self.settings {
             // Remembered even where the engine refuses, so that it is asked once per change.
             self.settings = settings.clone();

@@ -15,7 +15,9 @@ use gstnullface::NullfaceFilter;
 use gstnullface::filter::Processor;
 use nullface::backend::{Device, ResolvedDevice};
 use nullface::frame::{BoxPx, FrameTime, FrameView, FrameViewMut, Landmarks5, Mesh, PlaneMut};
-use nullface::pipeline::{Budget, Discontinuity, Engine, EngineConfig, EngineError, FrameId, Mode, Parts, Released, Settings, Stats};
+use nullface::pipeline::{
+    Budget, Discontinuity, Engine, EngineConfig, EngineError, FrameId, Means, Mode, Parts, Released, Settings, Stats,
+};
 use nullface::stages::align::{AlignError, FaceHint, MeshFitter};
 use nullface::stages::detect::{DetectError, Detection, Detector, Effort};
 use nullface::stages::identify::{Embedding, IdentifyError, Recogniser};
@@ -66,7 +68,7 @@ impl Gate {
         self.open.lock().expect("gate").take();
     }
 
-    fn wait(&self) {
+    pub(crate) fn wait(&self) {
         let _ = self.shut.recv();
     }
 }
@@ -233,6 +235,14 @@ impl Processor for Fake {
         self.engine.set_settings(solid(settings))
     }
 
+    fn set_means(&mut self, means: &Means) {
+        self.engine.set_means(means);
+    }
+
+    fn means(&self) -> Means {
+        self.engine.means()
+    }
+
     fn stats(&self) -> Stats {
         self.engine.stats()
     }
@@ -384,6 +394,32 @@ pub(crate) fn stamped(mut buffer: gst::Buffer, index: u64) -> gst::Buffer {
     inner.set_pts(gst::ClockTime::from_mseconds(40) * index);
     inner.set_duration(gst::ClockTime::from_mseconds(40));
     buffer
+}
+
+/// Frames of the sample film, as many as it has or as are asked for, in the size and format of the caps.
+pub(crate) fn film(caps: &str, most: usize) -> Vec<gst::Buffer> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/interview.mp4");
+    let caps: String = caps
+        .split(',')
+        .filter(|field| !field.starts_with("framerate"))
+        .collect::<Vec<_>>()
+        .join(",");
+    let description = format!(
+        "filesrc location={} ! decodebin ! videoconvert ! videoscale ! appsink name=out sync=false max-buffers=2 caps={caps}",
+        path.display()
+    );
+    let pipeline = gst::parse::launch(&description).expect("pipeline");
+    let bin = pipeline.downcast_ref::<gst::Bin>().expect("bin");
+    let sink = bin.by_name("out").and_downcast::<gst_app::AppSink>().expect("sink");
+    pipeline.set_state(gst::State::Playing).expect("plays");
+    let mut frames = Vec::new();
+    while frames.len() < most
+        && let Ok(sample) = sink.pull_sample()
+    {
+        frames.push(sample.buffer().expect("buffer").copy_deep().expect("copy"));
+    }
+    pipeline.set_state(gst::State::Null).expect("stops");
+    frames
 }
 
 fn rows(info: &VideoInfo, buffer: &gst::BufferRef) -> Vec<(usize, Vec<Vec<u8>>)> {

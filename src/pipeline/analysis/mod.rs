@@ -159,6 +159,18 @@ impl Analyst {
         self.chooser.keep(tracks, recogniser.same_person_cos());
     }
 
+    /// So many frames are held back from now on.
+    pub(super) fn set_lookahead(&mut self, frames: usize) {
+        self.lookahead = frames;
+    }
+
+    /// Puts another detector in place; it looks at the next frame as at the first one.
+    pub(super) fn set_detector(&mut self, mut detector: Box<dyn Detector>, settings: &Settings) {
+        detector.set_min_face_px(settings.min_face_px);
+        self.looker.replace(detector);
+        self.fresh = true;
+    }
+
     /// Forgets tracks: another film, another place, another size.
     pub(super) fn flush(&mut self) {
         self.under_way = None;
