@@ -63,7 +63,9 @@ fn look(detector: &mut dyn Detector, frame: &FrameView<'_>, threshold: f32, turn
             .detect_part(frame, threshold, part)
             .map(|seen| (seen.whole, seen.cut, Some(seen.part_px))),
         Turn::Around(part) => detector.detect_in(frame, part, threshold).map(|found| {
-            let (whole, cut) = found.into_iter().partition(|d| part.hull(&d.box_px) == part);
+            // The frame's own edge cuts nothing off.
+            let inside = |d: &Detection| part.hull(&d.box_px.clipped(frame.width(), frame.height())) == part;
+            let (whole, cut) = found.into_iter().partition(inside);
             (whole, cut, Some(part))
         }),
     };
@@ -296,6 +298,25 @@ mod tests {
             assert_eq!(found.found[0].box_px.x1, f32::from(side));
             assert!(looker.join().is_err(), "an answer is given once");
         }
+    }
+
+    #[test]
+    fn a_face_that_reaches_beyond_the_frame_lies_in_a_part_at_its_edge_whole() {
+        let mut looker = Looker::new(Box::new(Reader));
+        let corner = |side| {
+            let side = BoxPx {
+                x0: 0.0,
+                y0: 0.0,
+                x1: side,
+                y1: side,
+            };
+            Turn::Around(side)
+        };
+        // A face of 9 px in a frame of 4.
+        let mut parts = |side| with_frame(9, |frame| looker.look(frame, 0.5, corner(side))).expect("an answer");
+        let (all, some) = (parts(4.0), parts(3.0));
+        assert_eq!((all.found.len(), all.cut.len()), (1, 0));
+        assert_eq!((some.found.len(), some.cut.len()), (0, 1));
     }
 
     #[test]

@@ -216,7 +216,9 @@ impl Analyst {
 
         let beside = self.may_look_beside(settings, &meshes);
         let doubt = self.tracker.needs_detection(at.pts);
-        let around = doubt.and_then(|why| self.surroundings(why, plan.size_px));
+        // One look around one face says nothing of another; parts in turn come to all of them.
+        let alone = beside || self.tracker.unsure(at.pts) <= 1;
+        let around = doubt.filter(|_| alone).and_then(|why| self.surroundings(why, plan.size_px));
         let situation = Situation {
             at: at.pts,
             fresh: self.fresh || cut,

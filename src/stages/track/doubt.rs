@@ -63,14 +63,31 @@ impl Tracker {
         if self.overflowed {
             return Some(Why::Overflow);
         }
-        let first = |test: &dyn Fn(&Track) -> bool| self.tracks.iter().find(|t| test(t)).map(|t| t.id);
-        first(&|t| t.face_prob.is_some_and(|p| p < self.config.face_prob) && t.misses == 0)
-            .map(Why::FaceLost)
-            .or_else(|| first(&|t| t.state == TrackState::Held).map(Why::Held))
-            .or_else(|| first(&|t| at.seconds_since(t.last_seen) > PREDICTED_S).map(Why::Predicted))
-            .or_else(|| first(&is_fast).map(Why::Fast))
-            .or_else(|| first(&|t| leaves(t, self.frame)).map(Why::Border))
+        let tracks = self.tracks.iter().filter_map(|t| self.doubt(t, at));
+        tracks
+            .min_by_key(|(urgency, _)| *urgency)
+            .map(|(_, why)| why)
             .or_else(|| self.crossing())
+    }
+
+    /// How many tracks ask for a look, each for itself.
+    #[must_use]
+    pub fn unsure(&self, at: Pts) -> usize {
+        self.tracks.iter().filter(|t| self.doubt(t, at).is_some()).count()
+    }
+
+    /// Why a look should be had at a track, and how urgent that is: 0 the most.
+    fn doubt(&self, t: &Track, at: Pts) -> Option<(u8, Why)> {
+        let lost = t.face_prob.is_some_and(|p| p < self.config.face_prob) && t.misses == 0;
+        let reasons = [
+            (lost, Why::FaceLost(t.id)),
+            (t.state == TrackState::Held, Why::Held(t.id)),
+            (at.seconds_since(t.last_seen) > PREDICTED_S, Why::Predicted(t.id)),
+            (is_fast(t), Why::Fast(t.id)),
+            (leaves(t, self.frame), Why::Border(t.id)),
+        ];
+        let mut reasons = (0..).zip(reasons);
+        reasons.find_map(|(urgency, (asks, why))| asks.then_some((urgency, why)))
     }
 
     fn crossing(&self) -> Option<Why> {
