@@ -16,6 +16,17 @@ KERNELS = os.path.join(ROOT, "kernels", "cuda")
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 ENTRY = re.compile(r'extern "C" __global__ void (\w+)')
 LIBRARY = "libnvrtc.so.13"
+# Accesses that an entry must have, in PTX: sixteen bytes at a time, or through the read-only cache.
+ACCESSES = {
+    "composite": ("ld.global.v4", "st.global.v4"),
+    "cover_apply": ("ld.global.v4", "st.global.v4"),
+    "cover_means": ("ld.global.v4",),
+    "crop_affine": ("ld.global.nc",),
+    "crop_straight": ("ld.global.nc",),
+    "edit_step": ("ld.global.v4", "st.global.v4"),
+    "match_cells": ("ld.global.v4",),
+    "match_apply": ("ld.global.v4", "st.global.v4"),
+}
 
 
 class Nvrtc:
@@ -41,6 +52,20 @@ class Nvrtc:
         self.check(getattr(self.lib, f"nvrtcGet{what}")(program, buffer), what)
         return buffer.raw
 
+    def ptx(self, source, name):
+        """The entries' assembly, by name; empty where it does not compile."""
+        program = ctypes.c_void_p()
+        self.check(self.lib.nvrtcCreateProgram(ctypes.byref(program), source.encode(), name.encode(), 0, None, None), "create")
+        raw = (ctypes.c_char_p * 2)(b"--gpu-architecture=compute_80", b"--std=c++17")
+        try:
+            if self.lib.nvrtcCompileProgram(program, 2, raw) != 0:
+                return {}
+            text = self.text(program, "PTX").decode(errors="replace")
+        finally:
+            self.lib.nvrtcDestroyProgram(ctypes.byref(program))
+        parts = re.split(r"\.visible \.entry ", text)[1:]
+        return {part.split("(", 1)[0].strip(): part for part in parts}
+
     def compile(self, source, name, architecture):
         """The compiler's log, and the cubin or None."""
         program = ctypes.c_void_p()
@@ -59,8 +84,10 @@ def with_common(path):
     """The source with the shared part in its place, as the program that loads it puts it together."""
     with open(os.path.join(KERNELS, "common.cuh"), encoding="utf-8") as file:
         common = file.read().replace("#pragma once", "")
+    with open(os.path.join(KERNELS, "tile.cuh"), encoding="utf-8") as file:
+        tile = file.read().replace("#pragma once", "")
     with open(path, encoding="utf-8") as file:
-        return file.read().replace('#include "common.cuh"', common)
+        return file.read().replace('#include "common.cuh"', common).replace('#include "tile.cuh"', tile)
 
 
 def faults(source, log, cubin):
@@ -89,6 +116,14 @@ def faults(source, log, cubin):
     return wrong, registers
 
 
+def narrow(entries):
+    """Accesses that are not as wide as they must be."""
+    wrong = []
+    for name, text in sorted(entries.items()):
+        wrong += [f"{name}: no {wanted}" for wanted in ACCESSES.get(name, ()) if wanted not in text]
+    return wrong
+
+
 def library():
     named = os.environ.get("NULLFACE_NVRTC")
     path = named or os.path.join(ROOT, ".deps", "cuda", LIBRARY)
@@ -109,8 +144,17 @@ def main():
         print(f"check_kernels.py: NVRTC cannot be loaded: {error}", file=sys.stderr)
         return 2
     passed = failed = 0
+    seen = set()
     for file in sorted(f for f in os.listdir(KERNELS) if f.endswith(".cu")):
         source = with_common(os.path.join(KERNELS, file))
+        entries = nvrtc.ptx(source, file)
+        seen |= set(entries)
+        wrong = narrow(entries)
+        wide = ", ".join(f"{name} {len(re.findall(r'(?:ld|st)[.]global[.](?:nc[.])?v4', text))}" for name, text in sorted(entries.items()))
+        print(f"{'FAILED' if wrong or not entries else 'ok':6} PTX     {file:16} 16-byte accesses: {wide}")
+        for fault in wrong:
+            print(f"       {fault}")
+        passed, failed = passed + (not wrong and bool(entries)), failed + bool(wrong or not entries)
         for architecture in ARCHITECTURES:
             log, cubin = nvrtc.compile(source, file, architecture)
             wrong, registers = faults(source, log, cubin)
@@ -123,6 +167,9 @@ def main():
                 os.makedirs(out, exist_ok=True)
                 with open(os.path.join(out, f"{file[:-3]}.sm_{architecture}.cubin"), "wb") as to:
                     to.write(cubin)
+    if missing := set(ACCESSES) - seen:
+        print(f"FAILED entries that are not there: {sorted(missing)}")
+        failed += 1
     print(f"kernels: {passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 

@@ -54,8 +54,10 @@ struct Frame {
 };
 
 struct Mask {
-    u64 alpha; // u8, width * height
+    u64 alpha; // u8, stride * height; 0 wherever a row is not of the rectangle
     int x, y, width, height;
+    int left;   // column of a row's first byte
+    int stride; // bytes a row
 };
 
 DEVICE int clamp_int(int v, int lo, int hi) { return v < lo ? lo : (v > hi ? hi : v); }
@@ -74,6 +76,13 @@ DEVICE int load_code(const Frame &f, const Component &c, int sx, int sy) {
     const u8 *p = sample_at(f, c, sx, sy);
     if (f.depth == 0) return *p;
     return code_of(f, f.even ? *(const u16 *)p : p[0] | p[1] << 8);
+}
+
+// The same of a frame that nobody writes during the launch: by the read-only cache.
+DEVICE int load_code_once(const Frame &f, const Component &c, int sx, int sy) {
+    const u8 *p = sample_at(f, c, sx, sy);
+    if (f.depth == 0) return __ldg(p);
+    return code_of(f, f.even ? __ldg((const u16 *)p) : __ldg(p) | __ldg(p + 1) << 8);
 }
 
 DEVICE void store_code(const Frame &f, const Component &c, int sx, int sy, int code) {
@@ -112,29 +121,7 @@ DEVICE float tap_offset(int i, int n) { return ((float)i + 0.5f) / (float)n - 0.
 DEVICE int alpha_at(const Mask &m, int x, int y) {
     int dx = x - m.x, dy = y - m.y;
     if (dx < 0 || dy < 0 || dx >= m.width || dy >= m.height) return 0;
-    return ((const u8 *)m.alpha)[(long long)dy * m.width + dx];
-}
-
-// Weight of a sample: 0 if any pixel that it serves has alpha 0, else the floor of the mean.
-DEVICE int sample_weight(const Frame &f, const Mask &m, const Component &c, int sx, int sy) {
-    int sum = 0, count = 0;
-    int y1 = min((sy + 1) << c.shift_y, f.height), x1 = min((sx + 1) << c.shift_x, f.width);
-    for (int y = sy << c.shift_y; y < y1; y++) {
-        for (int x = sx << c.shift_x; x < x1; x++) {
-            int a = alpha_at(m, x, y);
-            if (a == 0) return 0;
-            sum += a;
-            count++;
-        }
-    }
-    return count == 0 ? 0 : sum / count;
+    return ((const u8 *)m.alpha)[(long long)dy * m.stride + (x - m.left)];
 }
 
 DEVICE int mix_code(int old, int value, int a) { return (old * (255 - a) + value * a + 127) / 255; }
-
-// The sample of this thread inside the mask's rectangle; false beyond it.
-DEVICE bool sample_of_thread(const Mask &m, const Component &c, int *sx, int *sy) {
-    *sx = (m.x >> c.shift_x) + (int)(blockIdx.x * blockDim.x + threadIdx.x);
-    *sy = (m.y >> c.shift_y) + (int)(blockIdx.y * blockDim.y + threadIdx.y);
-    return *sx < ceil_shift(m.x + m.width, c.shift_x) && *sy < ceil_shift(m.y + m.height, c.shift_y);
-}

@@ -3,12 +3,13 @@
 // | | |
 // |---|---|
 // | cover_means | (sum + n/2) / n, integer, per cell and component; grid (8, 8, 3), 256 threads, shared sums; 16-byte loads where rows allow |
-// | cover_apply | solid: the codes; pixelate: the nearest cell; blur: quadratic B-spline of the cells; then the blend |
+// | cover_apply | solid: the codes; pixelate: the nearest cell; blur: quadratic B-spline of the cells; then the blend, as tile.cuh has it |
 // | input | mask inside the frame; the axes of each component's grid (src/cuda/args.rs makes them) |
 // | output | the frame in place; weight 0 bit for bit, 255 replaces |
 // | order | cover_means before cover_apply on one stream: apply overwrites what means reads |
 // | tolerance | exact: integers, equal to src/cover/reference.rs bit for bit |
 #include "common.cuh"
+#include "tile.cuh"
 
 struct Axis {
     int start, len, cells, spare;
@@ -94,27 +95,39 @@ DEVICE Spline spline(const Axis &a, int sample) {
     return s;
 }
 
-extern "C" __global__ void cover_apply(const CoverArgs a) {
-    const Frame &f = a.frame;
-    int component = (int)blockIdx.z, sx, sy;
-    const Component &c = f.c[component];
-    if (!sample_of_thread(a.mask, c, &sx, &sy)) return;
-    int weight = sample_weight(f, a.mask, c, sx, sy);
-    if (weight == 0) return;
+DEVICE int cover_value(const CoverArgs &a, int component, int sx, int sy) {
     const Axis &ax = a.x[component], &ay = a.y[component];
     const u32 *means = (const u32 *)a.means + component * 64;
-    u32 value;
-    if (a.mode == 0) {
-        value = (u32)a.codes[component];
-    } else if (a.mode == 1) {
-        value = means[cell_of(ay, sy - ay.start) * 8 + cell_of(ax, sx - ax.start)];
-    } else {
-        Spline h = spline(ax, sx - ax.start), v = spline(ay, sy - ay.start);
-        u32 sum = 0;
-        for (int j = 0; j < 3; j++) {
-            for (int i = 0; i < 3; i++) sum += means[v.cell[j] * 8 + h.cell[i]] * h.weight[i] * v.weight[j];
-        }
-        value = (sum + (1u << 19)) >> 20;
+    if (a.mode == 0) return a.codes[component];
+    if (a.mode == 1) return (int)means[cell_of(ay, sy - ay.start) * 8 + cell_of(ax, sx - ax.start)];
+    Spline h = spline(ax, sx - ax.start), v = spline(ay, sy - ay.start);
+    u32 sum = 0;
+    for (int j = 0; j < 3; j++) {
+        for (int i = 0; i < 3; i++) sum += means[v.cell[j] * 8 + h.cell[i]] * h.weight[i] * v.weight[j];
     }
-    store_code(f, c, sx, sy, mix_code(load_code(f, c, sx, sy), (int)value, weight));
+    return (int)((sum + (1u << 19)) >> 20);
+}
+
+extern "C" __global__ void cover_apply(const CoverArgs a) {
+    __shared__ Tile tile;
+    const Frame &f = a.frame;
+    load_alpha(f, a.mask, tile);
+    __syncthreads();
+    Quad q = quad_of(f, a.mask, tile);
+    for (int component = 0; component < 3; component++) {
+        const Component &c = f.c[component];
+        if (c.shift_x + c.shift_y > 0) {
+            int weight = weight_of(q);
+            make(f, tile, component, 0, weight > 0 ? cover_value(a, component, q.bx, q.by) : 0, weight);
+            continue;
+        }
+        UNROLL
+        for (int k = 0; k < 4; k++) {
+            if (!serves(f, k)) continue;
+            int x = (q.bx << f.c[1].shift_x) + (k & 1), y = (q.by << f.c[1].shift_y) + (k >> 1);
+            make(f, tile, component, k, q.alpha[k] > 0 ? cover_value(a, component, x, y) : 0, q.alpha[k]);
+        }
+    }
+    __syncthreads();
+    write_tile(f, a.mask, tile, 0);
 }

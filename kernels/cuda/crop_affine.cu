@@ -12,7 +12,8 @@
 // | tolerance | f32 sums against src/crop/reference.rs: 0.05 of 255 before scale; f16: half an ulp more |
 //
 // | crop_straight | m[1] and m[3] 0 and block 1 in every map; each sample of a pixel's footprint is read once, by its share of all taps |
-// | crop_affine | any map; each tap is read anew, through the L1 cache, at most four times a block |
+// | crop_affine | any map; a tap reads each sample once, also one of chroma that serves all of its pixels; a pixel's taps lie a block apart, so that neighbouring taps share at most two of their four blocks: those are read again, through the read-only cache (ld.global.nc), where a warp's footprint of some KB stays |
+// | tile in shared memory | left out: a turned footprint of 32x8 px at 1:3.7 has a box of 120x120 px, two thirds of which no tap reads |
 //
 // Limits: taps lie anywhere, so that samples are read one by one, not sixteen bytes at a time.
 #include "common.cuh"
@@ -47,10 +48,30 @@ DEVICE void add_block(const Frame &f, int block, int bx, int by, float w, float 
             int rows = min((sy + 1) << c.shift_y, y1) - max(sy << c.shift_y, y0);
             for (int sx = x0 >> c.shift_x; sx < ceil_shift(x1, c.shift_x); sx++) {
                 int served = rows * (min((sx + 1) << c.shift_x, x1) - max(sx << c.shift_x, x0));
-                part += (float)(served * load_code(f, c, sx, sy));
+                part += (float)(served * load_code_once(f, c, sx, sy));
             }
         }
         sum[i] += k * part;
+    }
+}
+
+// A tap between pixels: a sample that serves several of them is read once.
+DEVICE void add_tap(const Frame &f, const Bilinear &x, const Bilinear &y, float *sum) {
+    UNROLL
+    for (int i = 0; i < 3; i++) {
+        const Component &c = f.c[i];
+        int x0 = x.lower >> c.shift_x, x1 = x.upper >> c.shift_x, y0 = y.lower >> c.shift_y, y1 = y.upper >> c.shift_y;
+        float fx = x0 == x1 ? 0.0f : x.f, fy = y0 == y1 ? 0.0f : y.f;
+        float value = 0.0f;
+        if (fy < 1.0f) {
+            if (fx < 1.0f) value += (1.0f - fx) * (1.0f - fy) * (float)load_code_once(f, c, x0, y0);
+            if (fx > 0.0f) value += fx * (1.0f - fy) * (float)load_code_once(f, c, x1, y0);
+        }
+        if (fy > 0.0f) {
+            if (fx < 1.0f) value += (1.0f - fx) * fy * (float)load_code_once(f, c, x0, y1);
+            if (fx > 0.0f) value += fx * fy * (float)load_code_once(f, c, x1, y1);
+        }
+        sum[i] += value;
     }
 }
 
@@ -101,7 +122,7 @@ DEVICE void add_straight(const Frame &f, const Taps &tx, const Taps &ty, float *
         for (int sy = y0 >> c.shift_y; sy <= y1 >> c.shift_y; sy++) {
             float row = 0.0f;
             for (int sx = x0 >> c.shift_x; sx <= x1 >> c.shift_x; sx++) {
-                row += share_of_sample(tx, sx, c.shift_x, x0, x1) * (float)load_code(f, c, sx, sy);
+                row += share_of_sample(tx, sx, c.shift_x, x0, x1) * (float)load_code_once(f, c, sx, sy);
             }
             sum[i] += share_of_sample(ty, sy, c.shift_y, y0, y1) * row;
         }
@@ -138,6 +159,10 @@ extern "C" __global__ void crop_affine(const CropArgs a) {
             float px = (float)x + 0.5f + tap_offset(i, map.nx), py = (float)y + 0.5f + tap_offset(j, map.ny);
             Bilinear bx = bilinear(map.m[0] * px + map.m[1] * py + map.m[2], across);
             Bilinear by = bilinear(map.m[3] * px + map.m[4] * py + map.m[5], down);
+            if (map.block == 1) {
+                add_tap(a.frame, bx, by, sum);
+                continue;
+            }
             for (int k = 0; k < 4; k++) {
                 float w = (k & 1 ? bx.f : 1.0f - bx.f) * (k & 2 ? by.f : 1.0f - by.f);
                 if (w > 0.0f) add_block(a.frame, map.block, k & 1 ? bx.upper : bx.lower, k & 2 ? by.upper : by.lower, w, sum);

@@ -5,6 +5,7 @@
 #include "cover.cu"
 #include "warp_edit.cu"
 #include "edit_step.cu"
+#include "match_face.cu"
 
 // Sums a block's thread numbers; `barrier` 0 leaves the barriers out, 2 lets half of the threads skip one.
 struct ProbeArgs {
@@ -25,13 +26,17 @@ extern "C" __global__ void probe(const ProbeArgs a) {
 
 HOST_ENTRY(crop_affine, CropArgs, false)
 HOST_ENTRY(crop_straight, CropArgs, false)
-HOST_ENTRY(composite, CompositeArgs, false)
+HOST_ENTRY(composite, CompositeArgs, true)
 HOST_ENTRY(weight_mask, WeightArgs, false)
 HOST_ENTRY(cover_means, CoverArgs, true)
-HOST_ENTRY(cover_apply, CoverArgs, false)
+HOST_ENTRY(cover_apply, CoverArgs, true)
 HOST_ENTRY(warp_edit, WarpArgs, false)
 HOST_ENTRY(edit_moments, EditArgs, true)
 HOST_ENTRY(edit_step, EditArgs, true)
+HOST_ENTRY(match_cells, MatchArgs, false)
+HOST_ENTRY(match_across, MatchArgs, false)
+HOST_ENTRY(match_down, MatchArgs, false)
+HOST_ENTRY(match_apply, MatchArgs, false)
 HOST_ENTRY(probe, ProbeArgs, true)
 
 // The same kernel, wrongly declared.

@@ -34,6 +34,8 @@ static thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 template <class T> static inline T min(T a, T b) { return b < a ? b : a; }
 template <class T> [[maybe_unused]] static inline T max(T a, T b) { return a < b ? b : a; }
 
+template <class T> [[maybe_unused]] static inline T __ldg(const T *p) { return *p; }
+
 namespace shim {
 constexpr unsigned MAX_THREADS = 1024;
 constexpr size_t STACK = 64 * 1024;

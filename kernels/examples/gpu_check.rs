@@ -23,11 +23,14 @@ use std::time::Instant;
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 use nullface_kernels::cuda::args::{CoverMode, EditFace};
-use nullface_kernels::cuda::ops::{self, DeviceFrame, DeviceMask, Patch, Span, StepOperands, Unguided, WarpEdit, WarpOperand};
+use nullface_kernels::cuda::ops::{
+    self, DeviceFrame, DeviceMask, PaintOperand, Patch, Span, StepOperands, Unguided, WarpEdit, WarpOperand,
+};
 use nullface_kernels::cuda::{self, Compiled, Compiler, CudaError, Gpu, Loader, Pass, Traffic};
 use nullface_kernels::mask::Weights;
 use nullface_kernels::{Affine, PixelFormat, RegionMask};
 use support::Frame;
+use support::paint::Painted;
 use support::parity::{self, Verdict};
 
 const ROUNDS: usize = 21;
@@ -151,6 +154,7 @@ fn speed(gpu: &Gpu) -> Result<Vec<Verdict>, CudaError> {
     }; FACES];
     let timed = time(gpu, || ops::warp(gpu, &faces, (SIDE, SIDE)).map(|_| ()));
     table.row("warp_edit 8 faces", pixels * (2.0 + 12.0 + 12.0), LEAST, timed);
+    paints(gpu, &mut table)?;
     steps(gpu, &mut table)?;
     whole_frames(gpu, &mut table)?;
     for faces in [4, FACES] {
@@ -158,6 +162,34 @@ fn speed(gpu: &Gpu) -> Result<Vec<Verdict>, CudaError> {
         table.verdicts.push(trip(gpu, faces, true));
     }
     Ok(table.verdicts)
+}
+
+/// Light, colour and grain of eight faces of 300 px: twelve launches.
+fn paints(gpu: &Gpu, table: &mut Table) -> Result<(), CudaError> {
+    const FACE: usize = 300;
+    let face = Painted::new(FACE, FACE, 110.0, (0.6, 2.5), 7);
+    let mut buffers = Vec::new();
+    for _ in 0..FACES {
+        buffers.push((gpu.upload(face.paint.as_flattened())?, gpu.unfilled::<f32>(4 * FACE * FACE)?));
+    }
+    let (base, alpha) = (gpu.upload(face.base.as_flattened())?, gpu.upload(&face.alpha)?);
+    let painted = gpu.upload(&face.painted)?;
+    let timed = time(gpu, || {
+        let faces = buffers.iter_mut().map(|(paint, fine)| PaintOperand {
+            width: FACE,
+            height: FACE,
+            paint,
+            base: &base,
+            alpha: &alpha,
+            painted: &painted,
+            recipe: face.recipe,
+            fine,
+        });
+        ops::match_faces(gpu, &mut faces.collect::<Vec<_>>())
+    });
+    // A pixel's bytes in the six launches over pixels: light 32 and 33, fine parts 28 and 44, grain 20 and 52.
+    table.row("match_face 8 faces of 300 px", (FACES * FACE * FACE) as f64 * 209.0, LEAST, timed);
+    Ok(())
 }
 
 /// Kernels over a whole frame of 3840x2160: a face's region moves less than a launch costs, so that only

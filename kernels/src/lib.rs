@@ -11,6 +11,8 @@
 //! | [`composite`] | RGB crop, mask → frame | bit-exact where the mask is 0 |
 //! | [`edit_step`] | latents, predictions → latents of the next level | element-wise; no guidance changes nothing |
 //! | [`warp_edit`] | cached edit, mesh → edit of this frame | a still mesh copies bit for bit |
+//! | [`match_face`] | paint, frame → paint under the frame's light, with its grain | low-passes under alpha |
+//! | [`lowpass`] | picture → Gaussian on a coarse grid | constants kept |
 //! | [`luma`] | frame → thumbnail, histogram | sparse, for scene cuts |
 //! | [`color`] | RGB ↔ Y'CbCr codes | every matrix, range and depth |
 //!
@@ -25,8 +27,10 @@ pub mod crop;
 pub mod cuda;
 pub mod edit_step;
 pub mod image;
+pub mod lowpass;
 pub mod luma;
 pub mod mask;
+pub mod match_face;
 mod packing;
 mod separable;
 mod simd;

@@ -14,7 +14,7 @@ use nullface_kernels::cuda::args::{
     CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, Frame as Args, LINE_BLOCK, PIXEL_BLOCK, WarpArgs, WarpFace,
     WeightArgs,
 };
-use nullface_kernels::cuda::mask_grid;
+use nullface_kernels::cuda::{MaskAt, pad, padded_bytes};
 use nullface_kernels::edit_step::{EditOperands, EditStep, Unguided, edit_step, rescale_factor, rescale_factor_stock};
 use nullface_kernels::mask::{self, Rect, RegionMask, Weights};
 use nullface_kernels::warp_edit::{Edit, NO_TRIANGLE, warp_edit};
@@ -286,24 +286,18 @@ fn weight_mask_is_the_reference_turned_cut_off_and_outside() {
                 mask::reference::weighted(&mut want, &weights);
                 let run = |reverse| {
                     let mut got = vec![77_u8; want.alpha.len()];
-                    let args = WeightArgs {
-                        weights: values.as_ptr() as u64,
-                        alpha: got.as_mut_ptr() as u64,
-                        side: side as i32,
-                        x: want.x,
-                        y: want.y,
-                        width: want.width as i32,
-                        height: want.height as i32,
-                        spare: 0,
-                        m: weights.square_from_frame.m,
-                    };
-                    launch(
-                        "weight_mask",
-                        &args,
-                        [want.width.div_ceil(32), want.height.div_ceil(8), 1],
-                        PIXEL_BLOCK,
-                        reverse,
-                    );
+                    let at = got.as_mut_ptr() as u64;
+                    let mask = MaskAt::packed(want.rect(), at);
+                    let args = WeightArgs::new(mask, (values.as_ptr() as u64, side), &weights.square_from_frame);
+                    launch("weight_mask", &args, args.grid(), PIXEL_BLOCK, reverse);
+                    // The same on borders: nothing beside the rectangle.
+                    let (mut wide, mut padded) = (vec![77_u8; padded_bytes(want.rect())], vec![0; padded_bytes(want.rect())]);
+                    let mask = MaskAt::padded(want.rect(), wide.as_mut_ptr() as u64);
+                    let args = WeightArgs::new(mask, (values.as_ptr() as u64, side), &weights.square_from_frame);
+                    launch("weight_mask", &args, args.grid(), PIXEL_BLOCK, reverse);
+                    let alpha = got.clone();
+                    pad(&RegionMask { alpha, ..want.clone() }, &mut padded);
+                    assert_eq!(wide, padded);
                     got
                 };
                 let got = run(false);
@@ -330,7 +324,6 @@ fn cover_is_the_reference_bit_for_bit() {
             let mut noise = Noise(u64::from(width) * 7 + u64::from(height));
             let before = Frame::noise(format, width, height, noise.below(4) as usize, 9);
             let mask = random_mask(width, height, &mut noise);
-            let grid = mask_grid(mask.rect()).expect("not empty");
             for mode in [
                 CoverMode::Solid([20, 200, 90]),
                 CoverMode::Pixelate(8),
@@ -351,7 +344,7 @@ fn cover_is_the_reference_bit_for_bit() {
                     let alpha = mask.alpha.as_ptr() as u64;
                     let args = CoverArgs::new((&info, frame), (mask.rect(), alpha), means.as_mut_ptr() as u64, mode).expect("valid");
                     launch("cover_means", &args, [8, 8, 3], LINE_BLOCK, reverse);
-                    launch("cover_apply", &args, grid, PIXEL_BLOCK, reverse);
+                    launch("cover_apply", &args, args.grid().expect("not empty"), PIXEL_BLOCK, reverse);
                     assert!(got == want, "{format:?} {width}x{height} {mode:?} reverse {reverse}");
                     changed += usize::from(got != before);
                 }
@@ -613,5 +606,6 @@ fn arguments_that_do_not_fit_are_refused() {
     assert!(CompositeArgs::new((&frame.info, good), (fits, 8), (8, 4, 4), &flat, false).is_err());
     assert!(CompositeArgs::new((&frame.info, good), (fits, 8), (8, 0, 4), &Affine::IDENTITY, false).is_err());
     assert!(CropMap::new(&flat).is_err());
-    assert!(mask_grid(Rect::default()).is_none());
+    let empty = CoverArgs::new((&frame.info, good), (Rect::default(), 8), 8, CoverMode::Blur(8)).expect("valid");
+    assert!(empty.grid().is_none());
 }

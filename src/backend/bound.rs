@@ -3,20 +3,21 @@
 //! | | |
 //! |---|---|
 //! | inputs, output | parts of [`Buffer`]s on the device that the network runs on, bound by address |
-//! | waiting | the device's own stream is waited for before the run, because the runtime has a stream of its own; the runtime waits at its end |
+//! | waiting | none where the network runs on the device's stream ([`super::stream`]): the output is then in stream order, and faults show at the next wait. Else our stream before the run, and the runtime at its end |
 //! | errors | parts beyond a buffer's end, a buffer of another device, a network elsewhere, the runtime's |
 //!
 //! Why raw binding: in this version of the binding, `bind_input` with a borrowed tensor on the session's own
 //! device copies through a session of its own, and hangs. The raw call neither copies nor hangs.
-//! Limits: one wait a run; a session on our own stream would need none.
 
 use std::ffi::CString;
 
 use nullface_kernels::cuda::{Buffer, Gpu};
+use ort::AsPointer;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::{IoBinding, RunOptions};
 use ort::value::{Shape, TensorRefMut};
-use ort::{AsPointer, session::IoBinding};
 
+use super::stream::GRAPH;
 use super::{BackendError, Device, Network};
 
 /// A part of a buffer under a name.
@@ -33,6 +34,10 @@ pub struct Bound<'a> {
 }
 
 impl<'a> Bound<'a> {
+    fn address(&self) -> u64 {
+        self.buffer.address() + (self.start * size_of::<f32>()) as u64
+    }
+
     fn tensor(&self, gpu: &Gpu) -> Result<TensorRefMut<'a, f32>, String> {
         tensor_of(gpu, self.name, self.shape, self.buffer, self.start)
     }
@@ -111,8 +116,13 @@ impl Network {
                 )));
             }
         }
-        gpu.wait().map_err(|e| wrong(e.to_string()))?;
+        if !self.is_in_order_with(gpu) {
+            gpu.wait().map_err(|e| wrong(e.to_string()))?;
+        }
+        let operands = inputs.iter().chain([&output]).map(|b| (b.address(), b.shape.to_vec())).collect();
+        let mut graph = None;
         let ran = self.with_session(|session| {
+            graph = session.graph_of(operands, &model);
             let text = |e: ort::Error| e.to_string();
             let mut binding = session.create_binding().map_err(text)?;
             let tensors = inputs.iter().map(|b| b.tensor(gpu)).collect::<Result<Vec<_>, _>>()?;
@@ -120,8 +130,17 @@ impl Network {
                 bind(&binding, input.name, tensor)?;
             }
             binding.bind_output(output.name, output.tensor(gpu)?).map_err(text)?;
-            session.run_binding(&binding).map(|_| ()).map_err(text)
+            let mut options = RunOptions::new().map_err(text)?;
+            if let Some(number) = graph {
+                options.set(GRAPH, number.to_string()).map_err(text)?;
+            } else if session.shares_stream_of(gpu) {
+                options.disable_device_sync().map_err(text)?;
+            }
+            session.run_binding_with_options(&binding, &options).map(|_| ()).map_err(text)
         });
+        if let (Err(why), Some(1..)) = (&ran, graph) {
+            self.graph_failed(why);
+        }
         ran.map_err(wrong)
     }
 }

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | on the device | the frame has a [`Resident`] that is sound, of the device that the network runs on, and the network is not lost |
 //! | else | the processor, bit for bit as without a device |
-//! | waiting | once, for our stream, because the runtime has a stream of its own |
+//! | waiting | none where the network runs on our stream ([`super::stream`]); else once, for our stream |
 //! | errors | the device's are noted on the frame: who comes next for the same frame is served by the processor |
 
 use nullface_kernels::KernelError;
@@ -66,9 +66,21 @@ pub(super) struct DeviceInput {
 }
 
 impl DeviceInput {
-    /// Makes crops there, and waits for them.
-    pub(super) fn fill(&mut self, resident: &Resident, frame: &FrameView<'_>, maps: &[Affine], spec: &CropSpec) -> Result<(), CudaError> {
+    /// Makes crops there, and waits for them unless the network is `in_order` with the device's stream.
+    pub(super) fn fill(
+        &mut self,
+        resident: &Resident,
+        frame: &FrameView<'_>,
+        maps: &[Affine],
+        spec: &CropSpec,
+        in_order: bool,
+    ) -> Result<(), CudaError> {
         let made = self.make(resident, frame, maps, spec);
+        let made = if in_order {
+            made
+        } else {
+            made.and_then(|()| resident.gpu().wait())
+        };
         if let Err(e) = &made
             && !matches!(e, CudaError::Argument(_))
         {
@@ -88,8 +100,7 @@ impl DeviceInput {
             Some(buffer) => buffer,
             none => none.insert(gpu.unfilled(values)?),
         };
-        ops::crop_into(gpu, there, maps, spec, buffer)?;
-        gpu.wait()
+        ops::crop_into(gpu, there, maps, spec, buffer)
     }
 
     /// The input as the runtime takes it.

@@ -13,6 +13,7 @@
 
 use super::device::{Device, ResolvedDevice};
 use super::events::{DeviceEvent, DeviceEvents};
+use super::stream::Streams;
 
 /// Most runs between two tries to build again.
 const MOST_REST: u32 = 256;
@@ -40,6 +41,7 @@ pub(super) struct Place<'a> {
     pub(super) device: &'a ResolvedDevice,
     pub(super) threads: usize,
     pub(super) events: &'a DeviceEvents,
+    pub(super) streams: Streams,
 }
 
 /// A network and how it is made again.
@@ -93,6 +95,11 @@ impl<S> Lifeline<S> {
     /// The network as it is, for questions that run nothing.
     pub(super) fn current(&self) -> &S {
         &self.current
+    }
+
+    /// The same to change what is known of it.
+    pub(super) fn current_mut(&mut self) -> &mut S {
+        &mut self.current
     }
 
     /// Where it is.
@@ -176,6 +183,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::{Lifeline, MOST_REST, Place};
+    use crate::backend::stream::Streams;
     use crate::backend::{Device, DeviceEvents, ResolvedDevice};
 
     fn on_gpu(strict: bool) -> ResolvedDevice {
@@ -191,6 +199,7 @@ mod tests {
             device: &on_gpu(strict),
             threads: 1,
             events,
+            streams: Streams::new(|| None),
         };
         Lifeline::start("net", &place, build)
     }

@@ -5,11 +5,13 @@
 
 mod arena;
 mod bound;
+mod build;
 mod crops;
 mod describe;
 mod device;
 mod events;
 mod gpu;
+mod graphs;
 mod lifeline;
 mod manifest;
 mod network;
@@ -19,6 +21,7 @@ mod runtime;
 mod search;
 mod session;
 mod small;
+mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -135,6 +138,7 @@ impl Backend {
             data: None,
             inputs: Vec::new(),
             half: false,
+            replays: false,
         })
     }
 
@@ -151,6 +155,10 @@ impl Backend {
             device: &self.device,
             threads: self.threads,
             events: &self.events,
+            streams: stream::Streams::new({
+                let backend = self.clone();
+                move || backend.open_gpu()
+            }),
         }
     }
 

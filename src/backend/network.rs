@@ -4,17 +4,23 @@
 //! Inputs are borrowed for the run, nothing is copied on the way in. Names, shapes and dtypes are told by
 //! [`Network::inputs`] and [`Network::outputs`], so that a pack can hold them against its manifest.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ort::value::{TensorElementType, TensorRef, ValueType};
 
 use nullface_kernels::crop::CropSpec;
+use nullface_kernels::cuda::Gpu;
 
 use super::BackendError;
+use super::build::build;
 use super::crops::{CropError, DeviceInput, by_processor, resident_on, shape_of};
 use super::device::Device;
+use super::graphs;
 use super::lifeline::{Lifeline, Place};
 use super::providers::Graph;
 use super::runtime::Runtime;
-use super::session::build;
+use super::stream::Streamed;
 use crate::frame::{Affine, FrameView};
 
 /// One input of a run.
@@ -45,7 +51,7 @@ pub struct ExternalData {
     /// The name that the graph has for the file.
     pub name: String,
     /// Its bytes, verified.
-    pub bytes: std::sync::Arc<[u8]>,
+    pub bytes: Arc<[u8]>,
 }
 
 /// A network's verified file and what is known of it.
@@ -54,22 +60,27 @@ pub struct NetworkSource {
     /// Name, for messages.
     pub name: String,
     /// The file.
-    pub bytes: std::sync::Arc<[u8]>,
+    pub bytes: Arc<[u8]>,
     /// Weights beside it.
     pub data: Option<ExternalData>,
     /// Inputs with their sides, −1 where free; empty where nothing is known.
     pub inputs: Vec<(String, Vec<i64>)>,
     /// Whether a device may round to half precision.
     pub half: bool,
+    /// Whether it runs again and again on the same buffers, so that CUDA graphs may be captured of it where they are
+    /// asked for.
+    pub replays: bool,
 }
 
 /// A network ready to run.
 pub struct Network {
-    inner: Lifeline<ort::session::Session>,
+    inner: Lifeline<Streamed>,
     name: String,
     there: DeviceInput,
     /// Crops where the processor makes them.
     here: Vec<f32>,
+    /// Whether the next build may have graphs.
+    may_replay: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Network {
@@ -81,7 +92,9 @@ impl std::fmt::Debug for Network {
 impl Network {
     /// Loads verified bytes.
     pub(super) fn load(runtime: &'static Runtime, source: NetworkSource, place: &Place<'_>) -> Result<Self, BackendError> {
-        let (name, threads) = (source.name.clone(), place.threads);
+        let (name, threads, streams) = (source.name.clone(), place.threads, place.streams.clone());
+        let may_replay = Arc::new(AtomicBool::new(source.replays && graphs::asked()));
+        let wanted = may_replay.clone();
         let build = Box::new(move |device| {
             let graph = Graph {
                 name: &source.name,
@@ -89,8 +102,9 @@ impl Network {
                 data: source.data.as_ref(),
                 inputs: &source.inputs,
                 half: source.half,
+                replays: wanted.load(Ordering::Acquire),
             };
-            build(runtime, &graph, device, threads).map_err(|e| e.to_string())
+            build(runtime, &graph, device, threads, &streams).map_err(|e| e.to_string())
         });
         let inner = Lifeline::start(&name, place, build).map_err(|e| BackendError::Run {
             model: name.clone(),
@@ -101,6 +115,7 @@ impl Network {
             name,
             there: DeviceInput::default(),
             here: Vec::new(),
+            may_replay,
         })
     }
 
@@ -134,7 +149,7 @@ impl Network {
         let model = self.name.clone();
         let failed = match self.inner.ready() {
             Err(lost) => lost,
-            Ok(network) => match network.run(values) {
+            Ok(network) => match network.run_plainly(values) {
                 Ok(outputs) => return take(&outputs, &model, output, out),
                 Err(e) => e.to_string(),
             },
@@ -170,7 +185,8 @@ impl Network {
             self.here = values;
             return ran;
         };
-        let made = self.there.fill(resident, frame, maps, spec);
+        let in_order = self.inner.current().is_in_order_with(resident.gpu());
+        let made = self.there.fill(resident, frame, maps, spec, in_order);
         made.map_err(|e| CropError::on_device(&self.name, e))?;
         let run = |why: String| BackendError::Run {
             model: self.name.clone(),
@@ -179,7 +195,7 @@ impl Network {
         let crops = self.there.tensor(&shape).map_err(&run)?;
         let failed = match self.inner.ready() {
             Err(lost) => lost,
-            Ok(network) => match network.run(ort::inputs![input => crops]) {
+            Ok(network) => match network.run_plainly(ort::inputs![input => crops]) {
                 Ok(outputs) => return Ok(take(&outputs, &self.name, output, out)?),
                 Err(e) => e.to_string(),
             },
@@ -195,12 +211,24 @@ impl Network {
     }
 
     /// Runs something on the session; a fault of the device counts as one.
-    pub(super) fn with_session<T>(&mut self, run: impl FnOnce(&mut ort::session::Session) -> Result<T, String>) -> Result<T, String> {
+    pub(super) fn with_session<T>(&mut self, run: impl FnOnce(&mut Streamed) -> Result<T, String>) -> Result<T, String> {
         let result = self.inner.ready().and_then(run);
         if let Err(why) = &result {
             self.inner.failed(why);
         }
         result
+    }
+
+    /// A run with a graph failed: there are none from now on, and none if the network is built anew.
+    pub(super) fn graph_failed(&mut self, why: &str) {
+        self.may_replay.store(false, Ordering::Release);
+        self.inner.current_mut().give_up_graphs(why, &self.name);
+    }
+
+    /// Whether what is queued on `gpu` is done before a run reads it, without a wait.
+    pub(super) fn is_in_order_with(&self, gpu: &Gpu) -> bool {
+        // One that was lost is built again before it runs, perhaps on another stream.
+        self.inner.is_well() && self.inner.current().is_in_order_with(gpu)
     }
 
     /// Where it really runs.

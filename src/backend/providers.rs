@@ -3,7 +3,7 @@
 //! | device | providers, in order | options |
 //! |---|---|---|
 //! | `cpu` | – | – |
-//! | `cuda` | CUDA | arena grows by what is asked for, so that a big pack fits; best convolutions searched once |
+//! | `cuda` | CUDA | our own stream ([`super::stream`]); arena grows by what is asked for, so that a big pack fits; best convolutions searched once |
 //! | `tensorrt` | TensorRT, then CUDA for what it does not take | FP16 for a pack's networks, engine and timing cache, batches 1 to [`BATCH`] |
 //! | `tensorrt-rtx` | the plugin provider's devices | runtime cache, batches 1 to [`BATCH`] |
 //!
@@ -14,7 +14,9 @@
 //! that an engine is never taken for another network. An engine that does not load is deleted with its folder
 //! and built again, once.
 
+use std::ffi::c_void;
 use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 
 use ort::session::builder::SessionBuilder;
 use sha2::{Digest, Sha256};
@@ -43,6 +45,8 @@ pub(super) struct Graph<'a> {
     pub(super) inputs: &'a [(String, Vec<i64>)],
     /// Whether half precision will do.
     pub(super) half: bool,
+    /// Whether the CUDA provider captures graphs of its runs.
+    pub(super) replays: bool,
 }
 
 /// Shapes of all inputs at the smallest, the tuned and the largest batch, in the providers' words.
@@ -97,16 +101,29 @@ fn ordinal(o: u32) -> i32 {
     i32::try_from(o).unwrap_or(i32::MAX)
 }
 
-fn cuda(o: u32) -> ort::ep::ExecutionProviderDispatch {
-    ort::ep::CUDA::default()
+/// A stream of our own, none = the provider's.
+pub(super) type Stream = Option<NonNull<c_void>>;
+
+fn cuda(o: u32, stream: Stream, replays: bool) -> ort::ep::ExecutionProviderDispatch {
+    let mut ep = ort::ep::CUDA::default()
         .with_device_id(ordinal(o))
-        .with_arena_extend_strategy(ort::ep::ArenaExtendStrategy::SameAsRequested)
-        .build()
-        .error_on_failure()
+        .with_arena_extend_strategy(ort::ep::ArenaExtendStrategy::SameAsRequested);
+    if replays {
+        ep = ep.with_cuda_graph(true);
+    }
+    if let Some(stream) = stream {
+        // SAFETY: `Streamed` keeps the stream's device for longer than the session.
+        ep = unsafe { ep.with_compute_stream(stream.as_ptr().cast()) };
+    }
+    ep.build().error_on_failure()
 }
 
-fn tensorrt(o: u32, graph: &Graph<'_>, cache: Option<&Path>) -> ort::ep::ExecutionProviderDispatch {
+fn tensorrt(o: u32, graph: &Graph<'_>, cache: Option<&Path>, stream: Stream) -> ort::ep::ExecutionProviderDispatch {
     let mut ep = ort::ep::TensorRT::default().with_device_id(ordinal(o)).with_fp16(graph.half);
+    if let Some(stream) = stream {
+        // SAFETY: as in `cuda`.
+        ep = unsafe { ep.with_compute_stream(stream.as_ptr().cast()) };
+    }
     if let Some(cache) = cache {
         let path = cache.display();
         ep = ep
@@ -130,6 +147,7 @@ pub(super) fn register(
     runtime: &Runtime,
     graph: &Graph<'_>,
     device: Device,
+    stream: Stream,
 ) -> ort::Result<(SessionBuilder, Option<PathBuf>)> {
     let cache = |provider| {
         let folder = engine_dir(nullface_kernels::cuda::cache::cache_dir(), provider, runtime.version(), graph)?;
@@ -143,11 +161,12 @@ pub(super) fn register(
     };
     match device {
         Device::Cpu => Ok((builder, None)),
-        Device::Cuda { ordinal } => Ok((builder.with_execution_providers([cuda(ordinal)])?, None)),
+        Device::Cuda { ordinal } => Ok((builder.with_execution_providers([cuda(ordinal, stream, graph.replays)])?, None)),
         Device::TensorRt { ordinal } => {
             let folder = cache("tensorrt");
             announce(graph, folder.as_deref());
-            let builder = builder.with_execution_providers([tensorrt(ordinal, graph, folder.as_deref()), cuda(ordinal)])?;
+            let builder =
+                builder.with_execution_providers([tensorrt(ordinal, graph, folder.as_deref(), stream), cuda(ordinal, stream, false)])?;
             Ok((builder, folder))
         }
         Device::TensorRtRtx { ordinal } => {
@@ -244,6 +263,7 @@ mod tests {
             data: None,
             inputs: &[],
             half,
+            replays: false,
         };
         let at = |runtime, g: &Graph<'_>| engine_dir(Some("/cache".into()), "tensorrt", runtime, g).expect("a folder");
         let one = at("1.24.4", &graph(b"a", true));

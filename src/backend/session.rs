@@ -14,24 +14,23 @@
 //! not save time. Residency: outputs in the processor's memory, the input too unless it is crops of a frame
 //! that is on the network's device; the runtime copies for GPU providers.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use ort::logging::LogLevel;
 use ort::memory::Allocator;
 use ort::session::SessionInputValue;
-use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Shape, Tensor, TensorElementType, ValueType};
 
 use nullface_kernels::crop::CropSpec;
 
 use super::BackendError;
+use super::build::build;
 use super::crops::{CropError, DeviceInput, by_processor, resident_on, shape_of};
 use super::device::Device;
 use super::lifeline::{Lifeline, Place};
 use super::manifest::{ModelEntry, TensorSpec};
-use super::providers::{Graph, register, with_fresh_engines};
+use super::providers::Graph;
 use super::runtime::Runtime;
+use super::stream::Streamed;
 use crate::frame::{Affine, FrameView};
 
 /// Most elements of one input: a 7680×4320 RGB frame.
@@ -39,7 +38,7 @@ const MAX_INPUT_ELEMENTS: usize = 7680 * 4320 * 3;
 
 /// A network ready to run.
 pub struct Session {
-    inner: Lifeline<ort::session::Session>,
+    inner: Lifeline<Streamed>,
     name: String,
     input: Option<Tensor<f32>>,
     input_shape: Vec<usize>,
@@ -81,7 +80,7 @@ impl Session {
         };
         let inputs: Vec<_> = entry.map_or_else(Vec::new, |e| e.input.iter().map(|i| (i.name.clone(), i.shape.clone())).collect());
         let kept: Arc<[u8]> = Arc::from(bytes);
-        let label = name.to_owned();
+        let (label, streams) = (name.to_owned(), place.streams.clone());
         let build = Box::new(move |device| {
             let graph = Graph {
                 name: &label,
@@ -89,8 +88,9 @@ impl Session {
                 data: None,
                 inputs: &inputs,
                 half: false,
+                replays: false,
             };
-            build(runtime, &graph, device, threads).map_err(|e| e.to_string())
+            build(runtime, &graph, device, threads, &streams).map_err(|e| e.to_string())
         });
         let inner = Lifeline::start(name, place, build).map_err(|e| match (device.device, device.strict) {
             (Device::Cpu, _) | (_, false) => wrong(format!("does not load: {e}")),
@@ -184,7 +184,8 @@ impl Session {
         };
         self.on_device = None;
         self.check_size(&shape)?;
-        match self.there.fill(resident, frame, maps, spec) {
+        let in_order = self.inner.current().is_in_order_with(resident.gpu());
+        match self.there.fill(resident, frame, maps, spec, in_order) {
             Ok(()) => self.on_device = Some(shape),
             Err(e) => {
                 // What an earlier frame left must not run in its place.
@@ -298,41 +299,6 @@ pub fn first_not_finite(data: &[f32]) -> Option<usize> {
     } else {
         data.iter().position(|v| !v.is_finite())
     }
-}
-
-pub(super) fn build(runtime: &Runtime, graph: &Graph<'_>, device: Device, threads: usize) -> ort::Result<ort::session::Session> {
-    with_fresh_engines(|| {
-        let mut folder = None;
-        build_once(runtime, graph, device, threads, &mut folder)
-            .map(|built| (built, folder.clone()))
-            .map_err(|e| (e, folder))
-    })
-}
-
-fn build_once(
-    runtime: &Runtime,
-    graph: &Graph<'_>,
-    device: Device,
-    threads: usize,
-    engines: &mut Option<PathBuf>,
-) -> ort::Result<ort::session::Session> {
-    // The builder's own error type is not `Send`: `?` turns it into `ort::Error` first.
-    let mut builder = ort::session::Session::builder(&runtime.environment)?
-        .with_log_level(LogLevel::Error)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_memory_pattern(false)?
-        .with_env_allocators()?;
-    if let Some(data) = graph.data {
-        builder = builder.with_external_initializer_file_in_memory(&data.name, data.bytes.clone())?;
-    }
-    if threads != 0 && threads != runtime.threads() {
-        builder = builder
-            .with_independent_thread_pool()?
-            .with_intra_threads(threads)?
-            .with_intra_op_spinning(false)?;
-    }
-    (builder, *engines) = register(builder, runtime, graph, device)?;
-    builder.commit_from_memory(graph.bytes)
 }
 
 fn tensor_of(value: &ValueType) -> Option<(TensorElementType, Vec<i64>)> {

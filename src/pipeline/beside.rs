@@ -249,6 +249,8 @@ fn failed(why: String) -> EngineError {
 mod tests {
     use super::*;
     use crate::frame::{Matrix, PixelFormat, Range};
+    #[cfg(target_os = "linux")]
+    use crate::pipeline::shim;
     use crate::stages::detect::DetectError;
 
     /// Finds a face as wide as the first pixel is bright; panics at black.
@@ -298,6 +300,83 @@ mod tests {
             assert_eq!(found.found[0].box_px.x1, f32::from(side));
             assert!(looker.join().is_err(), "an answer is given once");
         }
+    }
+
+    /// Finds a face as wide as the first pixel of the frame on the device, which the processor's copy does not show.
+    #[cfg(target_os = "linux")]
+    struct ThereReader(std::sync::Arc<std::sync::Mutex<Vec<bool>>>);
+
+    #[cfg(target_os = "linux")]
+    impl Detector for ThereReader {
+        fn name(&self) -> &'static str {
+            "there"
+        }
+
+        fn detect(&mut self, frame: &FrameView<'_>, _: f32, _: Effort) -> Result<Vec<Detection>, DetectError> {
+            let resident = frame.resident().filter(|r| r.is_sound());
+            self.0.lock().expect("a list").push(resident.is_some());
+            let crop = nullface_kernels::crop::CropSpec {
+                width: 1,
+                height: 1,
+                layout: nullface_kernels::crop::Layout::Nchw,
+                order: nullface_kernels::crop::ChannelOrder::Rgb,
+                scale: 1.0,
+                bias: 0.0,
+            };
+            let Some(resident) = resident else { return Ok(Vec::new()) };
+            let there = resident.on_device(frame).expect("is there");
+            let maps = [nullface_kernels::Affine::IDENTITY];
+            let out = nullface_kernels::cuda::ops::crop::<f32>(resident.gpu(), there, &maps, &crop).expect("a crop");
+            let mut rgb = [0.0; 3];
+            out.read(&mut rgb).expect("reads");
+            Ok(vec![Detection {
+                box_px: BoxPx {
+                    x0: 0.0,
+                    y0: 0.0,
+                    x1: rgb[0],
+                    y1: rgb[0],
+                },
+                score: 1.0,
+                landmarks: None,
+            }])
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_look_beside_the_rendering_reads_the_frame_where_it_is_and_a_lost_one_by_the_processor() {
+        let (gpu, knobs) = shim::gpu();
+        let loader = nullface_kernels::cuda::Loader::new(&gpu);
+        let seen = std::sync::Arc::default();
+        let mut looker = Looker::new(Box::new(ThereReader(std::sync::Arc::clone(&seen))));
+        for side in [9_u8, 7] {
+            // On the device before it is sent, as the networks before the look have brought it there.
+            with_frame(side, |frame| {
+                let resident = loader.frame(frame.info());
+                resident.on_device(frame).expect("goes up");
+                looker.send(&frame.clone().with_resident(Some(&resident)), 0.5, Turn::Whole(Effort::Regular))
+            })
+            .expect("sent");
+            let found = looker.join().expect("an answer").found;
+            assert_eq!(found[0].box_px.x1.round(), f32::from(side), "of this frame");
+        }
+        assert_eq!(gpu.traffic().uploads, 2, "once a frame, whoever looks");
+        // The rendering loses the device while the look is on its way: the look is told, and reads by the processor.
+        with_frame(5, |frame| {
+            let resident = loader.frame(frame.info());
+            resident.on_device(frame).expect("goes up");
+            knobs.calls_left.store(0, std::sync::atomic::Ordering::SeqCst);
+            assert!(gpu.wait().is_err());
+            looker.send(&frame.clone().with_resident(Some(&resident)), 0.5, Turn::Whole(Effort::Regular))
+        })
+        .expect("sent");
+        assert!(looker.join().expect("an answer").found.is_empty());
+        assert_eq!(*seen.lock().expect("a list"), [true, true, false]);
+        // Nothing of a frame stays with the look.
+        drop(loader);
+        knobs.calls_left.store(-1, std::sync::atomic::Ordering::SeqCst);
+        drop(gpu);
+        assert_eq!(knobs.used.load(std::sync::atomic::Ordering::SeqCst), 0);
     }
 
     #[test]

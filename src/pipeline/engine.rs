@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nullface_kernels::cuda::{Gpu, Resident};
+use nullface_kernels::cuda::Gpu;
 use rayon::ThreadPool;
 
 use crate::backend::{Backend, BackendError, Device, ResolvedDevice};
@@ -29,7 +29,7 @@ use super::open::{parts, side_by_side};
 use super::outcome::Released;
 use super::overlap::{Looking, Rendered, Rendering, thread_ahead};
 use super::plan::Plan;
-use super::reading::{MOST_BYTES, Reader};
+use super::reading::{MOST_BYTES, Reader, within};
 use super::resume::Begin;
 use super::settings::{EngineConfig, Means, Settings};
 use super::shared::{SharedMesh, SharedRecogniser};
@@ -348,10 +348,8 @@ impl Engine {
     /// Keeps the plan of a frame that was looked at.
     pub(super) fn take_in(&mut self, mut plan: Plan, started: usize) -> FrameId {
         self.meter.started(started);
-        let held = self.pending.iter().chain([&plan]).filter_map(|p| p.resident.as_ref());
-        if held.map(Resident::bytes).sum::<usize>() > MOST_BYTES {
-            plan.resident = None;
-        }
+        let held = self.pending.iter().filter_map(|p| p.resident.as_ref());
+        plan.resident = within(held, plan.resident.take(), MOST_BYTES);
         let id = plan.id;
         self.pending.push_back(plan);
         while self.pending.len() > MAX_PENDING {

@@ -28,6 +28,11 @@ mod treat;
 mod turns;
 mod who;
 
+/// A driver whose kernels are the same sources on the processor.
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../../kernels/tests/support/shim.rs"]
+mod shim;
+
 pub use budget::Budget;
 pub use engine::{Discontinuity, Engine, EngineError, FrameId, Parts};
 pub use generate::{Generator, Handover, HandoverError};

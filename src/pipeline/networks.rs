@@ -75,6 +75,7 @@ pub fn network(backend: &Backend, pack: &Pack, name: &str) -> Result<Network, En
         inputs,
         // What verifies must not be rounded.
         half: name != pack.manifest().identity.recogniser,
+        replays: pack.manifest().denoiser.files.values().any(|file| file == name),
     })?;
     pack.check_signature(name, &seen(&network.inputs())?, &seen(&network.outputs())?)?;
     Ok(network)

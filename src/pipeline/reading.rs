@@ -16,6 +16,12 @@ use crate::frame::FrameInfo;
 /// Most bytes of frames held back that stay on the device; those beyond go up again when they are written.
 pub(super) const MOST_BYTES: usize = 512 << 20;
 
+/// The frame that is held back next, unless those that are held would then take more than so many bytes.
+pub(super) fn within<'a>(held: impl Iterator<Item = &'a Resident>, next: Option<Resident>, most: usize) -> Option<Resident> {
+    let held: usize = held.map(Resident::bytes).sum();
+    next.filter(|next| held.saturating_add(next.bytes()) <= most)
+}
+
 /// The device that frames are read on.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -78,5 +84,45 @@ impl Reader {
             None => self.access.rest(),
         }
         (self.loader, self.used) = (None, false);
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::backend::testing::Picture;
+    use crate::pipeline::shim;
+
+    #[test]
+    fn frames_beyond_the_bytes_allowed_are_given_back_and_come_again_when_others_leave() {
+        let (gpu, knobs) = shim::gpu();
+        let loader = Loader::new(&gpu);
+        let picture = Picture::smooth(300, 200);
+        let frame = || {
+            let resident = loader.frame(picture.view().info());
+            resident.on_device(&picture.view()).expect("goes up");
+            Some(resident)
+        };
+        let bytes = frame().expect("there").bytes();
+        let most = 3 * bytes + bytes / 2;
+        let mut held: Vec<Resident> = Vec::new();
+        for n in 0..6 {
+            let kept = within(held.iter(), frame(), most);
+            assert_eq!(kept.is_some(), n < 3, "frame {n}");
+            held.extend(kept);
+        }
+        gpu.trim();
+        let used = knobs.used.load(Ordering::SeqCst);
+        assert!((3 * bytes..4 * bytes).contains(&used), "{used} of {bytes} a frame");
+        held.remove(0);
+        assert!(within(held.iter(), frame(), most).is_some());
+        assert!(within(held.iter(), None, most).is_none(), "one that is not there");
+        assert!(
+            within(std::iter::empty(), frame(), bytes - 1).is_none(),
+            "one that is too large alone"
+        );
+        const { assert!(MOST_BYTES >= 10 * 7680 * 4320 * 3 / 2, "ten frames of 4320p") };
     }
 }

@@ -4,25 +4,30 @@
 //! here reads through them. Geometry is checked by the same rules as the plain definitions; that buffers
 //! are as long as their geometry says is the launching side's to see to.
 
+mod cover;
 mod latents;
+mod paint;
 
+use super::padded::MaskAt;
 use super::window::Window;
 use crate::KernelError;
 use crate::affine::Affine;
 use crate::blend::check_rect;
 use crate::color::Coder;
-use crate::cover::device_grids;
 use crate::crop::device_map;
 use crate::image::{ImageInfo, MAX_SIDE_PX};
-use crate::mask::Rect;
 use crate::packing::{Depth, Packing};
 use crate::taps::tap_count;
 use crate::tile::{MAX_TILE_TAPS, check_map};
 
+pub use cover::{Axis, CoverArgs, CoverMode};
 pub use latents::{EditArgs, EditFace, FEW_FACES, WarpArgs, WarpFace};
+pub use paint::{FEW_PAINTS, MatchArgs, PaintFace};
 
 /// Threads a block of kernels that run over pixels.
 pub const PIXEL_BLOCK: [u32; 3] = [32, 8, 1];
+/// Tiles begin at columns of a multiple of this, px.
+const TILE_COLUMN: i32 = 32;
 /// Threads a block of kernels that run over elements or cells.
 pub const LINE_BLOCK: [u32; 3] = [256, 1, 1];
 
@@ -152,18 +157,32 @@ pub struct Mask {
     y: i32,
     width: i32,
     height: i32,
+    left: i32,
+    stride: i32,
 }
 
 impl Mask {
-    fn new(op: &'static str, info: &ImageInfo, rect: Rect, alpha: u64) -> Result<Self, KernelError> {
+    fn new(op: &'static str, info: &ImageInfo, at: MaskAt) -> Result<Self, KernelError> {
+        let rect = at.rect;
         check_rect(op, rect, info.width, info.height)?;
         Ok(Self {
-            alpha,
+            alpha: at.alpha,
             x: rect.x,
             y: rect.y,
             width: rect.width as i32,
             height: rect.height as i32,
+            left: at.left,
+            stride: at.stride,
         })
+    }
+
+    /// Blocks over the tiles of a mask (`cuda/tile.cuh`); `None` where it is empty.
+    fn grid(&self, frame: &Frame) -> Option<[u32; 3]> {
+        let coarse = &frame.c[1];
+        let side = |start: i32, end: i32, shift: i32| (((end + (1 << shift) - 1) >> shift) - (start >> shift)) as u32;
+        let across = side(self.x & !(TILE_COLUMN - 1), self.x + self.width, coarse.shift_x);
+        let down = side(self.y, self.y + self.height, coarse.shift_y);
+        (self.width > 0 && self.height > 0).then(|| [across.div_ceil(PIXEL_BLOCK[0]), down.div_ceil(PIXEL_BLOCK[1]), 1])
     }
 }
 
@@ -242,19 +261,17 @@ pub struct CompositeArgs {
 impl CompositeArgs {
     /// A crop of RGB bytes at `crop`, or of RGB differences (`f32`) where `adds`.
     ///
-    /// `alpha`: address of as many bytes as the rectangle has pixels.
-    ///
     /// # Errors
     /// [`KernelError::Argument`] as [`crate::composite`] has it for rectangle, size and map.
     pub fn new(
         (info, frame): (&ImageInfo, Frame),
-        (rect, alpha): (Rect, u64),
+        mask: impl Into<MaskAt>,
         (crop, width, height): (u64, usize, usize),
         crop_from_frame: &Affine,
         adds: bool,
     ) -> Result<Self, KernelError> {
         let op = "cuda::CompositeArgs";
-        let mask = Mask::new(op, info, rect, alpha)?;
+        let mask = Mask::new(op, info, mask.into())?;
         let side = 1..=MAX_SIDE_PX as usize;
         if !side.contains(&width) || !side.contains(&height) {
             return Err(KernelError::Argument {
@@ -285,11 +302,7 @@ impl CompositeArgs {
     /// Blocks of a launch; `None` where the rectangle is empty.
     #[must_use]
     pub fn grid(&self) -> Option<[u32; 3]> {
-        let coarse = &self.frame.c[1];
-        let side = |start: i32, len: i32, shift: i32| ((start + len + (1 << shift) - 1) >> shift) - (start >> shift);
-        let m = &self.mask;
-        let (across, down) = (side(m.x, m.width, coarse.shift_x), side(m.y, m.height, coarse.shift_y));
-        (m.width > 0 && m.height > 0).then(|| [(across as u32).div_ceil(32), (down as u32).div_ceil(8), 1])
+        self.mask.grid(&self.frame)
     }
 }
 
@@ -299,7 +312,7 @@ impl CompositeArgs {
 pub struct WeightArgs {
     /// Address of `side * side` weights, `f32`.
     pub weights: u64,
-    /// Address of the mask, one byte a pixel of its rectangle.
+    /// Address of the mask, `stride * height` bytes.
     pub alpha: u64,
     /// Side of the square.
     pub side: i32,
@@ -311,67 +324,43 @@ pub struct WeightArgs {
     pub width: i32,
     /// Its height.
     pub height: i32,
+    /// Column of a row's first byte.
+    pub left: i32,
+    /// Bytes a row.
+    pub stride: i32,
     /// Unused.
     pub spare: i32,
     /// Square px from frame px.
     pub m: [f32; 6],
 }
 
-/// How `cover_apply` covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CoverMode {
-    /// One colour.
-    Solid([u8; 3]),
-    /// Cell means as blocks.
-    Pixelate(u32),
-    /// Cell means, smoothly.
-    Blur(u32),
-}
+impl WeightArgs {
+    /// Weights of a square (`side * side` of them at `weights`) as a mask at an address.
+    #[must_use]
+    pub fn new(mask: MaskAt, (weights, side): (u64, usize), square_from_frame: &Affine) -> Self {
+        let rect = mask.rect;
+        Self {
+            weights,
+            alpha: mask.alpha,
+            side: side as i32,
+            x: rect.x,
+            y: rect.y,
+            width: rect.width as i32,
+            height: rect.height as i32,
+            left: mask.left,
+            stride: mask.stride,
+            spare: 0,
+            m: square_from_frame.m,
+        }
+    }
 
-/// One axis of a component's cells.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Axis {
-    pub(crate) start: i32,
-    pub(crate) len: i32,
-    pub(crate) cells: i32,
-    pub(crate) spare: i32,
-}
-
-/// Arguments of `cover_means` and `cover_apply`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default)]
-pub struct CoverArgs {
-    frame: Frame,
-    mask: Mask,
-    means: u64,
-    x: [Axis; 3],
-    y: [Axis; 3],
-    codes: [i32; 3],
-    mode: i32,
-}
-
-impl CoverArgs {
-    /// `alpha`: address of as many bytes as the rectangle has pixels; `means`: of 192 `u32`.
-    ///
-    /// # Errors
-    /// [`KernelError::Argument`] for a rectangle that leaves the frame.
-    pub fn new((info, frame): (&ImageInfo, Frame), (rect, alpha): (Rect, u64), means: u64, mode: CoverMode) -> Result<Self, KernelError> {
-        let mask = Mask::new("cuda::CoverArgs", info, rect, alpha)?;
-        let (number, cells, rgb) = match mode {
-            CoverMode::Solid(rgb) => (0, 1, rgb),
-            CoverMode::Pixelate(cells) => (1, cells, [0; 3]),
-            CoverMode::Blur(cells) => (2, cells, [0; 3]),
-        };
-        let (x, y) = device_grids(info, rect, cells);
-        Ok(Self {
-            frame,
-            mask,
-            means,
-            x,
-            y,
-            codes: Coder::new(info).encode_codes(rgb).map(i32::from),
-            mode: number,
-        })
+    /// Blocks of a launch.
+    #[must_use]
+    pub fn grid(&self) -> [u32; 3] {
+        [
+            (self.stride as u32).div_ceil(PIXEL_BLOCK[0]),
+            (self.height as u32).div_ceil(PIXEL_BLOCK[1]),
+            1,
+        ]
     }
 }

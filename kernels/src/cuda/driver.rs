@@ -8,6 +8,9 @@
 //! | waiting | only [`Driver::wait`] waits for the device; copies of pageable memory return once the bytes are staged, copies of page-locked memory at once |
 //! | errors | [`CudaError`]; a lost device is told apart, because what was on it is gone |
 
+use std::ffi::c_void;
+use std::ptr::NonNull;
+
 use super::CudaError;
 
 /// A device and what made its machine code must fit.
@@ -54,6 +57,18 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
 
     /// Whether its memory is the processor's, as a driver of the tests has it.
     fn is_host_memory(&self) -> bool {
+        false
+    }
+
+    /// The stream that everything is queued on, for others that are to queue on it too; it lives as long as the
+    /// driver.
+    fn stream(&self) -> Option<NonNull<c_void>> {
+        None
+    }
+
+    /// Whether what is called is done when the call returns (but downloads), as with a driver of the tests: it then
+    /// is in order with whoever else runs in the calling thread.
+    fn is_immediate(&self) -> bool {
         false
     }
 

@@ -8,7 +8,9 @@
 //! | lost device | every call after the first [`CudaError::Lost`] is refused without touching the driver |
 
 use std::collections::HashMap;
+use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -129,6 +131,18 @@ impl Gpu {
     #[must_use]
     pub fn is_host_memory(&self) -> bool {
         self.0.driver.is_host_memory()
+    }
+
+    /// The stream that everything is queued on, for others that are to queue on it too; it lives as long as this.
+    #[must_use]
+    pub fn stream(&self) -> Option<NonNull<c_void>> {
+        self.0.driver.stream()
+    }
+
+    /// Whether what is queued is done at once, as with a driver of the tests.
+    #[must_use]
+    pub fn is_immediate(&self) -> bool {
+        self.0.driver.is_immediate()
     }
 
     /// Whether both are the same device in use.
@@ -275,6 +289,27 @@ impl Gpu {
         let mut buffer = self.unfilled(values.len())?;
         buffer.write(values)?;
         Ok(buffer)
+    }
+
+    /// Reads several buffers whole, and waits once for all of them.
+    ///
+    /// # Errors
+    /// Another number of values, a buffer of another device; [`CudaError`]. What was read is then without meaning.
+    pub fn read_each<'a, T: Plain>(&self, parts: impl Iterator<Item = (&'a Buffer<T>, &'a mut [T])>) -> Result<(), CudaError> {
+        let op = "cuda::Gpu::read_each";
+        let mut queued = Ok(());
+        for (buffer, out) in parts {
+            queued = buffer
+                .on(self, op, "buffer")
+                .and_then(|_| check(op, "length", out.len() == buffer.len, buffer.len, out.len()))
+                // SAFETY: waited for below, whatever came of it; on an error `out` is not handed on.
+                .and_then(|()| unsafe { buffer.queue_read(out) });
+            if queued.is_err() {
+                break;
+            }
+        }
+        let waited = self.wait();
+        queued.and(waited)
     }
 
     /// The functions of a kernel's source, loaded once.

@@ -19,6 +19,8 @@ mod layout;
 mod memory;
 mod nvidia;
 pub mod ops;
+mod padded;
+mod paint;
 mod pass;
 mod resident;
 mod staging;
@@ -31,7 +33,8 @@ pub use error::CudaError;
 pub use images::{Compiled, Event, Images};
 pub use memory::{Buffer, Gpu, Plain, Traffic};
 pub use nvidia::{Nvidia, has_driver};
-pub use pass::{Pass, mask_grid};
+pub use padded::{MaskAt, pad, padded_bytes};
+pub use pass::Pass;
 pub use resident::{Loader, Resident};
 pub use tensor::Tensor;
 pub use window::Window;
@@ -50,14 +53,19 @@ pub fn open(ordinal: u32, images: Compiled) -> Result<Gpu, CudaError> {
     Ok(Gpu::new(Box::new(Nvidia::open(ordinal)?), Box::new(images)))
 }
 
-const COMMON: &str = include_str!("../../cuda/common.cuh");
+/// What sources share, by the line that asks for it.
+const SHARED: [(&str, &str); 2] = [
+    ("#include \"common.cuh\"", include_str!("../../cuda/common.cuh")),
+    ("#include \"tile.cuh\"", include_str!("../../cuda/tile.cuh")),
+];
 
 /// Sources by name, without the shared part.
-const SOURCES: [(&str, &str); 5] = [
+const SOURCES: [(&str, &str); 6] = [
     ("composite", include_str!("../../cuda/composite.cu")),
     ("cover", include_str!("../../cuda/cover.cu")),
     ("crop_affine", include_str!("../../cuda/crop_affine.cu")),
     ("edit_step", include_str!("../../cuda/edit_step.cu")),
+    ("match_face", include_str!("../../cuda/match_face.cu")),
     ("warp_edit", include_str!("../../cuda/warp_edit.cu")),
 ];
 
@@ -70,14 +78,15 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 #[must_use]
 pub fn source(name: &str) -> Option<String> {
     let (_, text) = SOURCES.iter().find(|(n, _)| *n == name)?;
-    Some(text.replace("#include \"common.cuh\"", &COMMON.replace("#pragma once", "")))
+    let put = |text: String, (line, shared): &(&str, &str)| text.replace(line, &shared.replace("#pragma once", ""));
+    Some(SHARED.iter().fold((*text).to_owned(), put))
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn every_source_is_whole_and_has_an_entry() {
-        assert_eq!(super::names().count(), 5);
+        assert_eq!(super::names().count(), 6);
         for name in super::names() {
             let source = super::source(name).expect("listed");
             assert!(!source.contains("#include") && source.contains("extern \"C\" __global__"), "{name}");

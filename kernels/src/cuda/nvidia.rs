@@ -3,7 +3,8 @@
 //! Every call binds the context to its thread, so that the element may move between threads.
 //! Unsafe is in the calls of the driver alone; addresses and lengths are [`super::Buffer`]'s to keep.
 
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
+use std::ptr::NonNull;
 use std::sync::Mutex;
 
 use cudarc::driver::{DriverError, result, sys};
@@ -119,12 +120,6 @@ impl Nvidia {
         Ok(opened)
     }
 
-    /// The stream, for others that should queue on it; null never is one of ours.
-    #[must_use]
-    pub fn stream(&self) -> *mut std::ffi::c_void {
-        self.stream.cast()
-    }
-
     fn bind(&self, op: &'static str) -> Result<(), CudaError> {
         // SAFETY: the context is retained until `drop`.
         unsafe { result::ctx::set_current(self.context) }.map_err(failed(op))
@@ -152,6 +147,10 @@ impl Drop for Nvidia {
 impl Driver for Nvidia {
     fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    fn stream(&self) -> Option<NonNull<c_void>> {
+        NonNull::new(self.stream.cast())
     }
 
     fn memory(&self) -> Result<(usize, usize), CudaError> {
@@ -182,7 +181,7 @@ impl Driver for Nvidia {
         self.bind("cuMemHostAlloc")?;
         // SAFETY: handed out once and given back once, by `Staging`.
         unsafe { result::malloc_host(bytes, 0) }
-            .map(<*mut std::ffi::c_void>::cast)
+            .map(<*mut c_void>::cast)
             .map_err(|e| match e.0 {
                 sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY => CudaError::LockedMemory { asked: bytes },
                 _ => failed("cuMemHostAlloc")(e),
@@ -278,7 +277,7 @@ impl Driver for Nvidia {
     unsafe fn launch(&self, function: Function, grid: Grid, args: &[u8]) -> Result<(), CudaError> {
         self.bind("cuLaunchKernel")?;
         let ([x, y, z], [tx, ty, tz]) = (grid.blocks, grid.threads);
-        let mut params = [args.as_ptr().cast_mut().cast::<std::ffi::c_void>()];
+        let mut params = [args.as_ptr().cast_mut().cast::<c_void>()];
         // SAFETY: the caller's promise; the driver copies the argument before the call returns.
         unsafe { result::launch_kernel(function.0 as sys::CUfunction, (x, y, z), (tx, ty, tz), 0, self.stream, &mut params) }
             .map_err(failed("cuLaunchKernel"))

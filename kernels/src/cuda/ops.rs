@@ -1,4 +1,4 @@
-//! The five kernels as operators with checked arguments. Contracts stand in `cuda/*.cu`; here lengths,
+//! The kernels as operators with checked arguments. Contracts stand in `cuda/*.cu`; here lengths,
 //! residency and geometry are checked before anything is queued, and nothing waits.
 
 use super::args::{
@@ -8,12 +8,14 @@ use super::args::{
 use super::driver::Grid;
 use super::error::{CudaError, check};
 use super::memory::{Buffer, Gpu, Plain};
+use super::padded::{MaskAt, pad, padded_bytes};
 use super::pass::queue_cover;
 use crate::affine::Affine;
 use crate::crop::{ChannelOrder, CropSpec, Layout, is_separable};
 use crate::image::MAX_SIDE_PX;
 
 pub use super::frame::DeviceFrame;
+pub use super::paint::{PaintOperand, match_faces};
 use crate::mask::{Rect, RegionMask};
 
 // SAFETY: `repr(C)`, numbers only, every gap filled by a named `spare`; `tests/cuda_host.rs` compares the sizes.
@@ -135,7 +137,7 @@ pub fn crop_into<T: Number>(
     unsafe { gpu.launch("crop_affine", &CROP, entry, grid, &args) }
 }
 
-/// A mask on a device.
+/// A mask on a device, its rows on 16-byte borders.
 #[derive(Debug)]
 pub struct DeviceMask {
     rect: Rect,
@@ -150,10 +152,17 @@ impl DeviceMask {
     pub fn upload(gpu: &Gpu, mask: &RegionMask) -> Result<Self, CudaError> {
         let len = mask.width as usize * mask.height as usize;
         check("cuda::DeviceMask", "alpha length", mask.alpha.len() == len, len, mask.alpha.len())?;
+        check("cuda::DeviceMask", "left edge", mask.x >= 0, "0 or more", mask.x)?;
+        let mut padded = vec![0; padded_bytes(mask.rect())];
+        pad(mask, &mut padded);
         Ok(Self {
             rect: mask.rect(),
-            alpha: gpu.upload(&mask.alpha)?,
+            alpha: gpu.upload(&padded)?,
         })
+    }
+
+    fn at(&self, gpu: &Gpu, op: &'static str) -> Result<MaskAt, CudaError> {
+        Ok(MaskAt::padded(self.rect, self.alpha.on(gpu, op, "mask")?))
     }
 }
 
@@ -187,7 +196,7 @@ pub fn composite(
     check(op, "crop length", len == 3 * width * height, 3 * width * height, len)?;
     let args = CompositeArgs::new(
         (frame.info(), frame.args(gpu, op)?),
-        (mask.rect, mask.alpha.on(gpu, op, "mask")?),
+        mask.at(gpu, op)?,
         (address, width, height),
         crop_from_frame,
         adds,
@@ -211,9 +220,9 @@ pub fn cover(gpu: &Gpu, frame: &mut DeviceFrame, mask: &DeviceMask, mode: CoverM
     let op = "cuda::cover";
     let means = gpu.unfilled::<u32>(192)?;
     let target = (frame.info(), frame.args(gpu, op)?);
-    let args = CoverArgs::new(target, (mask.rect, mask.alpha.on(gpu, op, "mask")?), means.address(), mode)?;
+    let args = CoverArgs::new(target, mask.at(gpu, op)?, means.address(), mode)?;
     // SAFETY: a `DeviceMask` is as long as its size, means has 192 values.
-    unsafe { queue_cover(gpu, mask.rect, mode, &args) }
+    unsafe { queue_cover(gpu, mode, &args) }
 }
 
 /// One cached edit of [`warp`].

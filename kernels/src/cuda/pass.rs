@@ -25,6 +25,7 @@ use super::frame::DeviceFrame;
 use super::layout::{ALIGN, Layout, Offset};
 use super::memory::{Buffer, Gpu};
 use super::ops::{COMPOSITE, COVER};
+use super::padded::{MaskAt, pad, padded_bytes};
 use super::staging::Staging;
 use super::window::Window;
 use crate::KernelError;
@@ -63,7 +64,7 @@ impl Op {
     fn scratch(&self) -> usize {
         match self {
             Self::Cover { .. } => MEANS,
-            Self::Place { rect, .. } => rect.width as usize * rect.height as usize,
+            Self::Place { rect, .. } => padded_bytes(*rect),
         }
     }
 }
@@ -116,12 +117,11 @@ impl Pass {
         })
     }
 
-    /// Keeps bytes at the next aligned place.
-    fn keep(&mut self, bytes: impl ExactSizeIterator<Item = u8>) -> Result<Offset, CudaError> {
+    /// Keeps so many bytes at the next aligned place, as `fill` makes them.
+    fn keep(&mut self, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Result<Offset, CudaError> {
         let at = self.staging.len().next_multiple_of(ALIGN);
         let skip = at - self.staging.len();
-        let room = self.staging.extend(skip + bytes.len())?;
-        room.iter_mut().skip(skip).zip(bytes).for_each(|(to, from)| *to = from);
+        fill(self.staging.extend(skip + bytes)?.get_mut(skip..).unwrap_or_default());
         Ok(at)
     }
 
@@ -136,7 +136,7 @@ impl Pass {
         if mask.width == 0 || mask.height == 0 {
             return Ok(());
         }
-        let alpha = self.keep(mask.alpha.iter().copied())?;
+        let alpha = self.keep(padded_bytes(mask.rect()), |to| pad(mask, to))?;
         self.ops.push(Op::Cover {
             rect: mask.rect(),
             alpha,
@@ -159,8 +159,9 @@ impl Pass {
             return Ok(());
         };
         check_rect(op, rect, info.width, info.height)?;
-        let picture = self.keep(picture.iter().copied())?;
-        let weights_at = self.keep(super::memory::bytes_of(weights.values).iter().copied())?;
+        let picture = self.keep(picture.len(), |to| to.copy_from_slice(picture))?;
+        let values = super::memory::bytes_of(weights.values);
+        let weights_at = self.keep(values.len(), |to| to.copy_from_slice(values))?;
         self.ops.push(Op::Place {
             rect,
             weights: weights_at,
@@ -246,9 +247,9 @@ impl Pass {
         for op in &self.ops {
             match *op {
                 Op::Cover { rect, alpha, mode } => {
-                    let args = CoverArgs::new((info, frame), (rect, base + alpha as u64), scratch, mode)?;
+                    let args = CoverArgs::new((info, frame), MaskAt::padded(rect, base + alpha as u64), scratch, mode)?;
                     // SAFETY: mask, means and the window's planes are as long as the contract wants by `Layout::of`.
-                    unsafe { queue_cover(&self.gpu, rect, mode, &args) }?;
+                    unsafe { queue_cover(&self.gpu, mode, &args) }?;
                 }
                 Op::Place {
                     rect,
@@ -257,25 +258,16 @@ impl Pass {
                     side,
                     square_from_frame,
                 } => {
-                    let raster = WeightArgs {
-                        weights: base + weights as u64,
-                        alpha: scratch,
-                        side: side as i32,
-                        x: rect.x,
-                        y: rect.y,
-                        width: rect.width as i32,
-                        height: rect.height as i32,
-                        spare: 0,
-                        m: square_from_frame.m,
-                    };
+                    let mask = MaskAt::padded(rect, scratch);
+                    let raster = WeightArgs::new(mask, (base + weights as u64, side), &square_from_frame);
                     let grid = Grid {
-                        blocks: [rect.width.div_ceil(32), rect.height.div_ceil(8), 1],
+                        blocks: raster.grid(),
                         threads: PIXEL_BLOCK,
                     };
-                    // SAFETY: weights are `side * side`, and the scratch has a byte for each pixel, by `Layout::of`.
+                    // SAFETY: weights are `side * side`, and the scratch has the padded mask's bytes, by `Layout::of`.
                     unsafe { self.gpu.launch("composite", &COMPOSITE, 1, grid, &raster) }?;
                     let crop = (base + picture as u64, side, side);
-                    let args = CompositeArgs::new((info, frame), (rect, scratch), crop, &square_from_frame, false)?;
+                    let args = CompositeArgs::new((info, frame), mask, crop, &square_from_frame, false)?;
                     if let Some(blocks) = args.grid() {
                         let grid = Grid {
                             blocks,
@@ -295,18 +287,12 @@ impl Pass {
     }
 }
 
-/// Blocks of `cover_apply` over a rectangle, for all components; `None` where it is empty.
-#[must_use]
-pub fn mask_grid(rect: Rect) -> Option<[u32; 3]> {
-    (rect.width > 0 && rect.height > 0).then(|| [(rect.width + 1).div_ceil(32), (rect.height + 1).div_ceil(8), 3])
-}
-
 /// Queues a cover.
 ///
 /// # Safety
 /// Every address in `args` is of this device's memory and as long as the kernel's contract says.
-pub(super) unsafe fn queue_cover(gpu: &Gpu, rect: Rect, mode: CoverMode, args: &CoverArgs) -> Result<(), CudaError> {
-    let Some(blocks) = mask_grid(rect) else {
+pub(super) unsafe fn queue_cover(gpu: &Gpu, mode: CoverMode, args: &CoverArgs) -> Result<(), CudaError> {
+    let Some(blocks) = args.grid() else {
         return Ok(());
     };
     if !matches!(mode, CoverMode::Solid(_)) {

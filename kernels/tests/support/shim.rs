@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use libloading::{Library, Symbol};
@@ -56,6 +56,9 @@ pub struct Knobs {
     pub memory: AtomicUsize,
     /// Bytes of page-locked memory in use.
     pub locked: AtomicUsize,
+    /// Whether networks that run in the calling thread count as queued on its stream, as those do that are built on a
+    /// device's own stream.
+    pub in_order: AtomicBool,
     /// Names of the kernels launched.
     pub launched: Mutex<Vec<String>>,
 }
@@ -98,6 +101,13 @@ impl Images for Names {
 /// A device over the shim.
 pub fn gpu() -> (Gpu, Arc<Knobs>) {
     gpu_with(Box::new(Names))
+}
+
+/// The same with networks on its stream.
+pub fn gpu_in_order() -> (Gpu, Arc<Knobs>) {
+    let (gpu, knobs) = gpu();
+    knobs.in_order.store(true, Ordering::SeqCst);
+    (gpu, knobs)
 }
 
 pub fn gpu_with(images: Box<dyn Images>) -> (Gpu, Arc<Knobs>) {
@@ -162,6 +172,10 @@ impl Driver for Shim {
 
     fn is_host_memory(&self) -> bool {
         true
+    }
+
+    fn is_immediate(&self) -> bool {
+        self.knobs.in_order.load(Ordering::SeqCst)
     }
 
     fn memory(&self) -> Result<(usize, usize), CudaError> {

@@ -484,10 +484,6 @@ pub(super) fn wanted(words: &[&str]) -> Wanted {
     wanted
 }
 
-#[cfg(all(test, target_os = "linux"))]
-#[path = "../../../kernels/tests/support/shim.rs"]
-mod shim;
-
 #[cfg(test)]
 mod tests {
     use super::{CROP_PX, Diffuser, Job, plausible, wanted};
@@ -602,7 +598,7 @@ mod tests {
             diffuser.edit(&mut jobs, false).map(|_| delta)
         };
         let want = edit(&mut diffuser).expect("runs");
-        let (gpu, knobs) = super::shim::gpu();
+        let (gpu, knobs) = crate::pipeline::shim::gpu();
         diffuser.gpu = Some(gpu);
         let got = edit(&mut diffuser).expect("runs");
         let off = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

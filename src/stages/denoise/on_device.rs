@@ -154,9 +154,7 @@ pub fn edit_on_device(
             state.step(gpu, model.prediction(), plan, options, face, i, n, &outputs)?;
         }
     }
-    for (state, out) in states.iter().zip(out.chunks_exact_mut(n)) {
-        state.x_hat.read(out)?;
-    }
+    gpu.read_each(states.iter().map(|s| &s.x_hat).zip(out.chunks_exact_mut(n)))?;
     match out.chunks_exact(n).position(|face| face.iter().any(|v| !v.is_finite())) {
         Some(face) => Err(DenoiseError::NotFinite { face }),
         None => Ok(calls),

@@ -15,11 +15,13 @@
 //! All lengths are fractions of the distance between the outer eye corners, so they hold at any crop size.
 //! Everything runs inside the mesh's bounding box; low-passes on grids as coarse as their kernels allow.
 
+use nullface_kernels::lowpass::{Border, LowPass};
+use nullface_kernels::match_face::{self, Paint, Recipe, Rows};
+
 use crate::frame::Point;
 
 use super::basis::Basis;
 use super::config::CompositeConfig;
-use super::lowpass::{Border, LowPass};
 use super::raster::{self, NONE, Raster, TriangleMap};
 use super::target::Target;
 
@@ -69,17 +71,12 @@ pub struct Compositor {
     bare: Vec<f32>,
     facing: Vec<f32>,
     alpha: Vec<f32>,
-    /// The paint's fine contrast.
-    fine: Vec<[f32; 3]>,
+    /// 1 where the texture paints.
+    painted: Vec<u8>,
+    /// Fine contrast of the paint, and of the frame's luma.
+    fine: Vec<[f32; 4]>,
     pass: LowPass,
     rows: Rows,
-}
-
-/// Rows that come back from a low-pass.
-#[derive(Debug, Default)]
-struct Rows {
-    one: Vec<[f32; 1]>,
-    four: Vec<[f32; 4]>,
 }
 
 /// The part of a picture that the mesh reaches.
@@ -164,12 +161,8 @@ impl Compositor {
             return false;
         }
         self.face_away(iod);
-        self.light(basis, config, iod);
-        let grained = config.grain_max > 1.0;
-        if grained {
-            self.grain(config, iod);
-        }
-        self.lay_bare(config, iod, grained);
+        self.match_paint(basis, config, iod);
+        self.lay_bare(config, iod);
         self.give_way(config, iod);
         out.has_front = keeps_front && self.keep_front(iod);
         self.write(face, out);
@@ -257,105 +250,45 @@ impl Compositor {
         }
     }
 
-    /// The frame's light and colour on the texture: `low(base) + (texture − low(texture)) · g`.
-    fn light(&mut self, basis: &Basis, config: &CompositeConfig, iod: f32) {
+    /// The frame's light, colour and grain on the texture.
+    fn match_paint(&mut self, basis: &Basis, config: &CompositeConfig, iod: f32) {
         let Window { width, height, .. } = self.window;
         let openings = basis.triangles.len() - basis.painted().len();
-        let (lit, base, alpha) = (&self.lit, &self.base, &self.alpha);
-        // One low-pass of seven channels under alpha: texture, base, weight.
-        self.pass.run(width, height, config.light_sigma_iod * iod, Border::Zero, |x, y| {
-            let i = y * width + x;
-            match (lit.get(i), base.get(i), alpha.get(i)) {
-                (Some(t), Some(b), Some(&a)) if a > 0.0 => [t[0] * a, t[1] * a, t[2] * a, b[0] * a, b[1] * a, b[2] * a, a],
-                _ => [0.0; 7],
-            }
-        });
-        let (least, most) = (config.contrast_min, config.contrast_max);
-        self.pass.map(|[tr, tg, tb, br, bg, bb, weight]| {
-            let share = 1.0 / (weight + 1e-3);
-            let (t, b) = ([tr * share, tg * share, tb * share], [br * share, bg * share, bb * share]);
-            let gain = ((luma(b) + 4.0) / (luma(t) + 4.0)).clamp(least, most);
-            [b[0] - t[0] * gain, b[1] - t[1] * gain, b[2] - t[2] * gain, gain]
-        });
-        let rows = self.lit.chunks_exact_mut(width).zip(self.base.chunks_exact(width));
-        for (y, ((lit, base), index)) in rows.zip(self.raster.index.chunks_exact(width)).enumerate() {
-            self.pass.row(y, &mut self.rows.four);
-            for (((l, b), t), low) in lit.iter_mut().zip(base).zip(index).zip(&self.rows.four) {
-                let paint = if *t != NONE && usize::from(*t) >= openings {
-                    std::array::from_fn(|c| (low[c] + l[c] * low[3]).clamp(0.0, 255.0))
-                } else {
-                    *b
-                };
-                *l = [paint[0], paint[1], paint[2], l[3]];
-            }
-        }
-    }
-
-    /// Gives the paint the frame's own amount of fine contrast, not its pattern: a soft film gets a soft
-    /// face, a sharp one a sharp face.
-    fn grain(&mut self, config: &CompositeConfig, iod: f32) {
-        let Window { width, height, .. } = self.window;
-        let (lit, base, alpha) = (&self.lit, &self.base, &self.alpha);
-        self.pass.run(width, height, config.grain_fine_iod * iod, Border::Mirror, |x, y| {
-            let i = y * width + x;
-            match (lit.get(i), base.get(i)) {
-                (Some(l), Some(b)) => [l[0], l[1], l[2], luma(*b)],
-                _ => [0.0; 4],
-            }
-        });
-        // Fine parts: the paint's, and the luma of the frame's in the unused facing.
-        self.fine.clear();
-        for (y, (lit, base)) in lit.chunks_exact(width).zip(base.chunks_exact(width)).enumerate() {
-            self.pass.row(y, &mut self.rows.four);
-            let own = self.facing.get_mut(y * width..(y + 1) * width).unwrap_or(&mut []);
-            for (((l, b), low), own) in lit.iter().zip(base).zip(&self.rows.four).zip(own) {
-                self.fine.push([l[0] - low[0], l[1] - low[1], l[2] - low[2]]);
-                *own = luma(*b) - low[3];
-            }
-        }
-        let (fine, own) = (&self.fine, &self.facing);
-        self.pass.run(width, height, config.grain_area_iod * iod, Border::Zero, |x, y| {
-            let i = y * width + x;
-            match (fine.get(i), own.get(i), alpha.get(i)) {
-                (Some(f), Some(o), Some(&a)) if a > 0.0 => [luma(*f).powi(2) * a, o * o * a, a],
-                _ => [0.0; 3],
-            }
-        });
-        let (least, most) = (config.grain_min, config.grain_max);
-        self.pass.map(|[paint, frame, weight]| {
-            let rms = |energy: f32| (energy.max(0.0) / (weight + 1e-3)).sqrt() + 0.5;
-            [(rms(frame) / rms(paint)).clamp(least, most) - 1.0]
-        });
-        let rows = self
-            .lit
-            .chunks_exact_mut(width)
-            .zip(self.fine.chunks_exact(width))
-            .zip(self.alpha.chunks_exact(width));
-        for (y, ((lit, fine), alpha)) in rows.enumerate() {
-            self.pass.row(y, &mut self.rows.one);
-            for (((l, f), a), gain) in lit.iter_mut().zip(fine).zip(alpha).zip(&self.rows.one) {
-                if *a > 0.0 {
-                    (0..3).for_each(|c| l[c] = (l[c] + f[c] * gain[0]).clamp(0.0, 255.0));
-                }
-            }
+        self.painted.clear();
+        let is_painted = |t: &u16| u8::from(*t != NONE && usize::from(*t) >= openings);
+        self.painted.extend(self.raster.index.iter().map(is_painted));
+        let recipe = recipe(config, iod);
+        let mut paint = Paint {
+            width,
+            height,
+            paint: &mut self.lit,
+            base: &self.base,
+            alpha: &self.alpha,
+            painted: &self.painted,
+        };
+        match_face::light(&mut paint, &recipe, &mut self.pass, &mut self.rows);
+        if recipe.is_grained() {
+            match_face::grain(&mut paint, &recipe, &mut self.pass, &mut self.rows, &mut self.fine);
         }
     }
 
     /// Takes the texture's strands and folds off the forehead; of the frame no more than its grain goes there.
-    fn lay_bare(&mut self, config: &CompositeConfig, iod: f32, grained: bool) {
+    fn lay_bare(&mut self, config: &CompositeConfig, iod: f32) {
+        let grained = recipe(config, iod).is_grained();
         let Window { width, height, .. } = self.window;
         let lit = &self.lit;
         self.pass.run(width, height, config.bare_sigma_iod * iod, Border::Mirror, |x, y| {
             lit.get(y * width + x).map_or([0.0; 4], |l| [l[0], l[1], l[2], 0.0])
         });
         let rows = self.lit.chunks_exact_mut(width).zip(self.bare.chunks_exact(width));
-        for (y, ((lit, bare), grain)) in rows.zip(self.facing.chunks_exact(width)).enumerate() {
+        for (y, (lit, bare)) in rows.enumerate() {
             if bare.iter().all(|b| *b == 0.0) {
                 continue;
             }
             self.pass.row(y, &mut self.rows.four);
-            for (((l, b), g), low) in lit.iter_mut().zip(bare).zip(grain).zip(&self.rows.four) {
-                let grain = if grained { *g } else { 0.0 };
+            let grain = self.fine.get(y * width..(y + 1) * width).filter(|_| grained).unwrap_or(&[]);
+            let grain = grain.iter().map(|f| f[3]).chain(std::iter::repeat(0.0));
+            for (((l, b), grain), low) in lit.iter_mut().zip(bare).zip(grain).zip(&self.rows.four) {
                 (0..3).for_each(|c| l[c] += ((low[c] + grain).clamp(0.0, 255.0) - l[c]) * b);
             }
         }
@@ -438,6 +371,17 @@ impl Compositor {
                 *i = if *t == NONE { 0.0 } else { 1.0 };
             }
         }
+    }
+}
+
+/// What the paint's match takes of the recipe, px.
+fn recipe(config: &CompositeConfig, iod: f32) -> Recipe {
+    Recipe {
+        light_sigma_px: config.light_sigma_iod * iod,
+        contrast: (config.contrast_min, config.contrast_max),
+        fine_sigma_px: config.grain_fine_iod * iod,
+        area_sigma_px: config.grain_area_iod * iod,
+        grain: (config.grain_min, config.grain_max),
     }
 }
 

@@ -11,14 +11,12 @@
 //! | [`shape`] | moving the mesh to the target's shape, rim and expression kept |
 //! | [`raster`] | piecewise affine sampling over triangles |
 //! | [`config`] | the constants of the recipe |
-//! | [`lowpass`] | Gaussians on coarse grids |
 //! | [`composite`] | texture, light, visibility → picture and alpha |
 
 pub mod basis;
 pub mod composite;
 pub mod config;
 pub mod likeness;
-pub mod lowpass;
 pub mod raster;
 pub mod shape;
 pub mod target;
@@ -27,5 +25,5 @@ pub use basis::{Basis, BasisError, Texture};
 pub use composite::{Composite, Compositor, Face};
 pub use config::CompositeConfig;
 pub use likeness::Likeness;
-pub use lowpass::{Border, LowPass, blurred};
+pub use nullface_kernels::lowpass::{Border, LowPass, blurred};
 pub use target::{AUDITIONS, FITS, Target, Wanted};

@@ -259,7 +259,7 @@ impl Target {
         // Averaging n faces divides the fine detail by the root of their number; the gain gives it back.
         let effective = 1.0 / weights.iter().map(|w| w.1 * w.1).sum::<f32>().max(1e-6);
         let gain = effective.sqrt().min(basis.detail_gain_max);
-        let low = super::lowpass::blurred::<3>(&texture, basis.size_px, basis.size_px, basis.detail_sigma_px);
+        let low = super::blurred::<3>(&texture, basis.size_px, basis.size_px, basis.detail_sigma_px);
         for (t, l) in texture.iter_mut().zip(&low) {
             *t = (l + (*t - l) * gain).clamp(0.0, 255.0);
         }

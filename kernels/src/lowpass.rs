@@ -24,6 +24,47 @@ pub enum Border {
     Zero,
 }
 
+/// The grid and the kernel of a low-pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Plan {
+    /// Side of a cell, px.
+    pub(crate) step: usize,
+    pub(crate) across: usize,
+    pub(crate) down: usize,
+    /// Of the kernel, cells; 0 = no kernel.
+    pub(crate) sigma: f32,
+}
+
+impl Plan {
+    pub(crate) fn of(width: usize, height: usize, sigma_px: f32) -> Self {
+        let sigma = if sigma_px.is_finite() { sigma_px.max(0.0) } else { 0.0 };
+        let step = [8, 4, 2].into_iter().find(|s| sigma >= LEAST_SIGMA * *s as f32).unwrap_or(1);
+        let s = step as f32;
+        let own = (s * s - 1.0) * 0.25;
+        let cells = (sigma * sigma - own).max(0.0).sqrt() / s;
+        Self {
+            step,
+            across: width.div_ceil(step),
+            down: height.div_ceil(step),
+            sigma: if cells > 1e-2 { cells } else { 0.0 },
+        }
+    }
+
+    /// Taps to each side of the middle.
+    pub(crate) fn radius(&self) -> usize {
+        (3.0 * self.sigma).ceil() as usize
+    }
+
+    /// Weight of a tap before all are scaled to a sum of 1.
+    pub(crate) fn tap(&self, t: usize) -> f32 {
+        if self.sigma > 0.0 {
+            (-0.5 * (t as f32 / self.sigma).powi(2)).exp()
+        } else {
+            1.0
+        }
+    }
+}
+
 /// A grid of low-passed values; keeps buffers.
 #[derive(Debug, Default)]
 pub struct LowPass {
@@ -59,12 +100,10 @@ impl LowPass {
         border: Border,
         mut value: impl FnMut(usize, usize) -> [f32; C],
     ) {
-        let sigma = if sigma.is_finite() { sigma.max(0.0) } else { 0.0 };
-        self.step = [8, 4, 2].into_iter().find(|s| sigma >= LEAST_SIGMA * *s as f32).unwrap_or(1);
-        let step = self.step;
+        let plan = Plan::of(width, height, sigma);
+        (self.step, self.cells) = (plan.step, (plan.across, plan.down));
         (self.width, self.height) = (width, height);
-        self.cells = (width.div_ceil(step), height.div_ceil(step));
-        let (cw, ch) = self.cells;
+        let (step, (cw, ch)) = (self.step, self.cells);
         self.grid.clear();
         self.grid.resize(cw * ch * C, 0.0);
         for (cy, cells) in self.grid.chunks_exact_mut((cw * C).max(1)).enumerate() {
@@ -84,9 +123,7 @@ impl LowPass {
                 cell.iter_mut().for_each(|c| *c *= share);
             }
         }
-        let s = step as f32;
-        let own = (s * s - 1.0) * 0.25;
-        self.smooth::<C>((sigma * sigma - own).max(0.0).sqrt() / s, border);
+        self.smooth::<C>(&plan, border);
         self.columns.clear();
         self.columns.extend((0..width).map(|x| place(x, step, cw)));
     }
@@ -123,14 +160,14 @@ impl LowPass {
         }));
     }
 
-    fn smooth<const C: usize>(&mut self, sigma: f32, border: Border) {
+    fn smooth<const C: usize>(&mut self, plan: &Plan, border: Border) {
         let (cw, ch) = self.cells;
-        if !(sigma > 1e-2) || cw == 0 || ch == 0 {
+        if plan.sigma == 0.0 || cw == 0 || ch == 0 {
             return;
         }
-        let radius = (3.0 * sigma).ceil() as usize;
+        let radius = plan.radius();
         self.kernel.clear();
-        self.kernel.extend((0..=radius).map(|t| (-0.5 * (t as f32 / sigma).powi(2)).exp()));
+        self.kernel.extend((0..=radius).map(|t| plan.tap(t)));
         let sum: f32 = 2.0 * self.kernel.iter().sum::<f32>() - 1.0;
         self.kernel.iter_mut().for_each(|w| *w /= sum);
         self.other.clear();
