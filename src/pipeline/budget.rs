@@ -266,7 +266,7 @@ mod tests {
         for half in [1, 3, 12, 13, 20, 50, 100, 180, 240] {
             let mut ladder = learnt();
             // Room for a new edit, and for a composite only.
-            let ms = |n: usize| if n / half % 2 == 0 { 200 } else { 10 };
+            let ms = |n: usize| if (n / half).is_multiple_of(2) { 200 } else { 10 };
             let rungs: Vec<Rung> = (0..3_000).map(|n| frame(&mut ladder, ms(n))).collect();
             let flips = rungs.windows(2).skip(1_000);
             let flips = flips.filter(|w| (w[0] >= Rung::Prior) != (w[1] >= Rung::Prior)).count();
