@@ -22,11 +22,11 @@ else
   say "CUDA kernels: NOT compiled: the compiler is installed for x86-64 only"
 fi
 # GstAnalyticsRelationMeta needs GStreamer 1.24. Where it is older, this code is compiled without the library.
-analytics() {
+analytics() (
   pkg-config --exists gstreamer-analytics-1.0 ||
     export SYSTEM_DEPS_GSTREAMER_ANALYTICS_1_0_NO_PKG_CONFIG=1 SYSTEM_DEPS_GSTREAMER_ANALYTICS_1_0_LIB=gstanalytics-1.0
   cargo clippy --locked -p gst-plugin-nullface --lib --features analytics --quiet -- -D warnings
-}
+)
 step "feature analytics: clippy" analytics
 # Property tests draw the same cases every time, so that a change is judged by what it changed; with
 # PROPTEST_RNG_SEED set by the caller, others.
