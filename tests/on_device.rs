@@ -81,20 +81,24 @@ fn faces(world: &World) -> Vec<EditFace<'_>> {
         .collect()
 }
 
+fn steps_of(pack: &Pack, steps: usize) -> StepPlan {
+    StepPlan::new(
+        pack.schedule(),
+        Solver::SdeDpmpp2m,
+        Spacing::Linspace { skip: 0.6 },
+        steps,
+        1.0,
+        TimestepShift::None,
+    )
+    .expect("valid")
+}
+
 #[test]
 fn the_device_path_is_the_processors_for_every_kind_of_guidance() {
     let (pack, mut model) = model();
     let mut compared = 0;
     for steps in [1, 3] {
-        let plan = StepPlan::new(
-            pack.schedule(),
-            Solver::SdeDpmpp2m,
-            Spacing::Linspace { skip: 0.6 },
-            steps,
-            1.0,
-            TimestepShift::None,
-        )
-        .expect("valid");
+        let plan = steps_of(&pack, steps);
         let world = world(&pack, &model, &plan);
         let n = NoiseModel::shape(&model).latent_len();
         for (residual_guidance, rescale, pinned) in [(false, 0.0, true), (false, 0.7, false), (true, 0.0, true), (true, 0.5, true)] {
@@ -131,15 +135,7 @@ fn the_device_path_is_the_processors_for_every_kind_of_guidance() {
 #[test]
 fn a_device_lost_in_mid_edit_is_an_error_and_memory_is_given_back() {
     let (pack, mut model) = model();
-    let plan = StepPlan::new(
-        pack.schedule(),
-        Solver::SdeDpmpp2m,
-        Spacing::Linspace { skip: 0.6 },
-        2,
-        1.0,
-        TimestepShift::None,
-    )
-    .expect("valid");
+    let plan = steps_of(&pack, 2);
     let world = world(&pack, &model, &plan);
     let mut lost = 0;
     for calls in (0..400).step_by(7) {
@@ -163,15 +159,7 @@ fn a_device_lost_in_mid_edit_is_an_error_and_memory_is_given_back() {
 fn on_the_devices_own_stream_an_edit_waits_once_however_many_steps_and_faces() {
     let (pack, mut model) = model();
     for steps in [1, 3] {
-        let plan = StepPlan::new(
-            pack.schedule(),
-            Solver::SdeDpmpp2m,
-            Spacing::Linspace { skip: 0.6 },
-            steps,
-            1.0,
-            TimestepShift::None,
-        )
-        .expect("valid");
+        let plan = steps_of(&pack, steps);
         let world = world(&pack, &model, &plan);
         let n = NoiseModel::shape(&model).latent_len();
         let mut run = |(gpu, _): &(Gpu, _)| {
@@ -191,15 +179,7 @@ fn on_the_devices_own_stream_an_edit_waits_once_however_many_steps_and_faces() {
 #[test]
 fn forty_faces_that_do_not_fit_are_an_error_with_the_figures_and_two_do() {
     let (pack, mut model) = model();
-    let plan = StepPlan::new(
-        pack.schedule(),
-        Solver::SdeDpmpp2m,
-        Spacing::Linspace { skip: 0.6 },
-        2,
-        1.0,
-        TimestepShift::None,
-    )
-    .expect("valid");
+    let plan = steps_of(&pack, 2);
     let world = world(&pack, &model, &plan);
     let n = NoiseModel::shape(&model).latent_len();
     let (gpu, knobs) = shim::gpu();

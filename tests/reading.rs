@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use nullface::backend::{Backend, BackendConfig, CropError, Device, DeviceEvent, DeviceEvents, DeviceRequest, ResolvedDevice};
-use nullface::frame::{Affine, BoxPx, FrameView, Landmarks5, Mesh, PixelFormat};
+use nullface::frame::{Affine, FrameView, Landmarks5, Mesh, PixelFormat};
 use nullface::pipeline::{CoverReason, Engine, EngineConfig, Mode, Parts, Settings};
 use nullface::stages::align::{AlignError, FaceHint, FaceMesh, MeshFitter};
 use nullface::stages::detect::{BlazeFace, DetectError, Detection, Detector, Effort};
@@ -19,29 +19,9 @@ use nullface::stages::identify::{Embedding, IdentifyError, MobileFaceNet, Recogn
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 use nullface_kernels::cuda::{Gpu, Loader, Traffic};
 use shim::Knobs;
+use support::two_faces::{FACES, SIZE, WHOLE};
 use support::{Picture, at, box_mesh, equal_blocks};
 
-const SIZE: (u32, u32) = (240, 180);
-const FACES: [BoxPx; 2] = [
-    BoxPx {
-        x0: 60.0,
-        y0: 40.0,
-        x1: 124.0,
-        y1: 112.0,
-    },
-    BoxPx {
-        x0: 150.0,
-        y0: 90.0,
-        x1: 200.0,
-        y1: 150.0,
-    },
-];
-const WHOLE: BoxPx = BoxPx {
-    x0: 0.0,
-    y0: 0.0,
-    x1: 240.0,
-    y1: 180.0,
-};
 /// Of an output's largest value: crops differ by 0.1 of 255 at most, and the networks smooth.
 const TOLERANCE: f32 = 0.02;
 /// Every layout of samples in memory.

@@ -17,29 +17,9 @@ use nullface::pipeline::{CoverReason, Engine, EngineConfig, Mode, Outcome, Rung,
 use nullface::stages::identify::{Embedding, IdentifyError, Recogniser};
 use nullface_kernels::cuda::Traffic;
 use replace_support::{Answer, Blocks, darker, engine_with, inner, source};
+use support::two_faces::{FACES, SIZE, WHOLE};
 use support::{Picture, Script, at, equal_blocks};
 
-const SIZE: (u32, u32) = (240, 180);
-const FACES: [BoxPx; 2] = [
-    BoxPx {
-        x0: 60.0,
-        y0: 40.0,
-        x1: 124.0,
-        y1: 112.0,
-    },
-    BoxPx {
-        x0: 150.0,
-        y0: 90.0,
-        x1: 200.0,
-        y1: 150.0,
-    },
-];
-const WHOLE: BoxPx = BoxPx {
-    x0: 0.0,
-    y0: 0.0,
-    x1: 240.0,
-    y1: 180.0,
-};
 /// A composite's code and one of 255 of its mask, on eight-bit samples.
 const CODES: u8 = 2;
 

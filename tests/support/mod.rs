@@ -2,6 +2,8 @@
 //! another, and networks that do exactly what a test says.
 #![allow(dead_code)] // each test takes what it needs
 
+pub(crate) mod two_faces;
+
 use std::sync::{Arc, Mutex};
 
 use nullface::backend::{Device, ResolvedDevice};
