@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -60,7 +61,15 @@ pub(crate) fn first_picture(path: &Path) -> Option<Raw> {
     let (found, raw) = channel();
     let weak = pipeline.downgrade();
     let tell = found.clone();
-    decode.connect_pad_added(move |_, pad| look(pad, &weak, &tell));
+    // A sink that came to a pipeline on its way down would wait for its first frame for good, and the way down for it.
+    let open = Arc::new(Mutex::new(true));
+    let still = Arc::clone(&open);
+    decode.connect_pad_added(move |_, pad| {
+        let open = still.lock().unwrap_or_else(PoisonError::into_inner);
+        if *open {
+            look(pad, &weak, &tell);
+        }
+    });
     decode.connect_no_more_pads(move |_| {
         let _ = found.send(None);
     });
@@ -79,6 +88,7 @@ pub(crate) fn first_picture(path: &Path) -> Option<Raw> {
             }
         }
     }
+    *open.lock().unwrap_or_else(PoisonError::into_inner) = false;
     let _ = pipeline.set_state(gst::State::Null);
     got
 }
