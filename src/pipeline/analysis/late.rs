@@ -12,7 +12,7 @@ use super::super::schedule::{Schedule, Turn};
 use super::super::settings::Settings;
 use super::super::shares::Shares;
 use super::super::who::Chooser;
-use super::suspected::Suspected;
+use super::places::Places;
 use super::{CLAIMED_SHARE, COVERED_SHARE, LOW_SHARE, UnderWay, as_found, is_wanted, observation};
 
 /// What a look changes, apart from the mesh network, which the rendering needs meanwhile.
@@ -22,7 +22,7 @@ pub(in crate::pipeline) struct LateLook<'a> {
     pub(super) tracker: &'a mut Tracker,
     pub(super) schedule: &'a mut Schedule,
     pub(super) shares: &'a mut Shares,
-    pub(super) suspected: &'a mut Suspected,
+    pub(super) suspected: &'a mut Places,
     pub(super) chooser: &'a mut Chooser,
 }
 
@@ -93,7 +93,7 @@ impl LateLook<'_> {
                 why: format!("{} faces more than can be tracked", updates.overflow.len()),
             });
         }
-        let suspects = self.suspected.has_new(&updates.suspects, at);
+        let suspects = self.suspected.note(&updates.suspects, at);
         let changed = suspects || !(updates.started.is_empty() && updates.lost.is_empty());
         // What a part does not show says nothing of the rest.
         if changed || part_px.is_none() {

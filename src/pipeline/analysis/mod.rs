@@ -2,7 +2,7 @@
 
 mod late;
 mod people;
-mod suspected;
+mod places;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -28,7 +28,7 @@ use super::shared::SharedMesh;
 use super::shares::Shares;
 use super::turns::{Asking, Turns};
 use super::who::{Chooser, CutList, Verdict, Who};
-use suspected::Suspected;
+use places::Places;
 
 pub(in crate::pipeline) use late::LateLook;
 
@@ -40,11 +40,6 @@ const LARGEST_FIRST: usize = 4;
 const MESH_FRAMES: u32 = 25;
 /// Share of the user's threshold down to which detections may extend tracks.
 const LOW_SHARE: f32 = 0.5;
-/// For so long a glance's box that a regular look did not confirm calls for no other one, seconds; the
-/// schedule goes on.
-const DISMISSED_S: f64 = 1.0;
-/// Overlap from which two boxes of glances are about the same thing.
-const SAME_GLANCE_IOU: f32 = 0.5;
 
 /// Share of a box in a region from which it is that region's face.
 const CLAIMED_SHARE: f32 = 0.5;
@@ -75,7 +70,8 @@ pub(super) struct Analyst {
     cut: SceneCut,
     schedule: Schedule,
     shares: Shares,
-    suspected: Suspected,
+    /// Boxes that may be faces, taken by no track.
+    suspected: Places,
     /// Time between frames, where their delay counts.
     pace: Option<Duration>,
     lookahead: usize,
@@ -83,8 +79,8 @@ pub(super) struct Analyst {
     gap: bool,
     thumb: Vec<u8>,
     checked: HashMap<u64, Pts>,
-    /// Boxes of glances that a regular look did not confirm, and when.
-    dismissed: Vec<(BoxPx, Pts)>,
+    /// Boxes of glances that a regular look did not confirm.
+    dismissed: Places,
     chooser: Chooser,
     cuts: Option<CutList>,
     meshed: Turns,
@@ -106,14 +102,14 @@ impl Analyst {
             cut: SceneCut::default(),
             schedule: Schedule::default(),
             shares: Shares::default(),
-            suspected: Suspected::default(),
+            suspected: Places::default(),
             pace: None,
             lookahead: config.lookahead,
             fresh: true,
             gap: false,
             thumb: vec![0; CUT_THUMB_WIDTH * CUT_THUMB_HEIGHT],
             checked: HashMap::new(),
-            dismissed: Vec::new(),
+            dismissed: Places::default(),
             chooser: Chooser::default(),
             cuts: config.cut_list.as_deref().map(CutList::read).transpose()?,
             meshed: Turns::of_frames(MESH_FRAMES),
@@ -177,7 +173,7 @@ impl Analyst {
         self.tracker.flush();
         self.cut = SceneCut::default();
         self.checked.clear();
-        self.dismissed.clear();
+        self.dismissed.forget();
         self.suspected.forget();
         self.meshed.clear();
         self.fresh = true;
@@ -206,7 +202,7 @@ impl Analyst {
         plan.cut = cut;
         if cut {
             self.tracker.scene_cut(at.pts);
-            self.dismissed.clear();
+            self.dismissed.forget();
             self.suspected.forget();
         }
         self.tracker.predict(at.pts);
@@ -364,9 +360,9 @@ impl Analyst {
 
     /// Whether a glance shows a face where no track is, and where none was denied just now.
     fn glance_found_more(&mut self, seen: &[Detection], at: Pts, settings: &Settings) -> bool {
-        self.dismissed.retain(|(_, when)| at.seconds_since(*when).abs() < DISMISSED_S);
+        self.dismissed.age(at);
         seen.iter().filter(|d| d.score >= settings.threshold).any(|d| {
-            let denied = d.score < SURE_ALONE && self.dismissed.iter().any(|(box_px, _)| box_px.iou(&d.box_px) > SAME_GLANCE_IOU);
+            let denied = d.score < SURE_ALONE && self.dismissed.know(&d.box_px);
             let tracked = self
                 .tracker
                 .tracks()
@@ -397,8 +393,9 @@ impl Analyst {
     ) -> Result<Vec<Detection>, EngineError> {
         let regular = self.detect(frame, settings, Effort::Regular)?;
         glanced.retain(|s| !regular.iter().any(|r| same_face(&r.box_px, &s.box_px)));
-        let denied = glanced.iter().filter(|s| s.score < SURE_ALONE).map(|s| (s.box_px, at));
-        self.dismissed.extend(denied);
+        let denied = glanced.iter().filter(|s| s.score < SURE_ALONE).map(|s| s.box_px);
+        let denied: Vec<BoxPx> = denied.collect();
+        self.dismissed.note(&denied, at);
         glanced.retain(|s| s.score >= SURE_ALONE);
         glanced.extend(regular);
         Ok(glanced)
