@@ -15,6 +15,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use gst::prelude::*;
 
+use super::headers;
 use super::links::make;
 use crate::container::Container;
 use crate::exit::refuse;
@@ -195,6 +196,9 @@ pub(super) fn coding(film: &Film, output: &Path, container: Container, wanted: W
     let filter = make("capsfilter", "layout")?;
     filter.set_property("caps", caps(&formats));
     pass_colours(&filter, &encoder);
+    if choice == EncoderChoice::X265 {
+        headers::without_scraps(&encoder);
+    }
     let mut chain = vec![make("videoconvert", "format")?, filter];
     if choice == EncoderChoice::Vp9 && colorimetry.is_some() {
         // VP9's own header knows the matrix alone, and this encoder no matrix of HDR: it writes the one that it is told.
@@ -327,7 +331,7 @@ fn tuned(choice: EncoderChoice, factory: &str, film: &Film, wanted: Wanted) -> R
         }
         EncoderChoice::X265 => {
             let crf = wanted.quality.unwrap_or(X265_QUALITY).min(51);
-            let mut options = format!("crf={crf}:bframes=0:log-level=none:const-vbv=1");
+            let mut options = format!("crf={crf}:bframes=0:repeat-headers=1:log-level=none:const-vbv=1");
             if let Some((kbit, ms)) = bounded {
                 options += &format!(
                     ":vbv-maxrate={kbit}:vbv-bufsize={}",

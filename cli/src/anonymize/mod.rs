@@ -11,6 +11,7 @@ mod counters;
 mod encoders;
 mod faults;
 mod flow;
+mod headers;
 mod job;
 mod links;
 mod marking;
