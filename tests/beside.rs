@@ -5,10 +5,15 @@
 mod replace_support;
 mod support;
 
-use nullface::pipeline::{CoverReason, Engine, EngineConfig, Outcome};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use nullface::frame::{FrameView, Mesh};
+use nullface::pipeline::{Budget, CoverReason, Engine, EngineConfig, FrameReport, Mode, Outcome, Settings};
+use nullface::stages::align::{AlignError, FaceHint, MeshFitter};
 use nullface::stages::detect::Part;
-use replace_support::watched::{Looks, NEWCOMER, Shared, watched, watched_at};
-use replace_support::{inner, source};
+use replace_support::watched::{Looks, NEWCOMER, Shared, watched, watched_at, watched_with};
+use replace_support::{MeanFace, inner, mesh, source};
 use support::{at, equal_blocks};
 
 fn engine() -> (Engine, Shared<Looks>, Shared<Vec<bool>>) {
@@ -144,4 +149,84 @@ fn a_face_that_a_parts_edge_cuts_has_a_whole_look_and_is_covered_in_the_very_fra
     let report = engine.process(&mut output.view_mut(), at(5), &[]).into_report();
     assert_eq!((report.withheld, report.faces.len()), (None, 2), "{:?}", report.faces);
     assert_eq!(equal_blocks(&source(), &output, NEWCOMER), 0);
+}
+
+/// A frame of a stream that comes at a pace.
+fn paced(engine: &mut Engine, n: u64) -> (FrameReport, bool) {
+    let mut output = source();
+    let (id, fault) = engine.analyse(&output.view(), at(n), &[]);
+    assert!(fault.is_none(), "{fault:?}");
+    let budget = Budget {
+        pace: Some(Duration::from_millis(40)),
+        ..Budget::default()
+    };
+    let report = engine.render_within(id, &mut output.view_mut(), at(n), budget).into_report();
+    (report, equal_blocks(&source(), &output, NEWCOMER) == 0)
+}
+
+fn covers() -> Settings {
+    Settings {
+        mode: Mode::Solid,
+        ..Settings::default()
+    }
+}
+
+fn has_two_cores() -> bool {
+    std::thread::available_parallelism().expect("cores").get() > 1
+}
+
+#[test]
+fn at_a_pace_covers_and_empty_frames_are_looked_at_beside_as_well_and_a_newcomer_is_covered() {
+    let (mut engine, looks, where_, parts) = watched_with(&EngineConfig::default(), covers(), Box::new(MeanFace(mesh())), || ());
+    *looks.lock().expect("a script") = Looks::NoFace;
+    for n in 0..6 {
+        let (report, covered) = paced(&mut engine, n);
+        assert_eq!((report.withheld, report.faces.len(), covered), (None, 0, false), "frame {n}");
+    }
+    *looks.lock().expect("a script") = Looks::TwoFaces;
+    let covered: Vec<bool> = (6..14).map(|n| paced(&mut engine, n).1).collect();
+    assert!(covered[1..].iter().all(|c| *c), "{covered:?}");
+    let where_ = where_.lock().expect("a list").clone();
+    // The first frame is looked at at once, before it is known at which pace frames come.
+    let away = where_.iter().filter(|home| !**home).count();
+    assert_eq!(parts.lock().expect("a list").is_empty(), !has_two_cores());
+    assert!(!has_two_cores() || away + 3 >= where_.len(), "{where_:?}");
+}
+
+#[test]
+fn without_a_pace_covers_are_looked_at_before_they_are_drawn() {
+    let (mut engine, _, where_, parts) = watched_with(&EngineConfig::default(), covers(), Box::new(MeanFace(mesh())), || ());
+    for n in 0..6 {
+        let mut output = source();
+        let report = engine.process(&mut output.view_mut(), at(n), &[]).into_report();
+        assert_eq!((report.withheld, report.faces.len()), (None, 1), "frame {n}");
+    }
+    assert!(where_.lock().expect("a list").iter().all(|home| *home));
+    assert!(parts.lock().expect("a list").is_empty());
+}
+
+/// Meshes that are not fitted before a look has begun, or fail after a long wait for one.
+struct AfterLook(Receiver<()>, MeanFace);
+
+impl MeshFitter for AfterLook {
+    fn fit(&mut self, frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError> {
+        self.0.recv_timeout(Duration::from_secs(60)).expect("no look began");
+        self.1.fit(frame, hints)
+    }
+}
+
+#[test]
+fn at_a_pace_the_look_begins_before_meshes_are_fitted() {
+    if !has_two_cores() {
+        return;
+    }
+    let (begun, begins) = channel();
+    let meshes = Box::new(AfterLook(begins, MeanFace(mesh())));
+    let (mut engine, ..) = watched_with(&EngineConfig::default(), covers(), meshes, move || {
+        let _ = begun.send(());
+    });
+    for n in 0..8 {
+        let (report, _) = paced(&mut engine, n);
+        assert_eq!((report.withheld, report.faces.len()), (None, 1), "frame {n}");
+    }
 }

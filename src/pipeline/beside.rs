@@ -6,6 +6,9 @@
 //! region covers is covered then. No frame leaves before its look has had its say, and no clock is asked, so
 //! a film comes out the same on any machine.
 //!
+//! Where frames come at a pace, this is so whatever becomes of faces, and the look begins before their meshes are
+//! fitted: it goes where the frame before left a doubt.
+//!
 //! The detector itself travels with the job and comes back with the answer: it remembers earlier frames, and a
 //! second one would cost its memory once more. A detector whose thread is lost makes every look an error, which
 //! covers whole frames.

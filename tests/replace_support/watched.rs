@@ -6,6 +6,7 @@ use nullface::backend::{Device, ResolvedDevice};
 use nullface::frame::{BoxPx, FrameView};
 use nullface::pipeline::{Engine, EngineConfig, Generator, Mode, Parts, Settings};
 use nullface::secret::SessionSecret;
+use nullface::stages::align::MeshFitter;
 use nullface::stages::detect::{DetectError, Detection, Detector, Effort, InPart, Part};
 
 use super::{Blocks, Fake, MeanFace, basis, darker, mesh, schedule};
@@ -20,6 +21,7 @@ pub(crate) const NEWCOMER: BoxPx = BoxPx {
 /// What the next looks do.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Looks {
+    NoFace,
     OneFace,
     /// The second one is too small for a glance.
     TwoFaces,
@@ -36,6 +38,7 @@ pub(crate) struct Watched {
     /// Parts that were looked at.
     parts: Shared<Vec<Part>>,
     home: std::thread::ThreadId,
+    begins: Box<dyn Fn() + Send>,
 }
 
 impl Detector for Watched {
@@ -50,12 +53,14 @@ impl Detector for Watched {
             landmarks: None,
         };
         let face = found(mesh().bounding_box_px().expect("points"));
-        if effort == Effort::Glance {
-            return Ok(vec![face]);
-        }
-        self.where_.lock().expect("a list").push(std::thread::current().id() == self.home);
         let looks = *self.looks.lock().expect("a script");
+        if effort == Effort::Glance {
+            return Ok(if looks == Looks::NoFace { Vec::new() } else { vec![face] });
+        }
+        (self.begins)();
+        self.where_.lock().expect("a list").push(std::thread::current().id() == self.home);
         match looks {
+            Looks::NoFace => Ok(Vec::new()),
             Looks::OneFace => Ok(vec![face]),
             Looks::TwoFaces | Looks::CutFace => Ok(vec![face, found(NEWCOMER)]),
             Looks::Fail => Err(DetectError::BadOutput {
@@ -108,6 +113,21 @@ type InParts = (Engine, Shared<Looks>, Shared<Vec<bool>>, Shared<Vec<Part>>);
 
 /// The same with looks at an interval, 0 = as the engine finds right.
 pub(crate) fn watched_at(config: &EngineConfig, interval: u32) -> InParts {
+    let settings = Settings {
+        mode: Mode::Nullface,
+        detect_interval: interval,
+        ..Settings::default()
+    };
+    watched_with(config, settings, Box::new(MeanFace(mesh())), || ())
+}
+
+/// The same with other settings and meshes; `begins` is called where a look begins that is no glance.
+pub(crate) fn watched_with(
+    config: &EngineConfig,
+    settings: Settings,
+    meshes: Box<dyn MeshFitter>,
+    begins: impl Fn() + Send + 'static,
+) -> InParts {
     let watched_parts = Shared::<Vec<Part>>::default();
     let looks = Arc::new(Mutex::new(Looks::OneFace));
     let where_ = Arc::<Mutex<Vec<bool>>>::default();
@@ -117,19 +137,15 @@ pub(crate) fn watched_at(config: &EngineConfig, interval: u32) -> InParts {
             where_: Arc::clone(&where_),
             parts: Arc::clone(&watched_parts),
             home: std::thread::current().id(),
+            begins: Box::new(begins),
         }),
-        mesh: Box::new(MeanFace(mesh())),
+        mesh: meshes,
         recogniser: Box::new(Blocks),
         device: ResolvedDevice {
             device: Device::Cpu,
             reason: "a test".to_owned(),
             strict: false,
         },
-    };
-    let settings = Settings {
-        mode: Mode::Nullface,
-        detect_interval: interval,
-        ..Settings::default()
     };
     let generator = Generator::new(basis(), SessionSecret::from_seed(1)).with_denoiser(Box::new(Fake(darker)), schedule(), 4);
     let engine = Engine::from_parts(parts, config, settings).expect("in range");

@@ -49,6 +49,9 @@ const COVERED_SHARE: f32 = 0.8;
 /// How much of a track's surroundings is looked at where it is unsure, as a multiple of its region.
 const SURROUNDINGS: f32 = 1.5;
 
+/// Longest time between frames at which a look goes by what the frame before left in doubt.
+const EARLY_PACE: Duration = Duration::from_millis(70);
+
 /// A look that goes on while its frame is rendered.
 struct UnderWay {
     frame: FrameId,
@@ -77,6 +80,8 @@ pub(super) struct Analyst {
     lookahead: usize,
     fresh: bool,
     gap: bool,
+    /// Whether the last meshes could not be fitted.
+    mesh_failed: bool,
     thumb: Vec<u8>,
     checked: HashMap<u64, Pts>,
     /// Boxes of glances that a regular look did not confirm.
@@ -107,6 +112,7 @@ impl Analyst {
             lookahead: config.lookahead,
             fresh: true,
             gap: false,
+            mesh_failed: false,
             thumb: vec![0; CUT_THUMB_WIDTH * CUT_THUMB_HEIGHT],
             checked: HashMap::new(),
             dismissed: Places::default(),
@@ -176,7 +182,7 @@ impl Analyst {
         self.dismissed.forget();
         self.suspected.forget();
         self.meshed.clear();
-        self.fresh = true;
+        (self.fresh, self.mesh_failed) = (true, false);
     }
 
     /// Frames are missing: look at the next one.
@@ -208,9 +214,13 @@ impl Analyst {
         self.tracker.predict(at.pts);
         let mut meshes = HashMap::new();
         let tracked = self.in_turns();
-        let mesh_failed = self.refine(frame, &tracked, &mut meshes, plan);
+        // Where every millisecond counts, the look begins before meshes are fitted: by what the frame before left in doubt.
+        let early = self.may_look_early();
+        if !early {
+            self.mesh_failed = self.refine(frame, &tracked, &mut meshes, plan);
+        }
 
-        let beside = self.may_look_beside(settings, &meshes);
+        let beside = early || self.may_look_beside(settings, &meshes);
         let doubt = self.tracker.needs_detection(at.pts);
         // One look around one face says nothing of another; parts in turn come to all of them.
         let alone = beside || self.tracker.unsure(at.pts) <= 1;
@@ -219,7 +229,7 @@ impl Analyst {
             at: at.pts,
             fresh: self.fresh || cut,
             // Parts in turn ask no more of frames that are lost than of frames that come.
-            unsure: (self.gap && !beside) || mesh_failed || (doubt.is_some() && around.is_none()),
+            unsure: (self.gap && !beside) || self.mesh_failed || (doubt.is_some() && around.is_none()),
             around,
             lookahead: self.lookahead,
             fixed_interval: settings.detect_interval,
@@ -239,7 +249,8 @@ impl Analyst {
             glanced = self.detect(frame, settings, effort)?;
             more = self.glance_found_more(&glanced, at.pts, settings);
         }
-        if aside && !more {
+        let aside = aside && !more;
+        if aside {
             self.looker.send(frame, settings.threshold * LOW_SHARE, turn)?;
             self.under_way = Some(UnderWay {
                 frame: plan.id,
@@ -249,7 +260,11 @@ impl Analyst {
                 hints: hints.iter().map(|d| observation(d, ObservationSource::Upstream)).collect(),
             });
             (plan.beside, plan.detected) = (true, true);
-        } else {
+        }
+        if early {
+            self.mesh_failed = self.refine(frame, &tracked, &mut meshes, plan);
+        }
+        if !aside {
             let mut seen = match effort {
                 Effort::Glance => glanced,
                 _ => self.detect(frame, settings, effort)?,
@@ -316,8 +331,19 @@ impl Analyst {
     /// Whether a look may go on while the frame is rendered: where there are faces to be made meanwhile and
     /// nobody is left as they are, whose case the look may change.
     fn may_look_beside(&self, settings: &Settings, meshes: &HashMap<TrackId, Mesh>) -> bool {
-        let all_are_anonymised = !self.chooser.is_active() && self.cuts.is_none();
-        self.two_cores && self.lookahead == 0 && settings.mode.replaces() && all_are_anonymised && !meshes.is_empty()
+        self.two_cores && self.lookahead == 0 && settings.mode.replaces() && self.all_are_anonymised() && !meshes.is_empty()
+    }
+
+    /// Whether a look may go on while meshes are fitted too: where frames come at a pace, whatever becomes of faces and
+    /// whether there are any. A whole look at once would make that frame late.
+    fn may_look_early(&self) -> bool {
+        let fast = self.pace.is_some_and(|pace| pace <= EARLY_PACE);
+        fast && self.two_cores && self.lookahead == 0 && self.all_are_anonymised()
+    }
+
+    /// Whether nobody is left as they are.
+    fn all_are_anonymised(&self) -> bool {
+        !self.chooser.is_active() && self.cuts.is_none()
     }
 
     /// In how many parts looks beside the rendering go over the frame. Without a pace no clock decides.
