@@ -14,7 +14,7 @@ use nullface::stages::align::{AlignError, FaceHint, MeshFitter};
 use nullface::stages::detect::Part;
 use replace_support::watched::{Looks, NEWCOMER, Shared, watched, watched_at, watched_with};
 use replace_support::{MeanFace, inner, mesh, source};
-use support::{at, equal_blocks};
+use support::{Picture, at, equal_blocks};
 
 fn engine() -> (Engine, Shared<Looks>, Shared<Vec<bool>>) {
     watched(&EngineConfig::default())
@@ -152,16 +152,18 @@ fn a_face_that_a_parts_edge_cuts_has_a_whole_look_and_is_covered_in_the_very_fra
 }
 
 /// A frame of a stream that comes at a pace.
-fn paced(engine: &mut Engine, n: u64) -> (FrameReport, bool) {
-    let mut output = source();
+fn paced(engine: &mut Engine, picture: &Picture, n: u64) -> (FrameReport, Picture) {
+    let mut output = picture.clone();
     let (id, fault) = engine.analyse(&output.view(), at(n), &[]);
     assert!(fault.is_none(), "{fault:?}");
     let budget = Budget {
         pace: Some(Duration::from_millis(40)),
         ..Budget::default()
     };
-    let report = engine.render_within(id, &mut output.view_mut(), at(n), budget).into_report();
-    (report, equal_blocks(&source(), &output, NEWCOMER) == 0)
+    (
+        engine.render_within(id, &mut output.view_mut(), at(n), budget).into_report(),
+        output,
+    )
 }
 
 fn covers() -> Settings {
@@ -178,13 +180,19 @@ fn has_two_cores() -> bool {
 #[test]
 fn at_a_pace_covers_and_empty_frames_are_looked_at_beside_as_well_and_a_newcomer_is_covered() {
     let (mut engine, looks, where_, parts) = watched_with(&EngineConfig::default(), covers(), Box::new(MeanFace(mesh())), || ());
+    let picture = source();
+    let is_covered = |output: &Picture| equal_blocks(&picture, output, NEWCOMER) == 0;
     *looks.lock().expect("a script") = Looks::NoFace;
     for n in 0..6 {
-        let (report, covered) = paced(&mut engine, n);
-        assert_eq!((report.withheld, report.faces.len(), covered), (None, 0, false), "frame {n}");
+        let (report, output) = paced(&mut engine, &picture, n);
+        assert_eq!(
+            (report.withheld, report.faces.len(), is_covered(&output)),
+            (None, 0, false),
+            "frame {n}"
+        );
     }
     *looks.lock().expect("a script") = Looks::TwoFaces;
-    let covered: Vec<bool> = (6..14).map(|n| paced(&mut engine, n).1).collect();
+    let covered: Vec<bool> = (6..14).map(|n| is_covered(&paced(&mut engine, &picture, n).1)).collect();
     assert!(covered[1..].iter().all(|c| *c), "{covered:?}");
     let where_ = where_.lock().expect("a list").clone();
     // The first frame is looked at at once, before it is known at which pace frames come.
@@ -225,8 +233,40 @@ fn at_a_pace_the_look_begins_before_meshes_are_fitted() {
     let (mut engine, ..) = watched_with(&EngineConfig::default(), covers(), meshes, move || {
         let _ = begun.send(());
     });
+    let picture = source();
     for n in 0..8 {
-        let (report, _) = paced(&mut engine, n);
+        let (report, _) = paced(&mut engine, &picture, n);
         assert_eq!((report.withheld, report.faces.len()), (None, 1), "frame {n}");
     }
+}
+
+#[test]
+fn at_a_pace_who_is_left_as_they_are_is_covered_in_the_very_frame_whose_look_shows_another_face_over_theirs() {
+    let (mut engine, looks, where_, _) = watched_with(&EngineConfig::default(), covers(), Box::new(MeanFace(mesh())), || ());
+    let picture = source();
+    let track = (0..40)
+        .map(|n| paced(&mut engine, &picture, n).0.faces[0].track)
+        .last()
+        .expect("frames");
+    let keeping = Settings {
+        keep_tracks: vec![track],
+        ..covers()
+    };
+    engine.set_settings(keeping).expect("in range");
+    let is_kept = |report: &FrameReport| report.faces.iter().any(|f| matches!(f.outcome, Outcome::Kept { .. }));
+    let last = (40..90).map(|n| paced(&mut engine, &picture, n).0).last().expect("frames");
+    assert!(is_kept(&last), "{:?}", last.faces);
+    *looks.lock().expect("a script") = Looks::Crossing;
+    let mut crossed = 0;
+    for n in 90..102 {
+        let (report, output) = paced(&mut engine, &picture, n);
+        // Before its part is looked at nobody knows of the other face.
+        if report.faces.len() > 1 || crossed > 0 {
+            crossed += 1;
+            assert!(!is_kept(&report), "{:?}", report.faces);
+            assert_eq!(equal_blocks(&picture, &output, inner()), 0, "frame {n}");
+        }
+    }
+    assert!(crossed >= 4, "seen in {crossed} of 12 frames");
+    assert!(!has_two_cores() || where_.lock().expect("a list").iter().filter(|home| **home).count() <= 3);
 }

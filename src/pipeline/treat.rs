@@ -194,7 +194,12 @@ impl Treater {
         // What was written since is not on the device.
         let mut surface = self.desk.surface(frame, None);
         let written = regions.iter().try_for_each(|region| {
-            report.faces.push(self.region(region, region.reason, &mut surface, bench)?);
+            let covered = self.region(region, region.reason, &mut surface, bench)?;
+            // Who was left as they are until now.
+            report
+                .faces
+                .retain(|f| f.track != region.track || !matches!(f.outcome, Outcome::Kept { .. }));
+            report.faces.push(covered);
             Ok(())
         });
         if let Err(fault) = self.desk.release(surface, written) {

@@ -25,6 +25,8 @@ pub(crate) enum Looks {
     OneFace,
     /// The second one is too small for a glance.
     TwoFaces,
+    /// The second one lies half over the first.
+    Crossing,
     /// The second one is cut by the edge of every part.
     CutFace,
     Fail,
@@ -39,6 +41,8 @@ pub(crate) struct Watched {
     parts: Shared<Vec<Part>>,
     home: std::thread::ThreadId,
     begins: Box<dyn Fn() + Send>,
+    /// Where the face is.
+    face: BoxPx,
 }
 
 impl Detector for Watched {
@@ -52,7 +56,7 @@ impl Detector for Watched {
             score: 0.9,
             landmarks: None,
         };
-        let face = found(mesh().bounding_box_px().expect("points"));
+        let face = found(self.face);
         let looks = *self.looks.lock().expect("a script");
         if effort == Effort::Glance {
             return Ok(if looks == Looks::NoFace { Vec::new() } else { vec![face] });
@@ -62,6 +66,15 @@ impl Detector for Watched {
         match looks {
             Looks::NoFace => Ok(Vec::new()),
             Looks::OneFace => Ok(vec![face]),
+            Looks::Crossing => {
+                let (dx, b) = (0.6 * (face.box_px.x1 - face.box_px.x0), face.box_px);
+                let other = BoxPx {
+                    x0: b.x0 + dx,
+                    x1: b.x1 + dx,
+                    ..b
+                };
+                Ok(vec![face, found(other)])
+            }
             Looks::TwoFaces | Looks::CutFace => Ok(vec![face, found(NEWCOMER)]),
             Looks::Fail => Err(DetectError::BadOutput {
                 detector: "watched",
@@ -138,6 +151,7 @@ pub(crate) fn watched_with(
             parts: Arc::clone(&watched_parts),
             home: std::thread::current().id(),
             begins: Box::new(begins),
+            face: mesh().bounding_box_px().expect("points"),
         }),
         mesh: meshes,
         recogniser: Box::new(Blocks),

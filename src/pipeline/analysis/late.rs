@@ -12,6 +12,7 @@ use super::super::schedule::{Schedule, Turn};
 use super::super::settings::Settings;
 use super::super::shares::Shares;
 use super::super::who::Chooser;
+use super::people::doubt_crossings;
 use super::places::Places;
 use super::{CLAIMED_SHARE, COVERED_SHARE, LOW_SHARE, UnderWay, as_found, is_wanted, observation};
 
@@ -27,15 +28,15 @@ pub(in crate::pipeline) struct LateLook<'a> {
 }
 
 impl LateLook<'_> {
-    /// Waits for the look at a frame; what it shows that none of the regions covers comes back, and how many
-    /// tracks it started.
+    /// Waits for the look at a frame; what it shows that none of the regions covers comes back, who is not to be left
+    /// as they are any more, and how many tracks it started.
     ///
     /// # Errors
     /// The look failed or was lost: nothing is known of this frame.
     pub(in crate::pipeline) fn join(
         &mut self,
         frame: FrameId,
-        covered: &[Region],
+        regions: &[Region],
         settings: &Settings,
     ) -> Result<(Vec<Region>, usize), EngineError> {
         let Some(look) = self.under_way.take_if(|look| look.frame == frame) else {
@@ -57,9 +58,33 @@ impl LateLook<'_> {
         let observed = seen.found.iter().map(|d| observation(d, ObservationSource::Detector));
         let observed: Vec<Observation> = observed.chain(look.hints).collect();
         let started = self.learn(look.at, look.size_px, seen.part.as_ref(), &observed)?.len();
-        let is_bare = |t: &&Track| !covered.iter().any(|r| t.region_px.share_inside(&r.box_px) > COVERED_SHARE);
-        let bare = self.tracker.tracks().iter().filter(is_bare);
-        Ok((bare.map(|t| as_found(t, CoverReason::Asked)).collect(), started))
+        doubt_crossings(self.tracker, self.chooser);
+        Ok((self.bare(look.at, regions), started))
+    }
+
+    /// What must be covered and is not, by what is known now: tracks outside of all regions that are covered, and faces
+    /// that were left as they are and should not have been.
+    fn bare(&self, at: Pts, regions: &[Region]) -> Vec<Region> {
+        let verdict = |track: u64| self.chooser.verdict(track, at);
+        let is_covered = |t: &Track| {
+            let mut covered = regions.iter().filter(|r| r.kept().is_none());
+            covered.any(|r| t.region_px.share_inside(&r.box_px) > COVERED_SHARE)
+        };
+        let tracks = self.tracker.tracks().iter();
+        let bare = tracks.filter(|t| verdict(t.id.0).keep.is_none() && !is_covered(t));
+        let mut bare: Vec<Region> = bare
+            .map(|t| Region {
+                verdict: verdict(t.id.0),
+                ..as_found(t, CoverReason::Asked)
+            })
+            .collect();
+        for left in regions.iter().filter(|r| r.kept().is_some()) {
+            let verdict = verdict(left.track);
+            if verdict.keep.is_none() {
+                bare.push(Region { verdict, ..left.clone() });
+            }
+        }
+        bare
     }
 
     /// Whether a face that lies in no part whole is where nobody is known to be.

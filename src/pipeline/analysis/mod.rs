@@ -28,6 +28,7 @@ use super::shared::SharedMesh;
 use super::shares::Shares;
 use super::turns::{Asking, Turns};
 use super::who::{Chooser, CutList, Verdict, Who};
+use people::doubt_crossings;
 use places::Places;
 
 pub(in crate::pipeline) use late::LateLook;
@@ -291,7 +292,7 @@ impl Analyst {
             plan.unclaimed = self.unclaimed(&seen);
         }
         (self.fresh, self.gap) = (false, false);
-        self.doubt_crossings();
+        doubt_crossings(&self.tracker, &mut self.chooser);
         // Once a round of parts is as often as with whole looks.
         let first_part = matches!(turn, Turn::Part(part) if part.index == 0);
         let effort = if first_part { effort.max(Effort::Regular) } else { effort };
@@ -331,19 +332,15 @@ impl Analyst {
     /// Whether a look may go on while the frame is rendered: where there are faces to be made meanwhile and
     /// nobody is left as they are, whose case the look may change.
     fn may_look_beside(&self, settings: &Settings, meshes: &HashMap<TrackId, Mesh>) -> bool {
-        self.two_cores && self.lookahead == 0 && settings.mode.replaces() && self.all_are_anonymised() && !meshes.is_empty()
+        let all_are_anonymised = !self.chooser.is_active() && self.cuts.is_none();
+        self.two_cores && self.lookahead == 0 && settings.mode.replaces() && all_are_anonymised && !meshes.is_empty()
     }
 
     /// Whether a look may go on while meshes are fitted too: where frames come at a pace, whatever becomes of faces and
     /// whether there are any. A whole look at once would make that frame late.
     fn may_look_early(&self) -> bool {
         let fast = self.pace.is_some_and(|pace| pace <= EARLY_PACE);
-        fast && self.two_cores && self.lookahead == 0 && self.all_are_anonymised()
-    }
-
-    /// Whether nobody is left as they are.
-    fn all_are_anonymised(&self) -> bool {
-        !self.chooser.is_active() && self.cuts.is_none()
+        fast && self.two_cores && self.lookahead == 0 && self.cuts.is_none()
     }
 
     /// In how many parts looks beside the rendering go over the frame. Without a pace no clock decides.

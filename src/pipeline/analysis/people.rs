@@ -6,12 +6,12 @@ use crate::frame::{FrameTime, FrameView, Mesh, Pts};
 use crate::stages::align;
 use crate::stages::detect::Effort;
 use crate::stages::identify::{Embedding, Recogniser};
-use crate::stages::track::{Identified, Track, TrackId, TrackState};
+use crate::stages::track::{Identified, Track, TrackId, TrackState, Tracker};
 
 use super::super::outcome::CoverReason;
 use super::super::plan::{Plan, Region, Replaceable};
 use super::super::settings::Settings;
-use super::super::who::{self, Choice, Verdict};
+use super::super::who::{self, Choice, Chooser, Verdict};
 use super::Analyst;
 
 /// Faces embedded in one frame.
@@ -127,18 +127,6 @@ impl Analyst {
         }
     }
 
-    /// Two faces that meet may have changed tracks: what is known of either is not believed any more.
-    pub(super) fn doubt_crossings(&mut self) {
-        let tracks = self.tracker.tracks();
-        for (i, a) in tracks.iter().enumerate() {
-            for b in tracks.iter().skip(i + 1).filter(|b| a.box_px.iou(&b.box_px) > CROSSING_IOU) {
-                self.chooser.doubt(a.id.0);
-                self.chooser.doubt(b.id.0);
-            }
-        }
-        self.chooser.retain(|id| tracks.iter().any(|t| t.id.0 == id));
-    }
-
     /// Gives each region its verdict. A face that is recognised now is kept in the frames before it
     /// too, as far back as the samples reach that speak for it.
     pub(super) fn decide(&mut self, at: FrameTime, settings: &Settings, plan: &mut Plan, pending: &mut VecDeque<Plan>) {
@@ -163,4 +151,16 @@ impl Analyst {
             }
         }
     }
+}
+
+/// Two faces that meet may have changed tracks: what is known of either is not believed any more.
+pub(super) fn doubt_crossings(tracker: &Tracker, chooser: &mut Chooser) {
+    let tracks = tracker.tracks();
+    for (i, a) in tracks.iter().enumerate() {
+        for b in tracks.iter().skip(i + 1).filter(|b| a.box_px.iou(&b.box_px) > CROSSING_IOU) {
+            chooser.doubt(a.id.0);
+            chooser.doubt(b.id.0);
+        }
+    }
+    chooser.retain(|id| tracks.iter().any(|t| t.id.0 == id));
 }
