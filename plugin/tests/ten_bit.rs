@@ -260,7 +260,9 @@ fn film_frame(word: &str, format: VideoFormat, size: (usize, usize)) -> (Vec<u8>
 #[test]
 fn a_replaced_face_keeps_the_depth_and_every_bit_outside_of_its_region() {
     support::init();
-    for (word, format) in [("P010_10LE", VideoFormat::P01010le), ("I420_10LE", VideoFormat::I42010le)] {
+    let formats = [("P010_10LE", VideoFormat::P01010le), ("I420_10LE", VideoFormat::I42010le)];
+    let modes = ["ksame", "nullface", "reverse", "id2face"];
+    for ((word, format), mode) in modes.iter().flat_map(|mode| formats.map(|format| (format, mode))) {
         let size = (321, 241);
         let (bytes, planes) = film_frame(word, format, size);
         let element = gst::ElementFactory::make("nullfacefilter")
@@ -269,7 +271,7 @@ fn a_replaced_face_keeps_the_depth_and_every_bit_outside_of_its_region() {
             .property("write-regions", true)
             .build()
             .expect("element");
-        element.set_property_from_str("mode", "ksame");
+        element.set_property_from_str("mode", mode);
         element.set_property_from_str("adapt", "never");
         let caps = caps(word, size.0 as u32, size.1 as u32);
         let (mut h, _bus) = harness(&element, &caps);
@@ -307,6 +309,6 @@ fn a_replaced_face_keeps_the_depth_and_every_bit_outside_of_its_region() {
                 );
             }
         }
-        assert!(replaced > 0, "{word}: no frame's face was replaced");
+        assert!(replaced > 0, "{word}, {mode}: no frame's face was replaced");
     }
 }
