@@ -1,6 +1,8 @@
 //! One face of a frame while it is being replaced: where it lies, what it looks like, what was made of
 //! it. Slots are kept from frame to frame, so that a steady film allocates nothing.
 
+use nullface_kernels::paint_face::{Finish, weight};
+
 use crate::frame::{FrameView, Landmarks5, MESH_POINTS, Mesh, Point, Pts};
 use crate::stages::identify::Embedding;
 use crate::stages::prior::{Basis, Composite, Compositor, Face, LowPass, Target, shape};
@@ -280,7 +282,7 @@ impl Slot {
         {
             return Err(refuse(CoverReason::NotReplaceable));
         }
-        canvas::weight(
+        weight(
             &self.composite.inside,
             place.side,
             place.k,
@@ -301,10 +303,11 @@ impl Slot {
         } else {
             (&self.canvas, &self.weight)
         };
-        place.crop_px_of::<3>(base, &mut self.base_crop);
-        place.crop_px_of::<1>(mask, &mut self.mask_crop);
-        canvas::ramp(&mut self.mask_crop);
-        place.crop_px_of::<3>(&self.canvas, &mut self.source_crop);
+        let board = place.board();
+        board.crop::<3>(base, &mut self.base_crop);
+        board.crop::<1>(mask, &mut self.mask_crop);
+        board.ramp(&mut self.mask_crop, canvas::RAMP_PX);
+        board.crop::<3>(&self.canvas, &mut self.source_crop);
     }
 
     /// The new picture from a base, with the edit where there is one, and the canvas as it will be seen.
@@ -314,44 +317,14 @@ impl Slot {
         } else {
             &self.canvas
         };
-        let (side, n) = (self.place.side, self.place.side * self.place.side * 3);
-        self.new.resize(n, 0);
-        self.seen.resize(n, 0);
-        let rows = self.new.chunks_exact_mut(side * 3).zip(self.seen.chunks_exact_mut(side * 3));
-        let sources = self
-            .canvas
-            .chunks_exact(side * 3)
-            .zip(base.chunks_exact(side * 3))
-            .zip(self.weight.chunks_exact(side));
-        for (y, ((new, seen), ((canvas, base), weight))) in rows.zip(sources).enumerate() {
-            if !weight.iter().any(|w| *w > 0.0) {
-                // Never shown, but the row beside it is sampled with it.
-                bytes(base, new);
-                bytes(canvas, seen);
-                continue;
-            }
-            let line = if edited {
-                self.scratch.clear();
-                self.scratch.extend_from_slice(base);
-                self.place.add_delta(&self.delta, y, &mut self.scratch);
-                &self.scratch
-            } else {
-                base
-            };
-            bytes(line, new);
-            for (((s, c), n), w) in seen
-                .as_chunks_mut::<3>()
-                .0
-                .iter_mut()
-                .zip(canvas.as_chunks::<3>().0)
-                .zip(line.as_chunks::<3>().0)
-                .zip(weight)
-            {
-                for k in 0..3 {
-                    s[k] = (c[k] + (n[k].clamp(0.0, 255.0) - c[k]) * w + 0.5) as u8;
-                }
-            }
-        }
+        let finish = Finish {
+            board: self.place.board(),
+            canvas: &self.canvas,
+            base,
+            weight: &self.weight,
+            edit: edited.then_some(&self.delta[..]),
+        };
+        finish.run(&mut self.scratch, &mut self.new, &mut self.seen);
     }
 
     /// The finished picture and where the new face's landmarks lie in it.
@@ -380,12 +353,6 @@ impl Slot {
 fn refill<T>(to: &mut Vec<T>, from: impl Iterator<Item = T>) {
     to.clear();
     to.extend(from);
-}
-
-fn bytes(from: &[f32], to: &mut [u8]) {
-    for (t, f) in to.iter_mut().zip(from) {
-        *t = (*f + 0.5) as u8;
-    }
 }
 
 fn distance(points: &[Point], (a, b): (usize, usize)) -> f32 {
