@@ -80,6 +80,13 @@ impl Access {
         gpu
     }
 
+    /// Whether the device rests in this frame, for who comes by it otherwise.
+    pub(super) fn rests(&mut self) -> bool {
+        let rests = self.rest > 0;
+        self.rest = self.rest.saturating_sub(1);
+        rests
+    }
+
     /// The device is not asked for, for a while.
     pub(super) fn rest(&mut self) {
         self.pause = (2 * self.pause).clamp(1, MOST_REST);

@@ -1,6 +1,7 @@
 //! One face of a frame while it is being replaced: where it lies, what it looks like, what was made of
 //! it. Slots are kept from frame to frame, so that a steady film allocates nothing.
 
+use nullface_kernels::cuda::{DeviceFace, DeviceTexture, Painting};
 use nullface_kernels::paint_face::{Finish, weight};
 
 use crate::frame::{FrameView, Landmarks5, MESH_POINTS, Mesh, Point, Pts};
@@ -103,6 +104,10 @@ pub(super) struct Slot {
     pub(super) source_crop: Vec<f32>,
     pub(super) delta: Vec<f32>,
     pub(super) warp: Warp,
+    /// Whether this face is made on a device, and what it is there; canvas, composite, weight, `new` and `seen` are then
+    /// not here.
+    pub(super) there: bool,
+    pub(super) face: DeviceFace,
     /// What is blended.
     new: Vec<u8>,
     /// What is then seen: the source where the weight is 0, the new picture where it is 1.
@@ -159,6 +164,8 @@ impl Default for Slot {
             source_crop: Vec::new(),
             delta: Vec::new(),
             warp: Warp::default(),
+            there: false,
+            face: DeviceFace::default(),
             new: Vec::new(),
             seen: Vec::new(),
             mask: nullface_kernels::mask::RegionMask::default(),
@@ -179,7 +186,8 @@ impl Slot {
         }
     }
 
-    /// Takes a face in: its place, pose and own shape, and the frame's pixels, on a canvas of that scale at most.
+    /// Takes a face in: its place, pose and own shape, and, unless it is made on a device, the frame's pixels, on a canvas
+    /// of that scale at most.
     #[allow(clippy::too_many_arguments)] // where it is from, and who remembers it
     pub(super) fn seat(
         &mut self,
@@ -189,10 +197,10 @@ impl Slot {
         frame: &FrameView<'_>,
         memory: &mut TrackMemory,
         person: &mut Person,
-        most_scale: usize,
+        (most_scale, there): (usize, bool),
     ) -> Result<(), Refusal> {
         let not_replaceable = || refuse(CoverReason::NotReplaceable);
-        (self.found, self.step, self.front) = (None, None, true);
+        (self.found, self.step, self.front, self.there) = (None, None, true, there);
         self.mesh.clone_from(&face.mesh);
         memory.steady.hold(at, frame, &mut self.mesh);
         self.landmarks = self.mesh.landmarks5().ok_or_else(not_replaceable)?;
@@ -214,12 +222,21 @@ impl Slot {
             .filter(|p| p.rotation[(2, 2)] >= LEAST_FACING)
             .ok_or_else(not_replaceable)?;
         let seen = shape::coefficients(basis, &self.crop, &self.depth, &self.pose, &mut self.scratch).ok_or_else(not_replaceable)?;
-        self.place.read(frame, &mut self.canvas).map_err(failed)?;
-        placed::thumb(&self.place, &self.canvas, &mut self.thumb);
+        if !there {
+            self.read(frame)?;
+        }
         self.source.0.clone_from(&face.source.0);
         person.seen = at;
         self.own_shape.clear();
         self.own_shape.extend_from_slice(person.own_shape(&seen));
+        Ok(())
+    }
+
+    /// Reads the canvas; the face is made here from now on.
+    pub(super) fn read(&mut self, frame: &FrameView<'_>) -> Result<(), Refusal> {
+        self.there = false;
+        self.place.read(frame, &mut self.canvas).map_err(failed)?;
+        placed::thumb(&self.place, &self.canvas, &mut self.thumb);
         Ok(())
     }
 
@@ -253,8 +270,8 @@ impl Slot {
         self.front = false;
     }
 
-    /// Makes the composite of a target, and where it is to be shown.
-    pub(super) fn compose(&mut self, basis: &Basis, target: &Target, keep: &[FaceRegion]) -> Result<(), Refusal> {
+    /// Moves the mesh to a target's shape.
+    pub(super) fn reshape(&mut self, basis: &Basis, target: &Target, keep: &[FaceRegion]) {
         let place = self.place;
         shape::moved(
             basis,
@@ -268,6 +285,25 @@ impl Slot {
         );
         hold_still(keep, &self.crop, self.iod_px / place.k as f32, &mut self.moved);
         refill(&mut self.moved_on_canvas, self.moved.iter().map(|p| place.on_canvas(*p)));
+    }
+
+    /// The face as a device paints it, after [`Self::reshape`].
+    pub(super) fn painting<'a>(&'a mut self, basis: &Basis, texture: &'a DeviceTexture) -> Painting<'a> {
+        Painting {
+            face: &mut self.face,
+            texture,
+            points: &self.on_canvas,
+            moved: &self.moved_on_canvas,
+            depth: &self.canvas_depth,
+            recipe: basis.composite.recipe(self.iod_px),
+            keeps_front: self.front,
+        }
+    }
+
+    /// Makes the composite of a target, and where it is to be shown.
+    pub(super) fn compose(&mut self, basis: &Basis, target: &Target, keep: &[FaceRegion]) -> Result<(), Refusal> {
+        self.reshape(basis, target, keep);
+        let place = self.place;
         let face = Face {
             crop: &self.canvas,
             width: place.side,
@@ -331,6 +367,10 @@ impl Slot {
     pub(super) fn finished(&self) -> Result<(FrameView<'_>, Landmarks5), String> {
         let mesh = self.finished_mesh();
         let landmarks = mesh.landmarks5().ok_or("verify: no landmarks")?;
+        if self.there {
+            let seen = self.face.seen().ok_or("verify: a face that is not finished")?;
+            return Ok((FrameView::there(seen), landmarks));
+        }
         let view = canvas::view(&self.seen, self.place.side).map_err(|e| e.to_string())?;
         Ok((view, landmarks))
     }
@@ -346,6 +386,17 @@ impl Slot {
 
     /// Shows the face in the frame.
     pub(super) fn write(&mut self, surface: &mut Surface<'_, '_>) -> Result<(), String> {
+        if self.there {
+            let shown = self.face.shown().ok_or("device: a face that is not finished")?;
+            if surface.is_on(shown.gpu()) {
+                return surface.place_there(&shown, &self.place.frame_from_canvas, &self.place.canvas_from_frame);
+            }
+            // The frame is written elsewhere.
+            let pixels = self.place.side * self.place.side;
+            self.new.resize(3 * pixels, 0);
+            self.weight.resize(pixels, 0.0);
+            shown.read(&mut self.new, &mut self.weight).map_err(|e| format!("device: {e}"))?;
+        }
         self.place.write(surface, &self.new, &self.weight, &mut self.mask)
     }
 }

@@ -76,7 +76,21 @@ pub struct Shown {
     pub(super) side: usize,
 }
 
+impl DeviceTexture {
+    /// Where it is.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        self.0.gpu()
+    }
+}
+
 impl Shown {
+    /// Where it is.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        self.picture.gpu()
+    }
+
     /// Reads both back, and waits.
     ///
     /// # Errors
