@@ -102,8 +102,6 @@ impl Generator {
         };
         match read {
             Ok(()) => {
-                let gpu = maker.painter.as_ref().map(|p| p.gpu().clone());
-                gpu.iter().for_each(|gpu| maker.access.served(gpu));
                 slots
                     .iter_mut()
                     .filter(|s| s.is_open() && s.there)
@@ -241,7 +239,13 @@ impl Generator {
             .collect();
         let made = match &mut maker.painter {
             _ if finishing.is_empty() => Ok(()),
-            Some(painter) => painter.finish(&mut finishing),
+            Some(painter) => {
+                let made = painter.finish(&mut finishing);
+                if made.is_ok() {
+                    maker.access.served(painter.gpu());
+                }
+                made
+            }
             None => Err(nothing("finish")),
         };
         if let Err(e) = made {
