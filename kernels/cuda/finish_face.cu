@@ -77,15 +77,8 @@ DEVICE void edit_at(const FinishArgs &a, const FinishedFace &f, int x, int y, fl
     int start = a.margin * f.k, end = (a.margin + a.crop) * f.k;
     rgb[0] = rgb[1] = rgb[2] = 0.0f;
     if (f.edit == 0 || x < start || y < start || x >= end || y >= end) return;
-    Bilinear bx = bilinear(((float)x + 0.5f) / (float)f.k - (float)a.margin, a.crop);
-    Bilinear by = bilinear(((float)y + 0.5f) / (float)f.k - (float)a.margin, a.crop);
-    const float *r0 = (const float *)f.edit + 3 * by.lower * a.crop, *r1 = (const float *)f.edit + 3 * by.upper * a.crop;
-    UNROLL
-    for (int c = 0; c < 3; c++) {
-        float top = r0[3 * bx.lower + c] + (r0[3 * bx.upper + c] - r0[3 * bx.lower + c]) * bx.f;
-        float low = r1[3 * bx.lower + c] + (r1[3 * bx.upper + c] - r1[3 * bx.lower + c]) * bx.f;
-        rgb[c] = top + (low - top) * by.f;
-    }
+    float px = ((float)x + 0.5f) / (float)f.k - (float)a.margin, py = ((float)y + 0.5f) / (float)f.k - (float)a.margin;
+    sample_rgb((const float *)f.edit, a.crop, px, py, rgb);
 }
 
 extern "C" __global__ void face_finish(const FinishArgs a) {

@@ -121,20 +121,6 @@ DEVICE bool covers(const float4 &p, const float4 &q, int x, int y) {
     return left <= right && (float)x >= ceilf(left - 0.5f) && (float)x <= floorf(right - 0.5f);
 }
 
-// Bilinear sample of f32x3.
-DEVICE void sample_rgb(const float *picture, int side, float px, float py, float *rgb) {
-    Bilinear bx = bilinear(px, side), by = bilinear(py, side);
-    const float *r0 = picture + (long long)by.lower * side * 3, *r1 = picture + (long long)by.upper * side * 3;
-    UNROLL
-    for (int c = 0; c < 3; c++) {
-        float top = r0[3 * bx.lower + c] + (r0[3 * bx.upper + c] - r0[3 * bx.lower + c]) * bx.f;
-        float low = r1[3 * bx.lower + c] + (r1[3 * bx.upper + c] - r1[3 * bx.lower + c]) * bx.f;
-        rgb[c] = top + (low - top) * by.f;
-    }
-}
-
-DEVICE float lerp(float a, float b, float f) { return a + (b - a) * f; }
-
 DEVICE float4 sample_texture(const float4 *texture, int size, const Bilinear &bx, const Bilinear &by) {
     const float4 *r0 = texture + by.lower * size, *r1 = texture + by.upper * size;
     const float4 a = r0[bx.lower], b = r0[bx.upper], c = r1[bx.lower], d = r1[bx.upper];

@@ -131,6 +131,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_that_is_come_by_otherwise_rests_as_long() {
+        let mut access = Access::new("a test");
+        assert!(!access.rests());
+        for rest in [1, 2, 4] {
+            access.lost("a fault");
+            assert_eq!((0..9).take_while(|_| access.rests()).count(), rest);
+        }
+    }
+
+    #[test]
     fn a_device_that_stays_away_is_asked_for_ever_more_rarely() {
         let asked = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&asked);

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | definition | [`crate::paint_face`]; contracts stand in `cuda/paint_face.cu` and `cuda/finish_face.cu` |
 //! | memory | of a [`DeviceFace`] and of the painter: grows, and is kept: a steady stream allocates nothing |
-//! | launches | one a step for up to [`FEW_PAINTED`] faces, but the canvases' reading: one a face |
+//! | launches | 27 to paint and one for each other step, for up to [`super::args::FEW_PAINTED`] faces; one a face for its canvas |
 //! | order | a face is read, painted, finished; another order is an error |
 //! | errors | operands that do not fit, before anything is queued; [`CudaError`]: what the faces hold is then without meaning |
 
