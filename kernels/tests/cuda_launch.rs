@@ -201,6 +201,10 @@ fn operands_that_live_elsewhere_or_are_short_are_refused_before_anything_is_queu
     let mut small = gpu.zeros::<f32>(3 * 40 * 24 - 1).unwrap();
     let short = ops::crop_into(&gpu, &device, &[Affine::IDENTITY], &SPEC, &mut small).unwrap_err();
     assert!(short.to_string().contains("2880 values or more, got 2879"), "{short}");
+    for (start, room) in [(100, "2779"), (usize::MAX, "0")] {
+        let beyond = ops::crop_into_at(&gpu, &device, &[Affine::IDENTITY], &SPEC, &mut small, start).unwrap_err();
+        assert!(beyond.to_string().contains(&format!("got {room}")), "{beyond}");
+    }
     let mut theirs = other.zeros::<f32>(3 * 40 * 24).unwrap();
     let mixed = ops::crop_into(&gpu, &device, &[Affine::IDENTITY], &SPEC, &mut theirs).unwrap_err();
     assert!(matches!(mixed, CudaError::Mixed { what: "crops", .. }), "{mixed}");
