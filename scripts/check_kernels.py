@@ -16,6 +16,8 @@ KERNELS = os.path.join(ROOT, "kernels", "cuda")
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 ENTRY = re.compile(r'extern "C" __global__ void (\w+)')
 LIBRARY = "libnvrtc.so.13"
+# What sources share.
+SHARED = ("common.cuh", "lowpass.cuh", "tile.cuh")
 # Accesses that an entry must have, in PTX: sixteen bytes at a time, or through the read-only cache.
 ACCESSES = {
     "composite": ("ld.global.v4", "st.global.v4"),
@@ -24,6 +26,9 @@ ACCESSES = {
     "crop_affine": ("ld.global.nc",),
     "crop_straight": ("ld.global.nc",),
     "edit_step": ("ld.global.v4", "st.global.v4"),
+    "face_draw": ("ld.global.v4", "st.global.v4"),
+    "face_finish": ("ld.global.v4",),
+    "face_triangles": ("st.global.v4",),
     "match_cells": ("ld.global.v4",),
     "match_apply": ("ld.global.v4", "st.global.v4"),
 }
@@ -82,12 +87,12 @@ class Nvrtc:
 
 def with_common(path):
     """The source with the shared part in its place, as the program that loads it puts it together."""
-    with open(os.path.join(KERNELS, "common.cuh"), encoding="utf-8") as file:
-        common = file.read().replace("#pragma once", "")
-    with open(os.path.join(KERNELS, "tile.cuh"), encoding="utf-8") as file:
-        tile = file.read().replace("#pragma once", "")
     with open(path, encoding="utf-8") as file:
-        return file.read().replace('#include "common.cuh"', common).replace('#include "tile.cuh"', tile)
+        source = file.read()
+    for name in SHARED:
+        with open(os.path.join(KERNELS, name), encoding="utf-8") as file:
+            source = source.replace(f'#include "{name}"', file.read().replace("#pragma once", ""))
+    return source
 
 
 def faults(source, log, cubin):

@@ -115,6 +115,19 @@ DEVICE Bilinear bilinear(float position_px, int side) {
     return b;
 }
 
+DEVICE float lerp(float a, float b, float f) { return a + (b - a) * f; }
+
+// Bilinear sample of f32x3.
+DEVICE void sample_rgb(const float *picture, int side, float px, float py, float *rgb) {
+    Bilinear bx = bilinear(px, side), by = bilinear(py, side);
+    const float *r0 = picture + (long long)by.lower * side * 3, *r1 = picture + (long long)by.upper * side * 3;
+    UNROLL
+    for (int c = 0; c < 3; c++) {
+        int l = 3 * bx.lower + c, u = 3 * bx.upper + c;
+        rgb[c] = lerp(lerp(r0[l], r0[u], bx.f), lerp(r1[l], r1[u], bx.f), by.f);
+    }
+}
+
 DEVICE float tap_offset(int i, int n) { return ((float)i + 0.5f) / (float)n - 0.5f; }
 
 // 0 outside the mask's rectangle.

@@ -6,6 +6,8 @@
 #include "warp_edit.cu"
 #include "edit_step.cu"
 #include "match_face.cu"
+#include "paint_face.cu"
+#include "finish_face.cu"
 
 // Sums a block's thread numbers; `barrier` 0 leaves the barriers out, 2 lets half of the threads skip one.
 struct ProbeArgs {
@@ -37,6 +39,17 @@ HOST_ENTRY(match_cells, MatchArgs, false)
 HOST_ENTRY(match_across, MatchArgs, false)
 HOST_ENTRY(match_down, MatchArgs, false)
 HOST_ENTRY(match_apply, MatchArgs, false)
+HOST_ENTRY(face_triangles, PaintArgs, false)
+HOST_ENTRY(face_draw, PaintArgs, true)
+HOST_ENTRY(face_cells, PaintArgs, false)
+HOST_ENTRY(face_across, PaintArgs, false)
+HOST_ENTRY(face_down, PaintArgs, false)
+HOST_ENTRY(face_apply, PaintArgs, false)
+HOST_ENTRY(face_write, PaintArgs, true)
+HOST_ENTRY(face_totals, PaintArgs, true)
+HOST_ENTRY(face_thumb, FinishArgs, false)
+HOST_ENTRY(face_crops, FinishArgs, false)
+HOST_ENTRY(face_finish, FinishArgs, false)
 HOST_ENTRY(probe, ProbeArgs, true)
 
 // The same kernel, wrongly declared.

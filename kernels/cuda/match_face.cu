@@ -13,16 +13,12 @@
 // | aliasing | no operand overlaps another |
 // | launch | 32x8 threads over the largest face's cells or pixels, grid.z = faces; no shared memory, no synchronisation |
 // | accesses | paint and fine 16 bytes a pixel; base 12 and alpha 4, whole lines a warp |
-// | reads | each pixel once a pass for its cells and once to apply; cells (some thousand) again for each tap, from the cache |
+// | reads | each pixel once a pass for its cells and once to apply |
 // | tolerance | 0.02 grey levels against src/match_face/mod.rs (order of sums, expf) |
 #include "common.cuh"
+#include "lowpass.cuh"
 
 #define FEW_PAINTS 8
-
-struct LowPass {
-    int step, across, down, radius;
-    float sigma, share; // share: 1 / sum of the taps
-};
 
 struct PaintFace {
     u64 paint, base, alpha, painted, fine;
@@ -38,7 +34,6 @@ struct MatchArgs {
     int stage; // 0 light, 1 fine, 2 area
 };
 
-DEVICE float luma_of(float r, float g, float b) { return r * 0.299f + g * 0.587f + b * 0.114f; }
 DEVICE int channels_of(int stage) { return stage == 0 ? 7 : (stage == 1 ? 4 : 3); }
 
 // What a pass averages at one pixel.
@@ -66,25 +61,6 @@ DEVICE void averaged(const PaintFace &f, int stage, long long i, float *v) {
     }
 }
 
-DEVICE int mirrored(int i, int len) {
-    int last = len - 1;
-    if (last <= 0) return 0;
-    int period = 2 * last, folded = i % period;
-    if (folded < 0) folded += period;
-    return min(folded, period - folded);
-}
-
-DEVICE float tap_weight(const LowPass &p, int t) {
-    float u = p.radius == 0 ? 0.0f : (float)t / p.sigma;
-    return expf(-0.5f * u * u) * p.share;
-}
-
-// The cell of this thread; false beyond the face's grid.
-DEVICE bool cell_of_thread(const LowPass &p, int *cx, int *cy) {
-    *cx = (int)(blockIdx.x * blockDim.x + threadIdx.x), *cy = (int)(blockIdx.y * blockDim.y + threadIdx.y);
-    return *cx < p.across && *cy < p.down;
-}
-
 extern "C" __global__ void match_cells(const MatchArgs a) {
     const PaintFace &f = a.few[blockIdx.z];
     const LowPass &p = f.pass[a.stage];
@@ -108,24 +84,6 @@ extern "C" __global__ void match_cells(const MatchArgs a) {
     }
 }
 
-// Adds the taps of one line of cells that lie `stride` apart.
-DEVICE void convolve(const LowPass &p, int stage, const float *from, int at, int len, int first, int stride, int cells, float *sum) {
-    int n = channels_of(stage);
-    bool mirrors = stage == 1;
-    for (int t = -p.radius; t <= p.radius; t++) {
-        int i = at + t;
-        if (i < 0 || i >= len) {
-            if (!mirrors) continue;
-            i = mirrored(i, len);
-        }
-        float w = tap_weight(p, t < 0 ? -t : t);
-        UNROLL
-        for (int c = 0; c < 7; c++) {
-            if (c < n) sum[c] += w * from[c * cells + first + i * stride];
-        }
-    }
-}
-
 extern "C" __global__ void match_across(const MatchArgs a) {
     const PaintFace &f = a.few[blockIdx.z];
     const LowPass &p = f.pass[a.stage];
@@ -133,7 +91,7 @@ extern "C" __global__ void match_across(const MatchArgs a) {
     if (!cell_of_thread(p, &cx, &cy)) return;
     float sum[7] = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
     int cells = p.across * p.down, n = channels_of(a.stage);
-    convolve(p, a.stage, (const float *)f.grid, cx, p.across, cy * p.across, 1, cells, sum);
+    convolve<7>(p, a.stage == 1, n, (const float *)f.grid, cx, p.across, cy * p.across, 1, cells, sum);
     UNROLL
     for (int c = 0; c < 7; c++) {
         if (c < n) ((float *)f.other)[c * cells + cy * p.across + cx] = sum[c];
@@ -149,7 +107,7 @@ extern "C" __global__ void match_down(const MatchArgs a) {
     if (!cell_of_thread(p, &cx, &cy)) return;
     float v[7] = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
     int cells = p.across * p.down, at = cy * p.across + cx;
-    convolve(p, a.stage, (const float *)f.other, cy, p.down, cx, p.across, cells, v);
+    convolve<7>(p, a.stage == 1, channels_of(a.stage), (const float *)f.other, cy, p.down, cx, p.across, cells, v);
     float *grid = (float *)f.grid;
     if (a.stage == 0) {
         float share = 1.0f / (v[6] + 1e-3f);
@@ -164,26 +122,6 @@ extern "C" __global__ void match_down(const MatchArgs a) {
     } else {
         grid[at] = clamp_float(rms_of(v[1], v[2]) / rms_of(v[0], v[2]), f.grain_min, f.grain_max) - 1.0f;
     }
-}
-
-struct Between {
-    int lower, upper;
-    float share;
-};
-
-DEVICE Between between(int pixel, int step, int cells) {
-    float at = clamp_float(((float)pixel + 0.5f) / (float)step - 0.5f, 0.0f, (float)(cells - 1));
-    Between b;
-    b.lower = (int)at;
-    b.upper = min(b.lower + 1, cells - 1);
-    b.share = at - (float)b.lower;
-    return b;
-}
-
-DEVICE float smooth(const float *grid, const LowPass &p, const Between &x, const Between &y) {
-    const float *r0 = grid + y.lower * p.across, *r1 = grid + y.upper * p.across;
-    float left = r0[x.lower] + (r1[x.lower] - r0[x.lower]) * y.share, right = r0[x.upper] + (r1[x.upper] - r0[x.upper]) * y.share;
-    return left + (right - left) * x.share;
 }
 
 extern "C" __global__ void match_apply(const MatchArgs a) {

@@ -26,10 +26,12 @@ use nullface_kernels::cuda::args::{CoverMode, EditFace};
 use nullface_kernels::cuda::ops::{
     self, DeviceFrame, DeviceMask, PaintOperand, Patch, Span, StepOperands, Unguided, WarpEdit, WarpOperand,
 };
-use nullface_kernels::cuda::{self, Compiled, Compiler, CudaError, Gpu, Loader, Pass, Traffic};
+use nullface_kernels::cuda::{self, Compiled, Compiler, CudaError, Finishing, Gpu, Loader, Pass, Traffic};
 use nullface_kernels::mask::Weights;
+use nullface_kernels::paint_face::Board;
 use nullface_kernels::{Affine, PixelFormat, RegionMask};
 use support::Frame;
+use support::face::{Case, Model, Stand};
 use support::paint::Painted;
 use support::parity::{self, Verdict};
 
@@ -44,6 +46,8 @@ const LEAST_STEP: f64 = 0.8;
 const TRIP_MS: f64 = 1.0;
 /// Most for a frame that is read there too, by a detector's view and two batches of crops: half of the 4 ms.
 const READ_MS: f64 = 2.0;
+/// Most for making faces there.
+const MADE_MS: f64 = 1.0;
 /// What `--dry-run` compiles for.
 const ARCHITECTURES: [u32; 7] = [75, 80, 86, 89, 90, 100, 120];
 
@@ -155,6 +159,9 @@ fn speed(gpu: &Gpu) -> Result<Vec<Verdict>, CudaError> {
     let timed = time(gpu, || ops::warp(gpu, &faces, (SIDE, SIDE)).map(|_| ()));
     table.row("warp_edit 8 faces", pixels * (2.0 + 12.0 + 12.0), LEAST, timed);
     paints(gpu, &mut table)?;
+    for faces in [4, FACES] {
+        made(gpu, faces, &mut table)?;
+    }
     steps(gpu, &mut table)?;
     whole_frames(gpu, &mut table)?;
     for faces in [4, FACES] {
@@ -189,6 +196,44 @@ fn paints(gpu: &Gpu, table: &mut Table) -> Result<(), CudaError> {
     });
     // A pixel's bytes in the six launches over pixels: light 32 and 33, fine parts 28 and 44, grain 20 and 52.
     table.row("match_face 8 faces of 300 px", (FACES * FACE * FACE) as f64 * 209.0, LEAST, timed);
+    Ok(())
+}
+
+/// Faces of 300 px made there: canvases, composites and finished pictures with an edit each, two waits.
+fn made(gpu: &Gpu, faces: usize, table: &mut Table) -> Result<(), CudaError> {
+    let board = Board {
+        crop_px: SIDE,
+        margin_px: 16,
+        k: 2,
+    };
+    let cases: Vec<Case> = (0..faces).map(|i| Case::new(board, (0.0, 0.0), 0.05, i as u64)).collect();
+    let mut stand = Stand::new(gpu, &Model::new(3))?;
+    let device = DeviceFrame::upload(gpu, &Frame::noise(PixelFormat::Nv12, 1920, 1080, 0, 3).view())?;
+    let mut thumbs = Vec::new();
+    let timed = time(gpu, || stand.make(&device, &cases, &mut thumbs).map(|_| ()));
+    let held = timed.map_err(|e| e.to_string()).and_then(|(ms, slow)| {
+        let told = format!("{ms:.3} ms (p95 {slow:.3})");
+        if slow <= MADE_MS {
+            Ok(told)
+        } else {
+            Err(format!("{told}; wanted {MADE_MS} ms"))
+        }
+    });
+    table.verdicts.push(Verdict {
+        name: format!("{faces} faces of 300 px made on the device"),
+        held,
+    });
+    let timed = time(gpu, || {
+        let finishing = stand.faces.iter_mut().map(|face| Finishing {
+            face,
+            from_prior: true,
+            edit: None,
+        });
+        stand.painter.finish(&mut finishing.collect::<Vec<_>>())
+    });
+    // Frame, picture and weight of a pixel; what is blended, and what is seen.
+    let pixels = (faces * board.side() * board.side()) as f64;
+    table.row(&format!("face_finish {faces} faces"), pixels * (28.0 + 6.0), LEAST, timed);
     Ok(())
 }
 

@@ -223,6 +223,31 @@ impl<'a> Image<'a> {
         self
     }
 
+    /// A frame whose pixels only a device has; operators of the processor refuse it.
+    #[must_use]
+    pub fn there(resident: &'a Resident) -> Self {
+        Self {
+            info: *resident.info(),
+            planes: [Plane { data: &[], stride: 0 }; 3],
+            resident: Some(resident),
+        }
+    }
+
+    /// Refuses a frame that the processor does not have.
+    pub(crate) fn here(&self, op: &'static str) -> Result<(), KernelError> {
+        if self.planes().iter().all(|p| !p.data.is_empty()) {
+            return Ok(());
+        }
+        Err(KernelError::Argument {
+            op,
+            what: "pixels",
+            expected: "in the processor's memory".to_owned(),
+            got: self
+                .resident
+                .map_or_else(|| "none".to_owned(), |r| format!("on {}", r.gpu().place())),
+        })
+    }
+
     /// The same frame on a device.
     #[must_use]
     pub fn resident(&self) -> Option<&'a Resident> {

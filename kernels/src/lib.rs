@@ -12,6 +12,8 @@
 //! | [`edit_step`] | latents, predictions → latents of the next level | element-wise; no guidance changes nothing |
 //! | [`warp_edit`] | cached edit, mesh → edit of this frame | a still mesh copies bit for bit |
 //! | [`match_face`] | paint, frame → paint under the frame's light, with its grain | low-passes under alpha |
+//! | [`paint_face`] | crop, mesh, texture → a painted face and where it is shown | equal to the crop at and outside the rim |
+//! | [`raster`] | mesh → triangle of each pixel | far triangles first; those facing away are not drawn |
 //! | [`lowpass`] | picture → Gaussian on a coarse grid | constants kept |
 //! | [`luma`] | frame → thumbnail, histogram | sparse, for scene cuts |
 //! | [`color`] | RGB ↔ Y'CbCr codes | every matrix, range and depth |
@@ -32,6 +34,8 @@ pub mod luma;
 pub mod mask;
 pub mod match_face;
 mod packing;
+pub mod paint_face;
+pub mod raster;
 mod separable;
 mod simd;
 mod taps;

@@ -117,7 +117,7 @@ fn every_claim_of_the_check_on_a_real_gpu_holds_on_the_shim() {
         .iter()
         .filter_map(|v| v.held.as_ref().err().map(|e| format!("{}: {e}", v.name)))
         .collect();
-    assert!(broken.is_empty() && verdicts.len() == 4 * FORMATS.len() + 2 + 8, "{broken:#?}");
+    assert!(broken.is_empty() && verdicts.len() == 4 * FORMATS.len() + 3 + 8, "{broken:#?}");
     let launched = knobs.launched.lock().unwrap();
     for kernel in [
         "crop_affine",
@@ -133,6 +133,17 @@ fn every_claim_of_the_check_on_a_real_gpu_holds_on_the_shim() {
         "match_across",
         "match_down",
         "match_apply",
+        "face_triangles",
+        "face_draw",
+        "face_cells",
+        "face_across",
+        "face_down",
+        "face_apply",
+        "face_write",
+        "face_totals",
+        "face_thumb",
+        "face_crops",
+        "face_finish",
     ] {
         assert!(launched.iter().any(|l| l == kernel), "{kernel} was never launched");
     }
@@ -190,6 +201,10 @@ fn operands_that_live_elsewhere_or_are_short_are_refused_before_anything_is_queu
     let mut small = gpu.zeros::<f32>(3 * 40 * 24 - 1).unwrap();
     let short = ops::crop_into(&gpu, &device, &[Affine::IDENTITY], &SPEC, &mut small).unwrap_err();
     assert!(short.to_string().contains("2880 values or more, got 2879"), "{short}");
+    for (start, room) in [(100, "2779"), (usize::MAX, "0")] {
+        let beyond = ops::crop_into_at(&gpu, &device, &[Affine::IDENTITY], &SPEC, &mut small, start).unwrap_err();
+        assert!(beyond.to_string().contains(&format!("got {room}")), "{beyond}");
+    }
     let mut theirs = other.zeros::<f32>(3 * 40 * 24).unwrap();
     let mixed = ops::crop_into(&gpu, &device, &[Affine::IDENTITY], &SPEC, &mut theirs).unwrap_err();
     assert!(matches!(mixed, CudaError::Mixed { what: "crops", .. }), "{mixed}");

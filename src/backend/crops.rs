@@ -10,7 +10,7 @@
 
 use nullface_kernels::KernelError;
 use nullface_kernels::crop::{CropSpec, Layout, crop_affine};
-use nullface_kernels::cuda::{Buffer, CudaError, Resident, ops};
+use nullface_kernels::cuda::{Buffer, CudaError, Gpu, Resident, ops};
 use ort::value::TensorRefMut;
 
 use super::bound::{is_there, tensor_of};
@@ -54,6 +54,28 @@ pub(super) fn by_processor(frame: &FrameView<'_>, maps: &[Affine], spec: &CropSp
     maps.iter().zip(crops).try_for_each(|(map, out)| crop_affine(frame, map, spec, out))
 }
 
+/// Crops of pictures that each have one, in the processor's memory.
+pub(super) fn each_by_processor(faces: &[(FrameView<'_>, Affine)], spec: &CropSpec, out: &mut [f32]) -> Result<(), KernelError> {
+    let crops = out.chunks_exact_mut((3 * spec.width * spec.height).max(1));
+    faces
+        .iter()
+        .zip(crops)
+        .try_for_each(|((frame, map), out)| crop_affine(frame, map, spec, out))
+}
+
+/// The frames on the device of a network, where crops of all of them can be made there.
+pub(super) fn residents_on<'a, 'f>(
+    faces: &'f [(FrameView<'a>, Affine)],
+    device: Device,
+) -> Option<Vec<(&'a Resident, &'f FrameView<'a>, Affine)>> {
+    let all: Option<Vec<_>> = faces
+        .iter()
+        .map(|(frame, map)| Some((resident_on(frame, device)?, frame, *map)))
+        .collect();
+    let first = all.as_ref()?.first()?.0.gpu().clone();
+    all.filter(|all| all.iter().all(|(r, ..)| r.gpu().is_same(&first)))
+}
+
 /// The frame on the device of a network, where crops can be made there.
 pub(super) fn resident_on<'a>(frame: &FrameView<'a>, device: Device) -> Option<&'a Resident> {
     frame.resident().filter(|r| r.is_sound() && is_there(r.gpu(), device))
@@ -89,17 +111,53 @@ impl DeviceInput {
         made
     }
 
-    fn make(&mut self, resident: &Resident, frame: &FrameView<'_>, maps: &[Affine], spec: &CropSpec) -> Result<(), CudaError> {
-        let gpu = resident.gpu();
-        let values: usize = shape_of(spec, maps.len()).iter().product();
+    /// The same of frames that each have a crop of their own; all of one device.
+    pub(super) fn fill_each(
+        &mut self,
+        faces: &[(&Resident, &FrameView<'_>, Affine)],
+        spec: &CropSpec,
+        is_in_order: impl FnOnce(&Gpu) -> bool,
+    ) -> Result<(), CudaError> {
+        let Some(&(first, ..)) = faces.first() else { return Ok(()) };
+        let made = self.make_each(first.gpu(), faces, spec);
+        let made = if is_in_order(first.gpu()) {
+            made
+        } else {
+            made.and_then(|()| first.gpu().wait())
+        };
+        if let Err(e) = &made
+            && !matches!(e, CudaError::Argument(_))
+        {
+            faces.iter().for_each(|(resident, ..)| resident.failed(e));
+        }
+        made
+    }
+
+    fn make_each(&mut self, gpu: &Gpu, faces: &[(&Resident, &FrameView<'_>, Affine)], spec: &CropSpec) -> Result<(), CudaError> {
+        let one = 3 * spec.width * spec.height;
+        let buffer = self.room(gpu, one * faces.len())?;
+        faces.iter().enumerate().try_for_each(|(n, (resident, frame, map))| {
+            let there = resident.on_device(frame)?;
+            ops::crop_into_at(gpu, there, &[*map], spec, buffer, n * one)
+        })
+    }
+
+    /// At least so many values on that device.
+    fn room(&mut self, gpu: &Gpu, values: usize) -> Result<&mut Buffer<f32>, CudaError> {
         if self.buffer.as_ref().is_none_or(|b| b.len() < values || !b.gpu().is_same(gpu)) {
             self.buffer = None;
         }
+        match &mut self.buffer {
+            Some(buffer) => Ok(buffer),
+            none => Ok(none.insert(gpu.unfilled(values)?)),
+        }
+    }
+
+    fn make(&mut self, resident: &Resident, frame: &FrameView<'_>, maps: &[Affine], spec: &CropSpec) -> Result<(), CudaError> {
+        let gpu = resident.gpu();
+        let values: usize = shape_of(spec, maps.len()).iter().product();
         let there = resident.on_device(frame)?;
-        let buffer = match &mut self.buffer {
-            Some(buffer) => buffer,
-            none => none.insert(gpu.unfilled(values)?),
-        };
+        let buffer = self.room(gpu, values)?;
         ops::crop_into(gpu, there, maps, spec, buffer)
     }
 

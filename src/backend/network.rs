@@ -13,6 +13,7 @@ use nullface_kernels::crop::CropSpec;
 use nullface_kernels::cuda::Gpu;
 
 use super::BackendError;
+use super::bound::is_there;
 use super::build::build;
 use super::crops::{CropError, DeviceInput, by_processor, resident_on, shape_of};
 use super::device::Device;
@@ -229,6 +230,12 @@ impl Network {
     pub(super) fn is_in_order_with(&self, gpu: &Gpu) -> bool {
         // One that was lost is built again before it runs, perhaps on another stream.
         self.inner.is_well() && self.inner.current().is_in_order_with(gpu)
+    }
+
+    /// Whether crops of what `gpu` has are made there.
+    #[must_use]
+    pub fn reads_on(&self, gpu: &Gpu) -> bool {
+        self.inner.is_well() && is_there(gpu, self.device())
     }
 
     /// Where it really runs.

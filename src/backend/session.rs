@@ -21,10 +21,12 @@ use ort::session::SessionInputValue;
 use ort::value::{DynValue, Shape, Tensor, TensorElementType, ValueType};
 
 use nullface_kernels::crop::CropSpec;
+use nullface_kernels::cuda::Gpu;
 
 use super::BackendError;
+use super::bound::is_there;
 use super::build::build;
-use super::crops::{CropError, DeviceInput, by_processor, resident_on, shape_of};
+use super::crops::{CropError, DeviceInput, by_processor, each_by_processor, resident_on, residents_on, shape_of};
 use super::device::Device;
 use super::lifeline::{Lifeline, Place};
 use super::manifest::{ModelEntry, TensorSpec};
@@ -194,6 +196,35 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The same for pictures that each have a crop of their own; on the device where all of them are there.
+    ///
+    /// # Errors
+    /// As [`Self::crops`].
+    pub fn crops_each(&mut self, faces: &[(FrameView<'_>, Affine)], spec: &CropSpec) -> Result<(), CropError> {
+        let shape = shape_of(spec, faces.len());
+        let there = residents_on(faces, self.device()).filter(|_| self.inner.is_well());
+        let Some(there) = there else {
+            return Ok(each_by_processor(faces, spec, self.input(&shape)?)?);
+        };
+        self.on_device = None;
+        self.check_size(&shape)?;
+        let inner = &self.inner;
+        match self.there.fill_each(&there, spec, |gpu| inner.current().is_in_order_with(gpu)) {
+            Ok(()) => self.on_device = Some(shape),
+            Err(e) => {
+                self.input = None;
+                return Err(CropError::on_device(&self.name, e));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether crops of what `gpu` has are made there.
+    #[must_use]
+    pub fn reads_on(&self, gpu: &Gpu) -> bool {
+        self.inner.is_well() && is_there(gpu, self.device())
     }
 
     fn check_size(&self, shape: &[usize]) -> Result<(), BackendError> {

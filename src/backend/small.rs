@@ -6,6 +6,7 @@
 //! share well. The graph for batches is loaded when the first one comes.
 
 use nullface_kernels::crop::CropSpec;
+use nullface_kernels::cuda::Gpu;
 
 use super::crops::{CropError, shape_of};
 use super::device::Device;
@@ -49,6 +50,21 @@ impl SmallSession {
     pub fn crops(&mut self, frame: &FrameView<'_>, maps: &[Affine], spec: &CropSpec) -> Result<(), CropError> {
         self.choose(&shape_of(spec, maps.len()))?;
         self.chosen().crops(frame, maps, spec)
+    }
+
+    /// The same for pictures that each have a crop of their own, as [`Session::crops_each`] has it.
+    ///
+    /// # Errors
+    /// As there, and those of [`Backend::session`] at the first batch.
+    pub fn crops_each(&mut self, faces: &[(FrameView<'_>, Affine)], spec: &CropSpec) -> Result<(), CropError> {
+        self.choose(&shape_of(spec, faces.len()))?;
+        self.chosen().crops_each(faces, spec)
+    }
+
+    /// Whether crops of what `gpu` has are made there.
+    #[must_use]
+    pub fn reads_on(&self, gpu: &Gpu) -> bool {
+        self.alone.reads_on(gpu) && self.together.as_ref().is_none_or(|t| t.reads_on(gpu))
     }
 
     fn choose(&mut self, shape: &[usize]) -> Result<(), BackendError> {

@@ -80,6 +80,13 @@ impl Access {
         gpu
     }
 
+    /// Whether the device rests in this frame, for who comes by it otherwise.
+    pub(super) fn rests(&mut self) -> bool {
+        let rests = self.rest > 0;
+        self.rest = self.rest.saturating_sub(1);
+        rests
+    }
+
     /// The device is not asked for, for a while.
     pub(super) fn rest(&mut self) {
         self.pause = (2 * self.pause).clamp(1, MOST_REST);
@@ -122,6 +129,16 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+
+    #[test]
+    fn one_that_is_come_by_otherwise_rests_as_long() {
+        let mut access = Access::new("a test");
+        assert!(!access.rests());
+        for rest in [1, 2, 4] {
+            access.lost("a fault");
+            assert_eq!((0..9).take_while(|_| access.rests()).count(), rest);
+        }
+    }
 
     #[test]
     fn a_device_that_stays_away_is_asked_for_ever_more_rarely() {

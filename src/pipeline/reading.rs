@@ -3,8 +3,8 @@
 //! | | |
 //! |---|---|
 //! | goes up | at the first crop that a network of that device wants; never, where none does |
-//! | kept | until the frame leaves, for its new face's mesh and for the trip that writes it ([`super::surface`]), [`MOST_BYTES`] for all frames held back |
-//! | read by the processor all the same | the shrunk copy that still places are found by, the thumbnail for cuts, the canvas of a new face, the grey picture that steadies its mesh, and what proves a cover: that reads what leaves |
+//! | kept | until the frame leaves, for its new faces and for the trip that writes it ([`super::surface`]), [`MOST_BYTES`] for all frames held back |
+//! | read by the processor all the same | the shrunk copy that still places are found by, the thumbnail for cuts, the canvas of a new face that is not made there, the grey picture that steadies its mesh, and what proves a cover: that reads what leaves |
 //! | an error | the stage that had it fails as it always does; who comes next is served by the processor |
 
 use nullface_kernels::cuda::{Gpu, Loader, Resident};

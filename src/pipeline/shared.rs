@@ -6,6 +6,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nullface_kernels::cuda::Gpu;
+
 use crate::frame::{FrameView, Landmarks5, Mesh};
 use crate::stages::align::{AlignError, FaceHint, MeshFitter};
 use crate::stages::identify::{Embedding, IdentifyError, Recogniser};
@@ -26,6 +28,10 @@ impl SharedMesh {
 }
 
 impl MeshFitter for SharedMesh {
+    fn reads_on(&self, gpu: &Gpu) -> bool {
+        lock(&self.0).reads_on(gpu)
+    }
+
     fn fit(&mut self, frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError> {
         lock(&self.0).fit(frame, hints)
     }
@@ -56,6 +62,10 @@ impl Recogniser for SharedRecogniser {
 
     fn same_person_cos(&self) -> f32 {
         self.same_person_cos
+    }
+
+    fn reads_on(&self, gpu: &Gpu) -> bool {
+        lock(&self.network).reads_on(gpu)
     }
 
     fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError> {

@@ -7,16 +7,16 @@
 //! | an error | the frame is covered whole | the same: its pixels are as they came, until they are covered |
 //!
 //! A frame that its networks have read on the device is there already ([`super::reading`]): then masks and pictures go
-//! up, and no pixel. After an error the device rests ([`super::access`]).
+//! up, unless a picture was made there, and no pixel. After an error the device rests ([`super::access`]).
 
 use nullface_kernels::cuda::args::CoverMode;
-use nullface_kernels::cuda::{CudaError, Gpu, Pass, Resident};
+use nullface_kernels::cuda::{CudaError, Gpu, Pass, Resident, Shown};
 use nullface_kernels::mask::{RegionMask, Weights};
 use nullface_kernels::{KernelError, composite};
 
 use super::access::{Access, LOST_TO_ANOTHER};
 use crate::backend::DeviceEvents;
-use crate::frame::FrameViewMut;
+use crate::frame::{Affine, FrameViewMut};
 use crate::stages::blend::{self, CELLS, Cover};
 
 /// The device that frames are written on, and what is done while it is away.
@@ -134,6 +134,17 @@ impl<'a, 'f> Surface<'a, 'f> {
             }
         });
         shown.map_err(text)
+    }
+
+    /// Whether the frame is written on that device.
+    pub(super) fn is_on(&self, gpu: &Gpu) -> bool {
+        self.pass.as_ref().is_some_and(|p| p.gpu().is_same(gpu))
+    }
+
+    /// Shows a picture that is on the device that the frame is written on.
+    pub(super) fn place_there(&mut self, shown: &Shown, frame_from_square: &Affine, square_from_frame: &Affine) -> Result<(), String> {
+        let pass = self.pass.as_mut().ok_or("device: the frame is not written there")?;
+        pass.place_there(shown, frame_from_square, square_from_frame).map_err(on_device)
     }
 
     fn release(self) -> Result<Option<Pass>, String> {

@@ -54,6 +54,8 @@ pub(super) struct Treater {
     masker: Masker,
     desk: Desk,
     generator: Option<Generator>,
+    /// Who is told where a device is lost.
+    events: DeviceEvents,
     /// Who is replaced where there is not time for all.
     shown: Turns,
 }
@@ -64,6 +66,7 @@ impl Default for Treater {
             masker: Masker::default(),
             desk: Desk::default(),
             generator: None,
+            events: DeviceEvents::default(),
             shown: Turns::of_frames(SHOWN_FRAMES),
         }
     }
@@ -72,7 +75,8 @@ impl Default for Treater {
 impl Treater {
     /// From now on faces can be replaced.
     pub(super) fn set_generator(&mut self, generator: Generator) {
-        self.generator = Some(generator);
+        let generator = self.generator.insert(generator);
+        generator.set_device_events(self.events.clone());
     }
 
     /// From now on frames are treated on a device, where `open` gives one.
@@ -82,7 +86,11 @@ impl Treater {
 
     /// From now on `events` is told where frames lose their device.
     pub(super) fn set_device_events(&mut self, events: DeviceEvents) {
-        self.desk.set_events(events);
+        self.desk.set_events(events.clone());
+        if let Some(generator) = &mut self.generator {
+            generator.set_device_events(events.clone());
+        }
+        self.events = events;
     }
 
     /// Who replaces faces, where somebody does.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::support::{FakeDetector, Picture, Script, at, equal_blocks};
 use nullface::backend::{Device, ResolvedDevice};
-use nullface::frame::{BoxPx, FrameView, Landmarks5, Mesh, PixelFormat, arcface_crop};
+use nullface::frame::{Affine, BoxPx, FrameView, Landmarks5, Mesh, PixelFormat, arcface_crop};
 use nullface::pipeline::{Engine, EngineConfig, Generator, Mode, Outcome, Parts, Settings};
 use nullface::secret::SessionSecret;
 use nullface::stages::align::{AlignError, FaceHint, MeshFitter};
@@ -54,6 +54,31 @@ impl MeshFitter for MeanFace {
     }
 }
 
+/// What [`Blocks`] reads.
+pub(crate) const BLOCKS: CropSpec = CropSpec {
+    width: 32,
+    height: 32,
+    layout: Layout::Nhwc,
+    order: ChannelOrder::Rgb,
+    scale: 1.0,
+    bias: 0.0,
+};
+
+/// From there to the frame.
+pub(crate) fn blocks_map(l: &Landmarks5) -> Result<Affine, IdentifyError> {
+    arcface_crop(l, 32).ok_or_else(|| IdentifyError::BadOutput("landmarks".to_owned()))
+}
+
+/// The embedding of such a crop.
+pub(crate) fn coarse(crop: &[f32]) -> Embedding {
+    let pixel = |i: usize| ((i / 16 + 10) * 32 + i % 16 + 8) * 3 + 1;
+    let mut values: Vec<f32> = (0..DIMENSION).map(|i| crop[pixel(i)]).collect();
+    let mean = values.iter().sum::<f32>() / DIMENSION as f32;
+    values.iter_mut().for_each(|v| *v -= mean);
+    let norm = values.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-3);
+    Embedding(values.iter().map(|v| v / norm).collect())
+}
+
 /// Tells pictures apart by the middle of the face in coarse pixels, without their mean.
 pub(crate) struct Blocks;
 
@@ -65,24 +90,10 @@ impl Recogniser for Blocks {
         0.8
     }
     fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError> {
-        let spec = CropSpec {
-            width: 32,
-            height: 32,
-            layout: Layout::Nhwc,
-            order: ChannelOrder::Rgb,
-            scale: 1.0,
-            bias: 0.0,
-        };
         let one = |l: &Landmarks5| {
             let mut crop = vec![0.0; 32 * 32 * 3];
-            let map = arcface_crop(l, 32).ok_or_else(|| IdentifyError::BadOutput("landmarks".to_owned()))?;
-            crop_affine(frame, &map, &spec, &mut crop)?;
-            let pixel = |i: usize| ((i / 16 + 10) * 32 + i % 16 + 8) * 3 + 1;
-            let mut values: Vec<f32> = (0..DIMENSION).map(|i| crop[pixel(i)]).collect();
-            let mean = values.iter().sum::<f32>() / DIMENSION as f32;
-            values.iter_mut().for_each(|v| *v -= mean);
-            let norm = values.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-3);
-            Ok(Embedding(values.iter().map(|v| v / norm).collect()))
+            crop_affine(frame, &blocks_map(l)?, &BLOCKS, &mut crop)?;
+            Ok(coarse(&crop))
         };
         faces.iter().map(one).collect()
     }

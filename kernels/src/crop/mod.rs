@@ -64,6 +64,7 @@ pub struct CropSpec {
 /// # Errors
 /// [`KernelError::Argument`] as the table above says; nothing is written.
 pub fn crop_affine(image: &Image<'_>, frame_from_crop: &Affine, spec: &CropSpec, out: &mut [f32]) -> Result<(), KernelError> {
+    image.here("crop::crop_affine")?;
     check("crop::crop_affine", frame_from_crop, spec.width, spec.height, out.len())?;
     if !spec.scale.is_finite() || !spec.bias.is_finite() {
         return Err(KernelError::Argument {
@@ -86,6 +87,7 @@ pub fn crop_affine(image: &Image<'_>, frame_from_crop: &Affine, spec: &CropSpec,
 /// # Errors
 /// [`KernelError::Argument`] as the table above says; nothing is written.
 pub fn crop_affine_u8(image: &Image<'_>, frame_from_crop: &Affine, width: usize, height: usize, out: &mut [u8]) -> Result<(), KernelError> {
+    image.here("crop::crop_affine_u8")?;
     check("crop::crop_affine_u8", frame_from_crop, width, height, out.len())?;
     if crate::reference_forced() {
         reference::crop_affine_u8(image, frame_from_crop, width, out);

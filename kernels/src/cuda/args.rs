@@ -5,6 +5,7 @@
 //! are as long as their geometry says is the launching side's to see to.
 
 mod cover;
+mod face;
 mod latents;
 mod paint;
 
@@ -21,6 +22,8 @@ use crate::taps::tap_count;
 use crate::tile::{MAX_TILE_TAPS, check_map};
 
 pub use cover::{Axis, CoverArgs, CoverMode};
+pub use face::{FEW_PAINTED, FinishArgs, FinishedFace, MOST_TRIANGLES, PaintArgs, PaintedFace};
+pub(crate) use face::{POINT, TRIANGLE};
 pub use latents::{EditArgs, EditFace, FEW_FACES, WarpArgs, WarpFace};
 pub use paint::{FEW_PAINTS, MatchArgs, PaintFace};
 

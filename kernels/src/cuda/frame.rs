@@ -65,6 +65,7 @@ impl DeviceFrame {
     /// # Errors
     /// [`CudaError`].
     pub fn upload(gpu: &Gpu, image: &Image<'_>) -> Result<Self, CudaError> {
+        image.here("cuda::DeviceFrame::upload")?;
         let mut packed = vec![0; device_bytes(image.info())];
         pack(image, &mut packed);
         Self::of_packed(gpu, image.info(), &packed)
@@ -78,6 +79,16 @@ impl DeviceFrame {
             info: *info,
             planes,
             buffer: gpu.upload(packed)?,
+        })
+    }
+
+    /// A frame of unknown content, for who writes every pixel before it is read.
+    pub(super) fn unfilled(gpu: &Gpu, info: &ImageInfo) -> Result<Self, CudaError> {
+        let (planes, bytes) = layout(info);
+        Ok(Self {
+            info: *info,
+            planes,
+            buffer: gpu.unfilled(bytes)?,
         })
     }
 

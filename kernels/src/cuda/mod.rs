@@ -13,6 +13,7 @@ pub mod cache;
 mod compile;
 mod driver;
 mod error;
+mod face;
 mod frame;
 mod images;
 mod layout;
@@ -30,6 +31,7 @@ mod window;
 pub use compile::{Compiler, find_nvrtc};
 pub use driver::{DeviceInfo, Driver, Function, Grid, Rows};
 pub use error::CudaError;
+pub use face::{Cropping, DeviceFace, DeviceTexture, Finishing, Painted, Painter, Painting, Reading, Shown};
 pub use images::{Compiled, Event, Images};
 pub use memory::{Buffer, Gpu, Plain, Traffic};
 pub use nvidia::{Nvidia, has_driver};
@@ -54,18 +56,21 @@ pub fn open(ordinal: u32, images: Compiled) -> Result<Gpu, CudaError> {
 }
 
 /// What sources share, by the line that asks for it.
-const SHARED: [(&str, &str); 2] = [
+const SHARED: [(&str, &str); 3] = [
     ("#include \"common.cuh\"", include_str!("../../cuda/common.cuh")),
+    ("#include \"lowpass.cuh\"", include_str!("../../cuda/lowpass.cuh")),
     ("#include \"tile.cuh\"", include_str!("../../cuda/tile.cuh")),
 ];
 
 /// Sources by name, without the shared part.
-const SOURCES: [(&str, &str); 6] = [
+const SOURCES: [(&str, &str); 8] = [
     ("composite", include_str!("../../cuda/composite.cu")),
     ("cover", include_str!("../../cuda/cover.cu")),
     ("crop_affine", include_str!("../../cuda/crop_affine.cu")),
     ("edit_step", include_str!("../../cuda/edit_step.cu")),
+    ("finish_face", include_str!("../../cuda/finish_face.cu")),
     ("match_face", include_str!("../../cuda/match_face.cu")),
+    ("paint_face", include_str!("../../cuda/paint_face.cu")),
     ("warp_edit", include_str!("../../cuda/warp_edit.cu")),
 ];
 
@@ -86,7 +91,7 @@ pub fn source(name: &str) -> Option<String> {
 mod tests {
     #[test]
     fn every_source_is_whole_and_has_an_entry() {
-        assert_eq!(super::names().count(), 6);
+        assert_eq!(super::names().count(), 8);
         for name in super::names() {
             let source = super::source(name).expect("listed");
             assert!(!source.contains("#include") && source.contains("extern \"C\" __global__"), "{name}");

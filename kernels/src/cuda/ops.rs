@@ -102,12 +102,28 @@ pub fn crop_into<T: Number>(
     spec: &CropSpec,
     out: &mut Buffer<T>,
 ) -> Result<(), CudaError> {
+    crop_into_at(gpu, frame, maps, spec, out, 0)
+}
+
+/// The same into a buffer from value `start` on.
+///
+/// # Errors
+/// As [`crop_into`].
+pub fn crop_into_at<T: Number>(
+    gpu: &Gpu,
+    frame: &DeviceFrame,
+    maps: &[Affine],
+    spec: &CropSpec,
+    out: &mut Buffer<T>,
+    start: usize,
+) -> Result<(), CudaError> {
     let op = "cuda::crop";
     sides(op, spec.width, spec.height, maps.len())?;
     let sound = spec.scale.is_finite() && spec.bias.is_finite();
     check(op, "scale, bias", sound, "finite", format!("{}, {}", spec.scale, spec.bias))?;
     let values = maps.len() * 3 * spec.width * spec.height;
-    check(op, "crops", out.len() >= values, format!("{values} values or more"), out.len())?;
+    let room = out.len().saturating_sub(start);
+    check(op, "crops", room >= values, format!("{values} values or more"), room)?;
     let mut few = [CropMap::default(); FEW_MAPS];
     let device = if maps.len() <= FEW_MAPS {
         for (to, map) in few.iter_mut().zip(maps) {
@@ -120,7 +136,7 @@ pub fn crop_into<T: Number>(
     let args = CropArgs {
         frame: frame.args(gpu, op)?,
         maps: device.as_ref().map_or(0, Buffer::address),
-        out: out.on(gpu, op, "crops")?,
+        out: out.on(gpu, op, "crops")? + (start * size_of::<T>()) as u64,
         width: spec.width as i32,
         height: spec.height as i32,
         faces: maps.len() as i32,

@@ -69,15 +69,21 @@ pub fn match_faces(gpu: &Gpu, faces: &mut [PaintOperand<'_>]) -> Result<(), Cuda
         .iter()
         .map(|face| Ok((face.args(gpu)?, face.recipe.is_grained())))
         .collect::<Result<Vec<_>, CudaError>>()?;
-    // Faces that keep their grain stop after the first stage.
-    checked.sort_by_key(|(_, grained)| !grained);
     let mut grids = Vec::with_capacity(2 * checked.len());
     for (face, _) in &mut checked {
         let (grid, other) = (gpu.unfilled::<f32>(face.scratch())?, gpu.unfilled::<f32>(face.scratch())?);
         (face.grid, face.other) = (grid.address(), other.address());
         grids.extend([grid, other]);
     }
-    for few in checked.chunks(FEW_PAINTS) {
+    queue_match(gpu, &checked)
+}
+
+/// The same for faces whose addresses are put in; each with whether its grain is matched.
+pub(super) fn queue_match(gpu: &Gpu, faces: &[(PaintFace, bool)]) -> Result<(), CudaError> {
+    // Faces that keep their grain stop after the first stage.
+    let mut sorted = faces.to_vec();
+    sorted.sort_by_key(|(_, grained)| !grained);
+    for few in sorted.chunks(FEW_PAINTS) {
         let mut args = MatchArgs::default();
         args.few.iter_mut().zip(few).for_each(|(to, (face, _))| *to = *face);
         for stage in 0..STAGES {
@@ -92,7 +98,7 @@ pub fn match_faces(gpu: &Gpu, faces: &mut [PaintOperand<'_>]) -> Result<(), Cuda
                     blocks,
                     threads: PIXEL_BLOCK,
                 };
-                // SAFETY: every buffer is as long as the contract wants, by `args` and the lines above.
+                // SAFETY: every buffer is as long as the contract wants: the callers checked them.
                 unsafe { gpu.launch("match_face", &MATCH, entry, grid, &args) }?;
             }
         }

@@ -3,12 +3,12 @@
 //! | state | what may come |
 //! |---|---|
 //! | idle | [`Pass::begin`]; operators are refused |
-//! | recording | [`Pass::cover`], [`Pass::place`]: kept with what they need, the device is not asked |
+//! | recording | [`Pass::cover`], [`Pass::place`], [`Pass::place_there`]: kept with what they need, the device is not asked |
 //! | run | one copy up, the kernels in the order recorded, one copy down, one wait; then idle again, also after an error |
 //!
 //! | | |
 //! |---|---|
-//! | goes up | masks and pictures of the operators; the frame's [`Window`] around all of them, unless the frame is there ([`super::Resident`]): then it is copied on the device, and the frame stays as it came |
+//! | goes up | masks and pictures of the operators, unless a picture is there; the frame's [`Window`] around all of them, unless the frame is there ([`super::Resident`]): then it is copied on the device, and the frame stays as it came |
 //! | comes down | the window |
 //! | memory | one page-locked buffer and one on the device; both grow, both are kept: a steady stream allocates nothing |
 //! | order | operators see what those before them left, as on the processor |
@@ -21,6 +21,7 @@
 use super::args::{CompositeArgs, CoverArgs, CoverMode, Frame, LINE_BLOCK, PIXEL_BLOCK, WeightArgs};
 use super::driver::Grid;
 use super::error::{CudaError, check};
+use super::face::Shown;
 use super::frame::DeviceFrame;
 use super::layout::{ALIGN, Layout, Offset};
 use super::memory::{Buffer, Gpu};
@@ -32,12 +33,13 @@ use crate::KernelError;
 use crate::affine::Affine;
 use crate::blend::{check_mask, check_rect};
 use crate::image::{ImageInfo, ImageMut};
-use crate::mask::{Rect, RegionMask, Weights};
+use crate::mask::{Rect, RegionMask, Weights, square_rect};
+use crate::tile::check_map;
 
 /// Bytes of a cover's cell means.
 const MEANS: usize = 192 * 4;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Op {
     Cover {
         rect: Rect,
@@ -46,11 +48,19 @@ enum Op {
     },
     Place {
         rect: Rect,
-        weights: Offset,
-        picture: Offset,
+        source: Source,
         side: usize,
         square_from_frame: Affine,
     },
+}
+
+/// Where a picture and its weights are.
+#[derive(Debug, Clone)]
+enum Source {
+    /// Among what goes up.
+    Sent { weights: Offset, picture: Offset },
+    /// On the device.
+    There(Shown),
 }
 
 impl Op {
@@ -164,10 +174,36 @@ impl Pass {
         let weights_at = self.keep(values.len(), |to| to.copy_from_slice(values))?;
         self.ops.push(Op::Place {
             rect,
-            weights: weights_at,
-            picture,
+            source: Source::Sent {
+                weights: weights_at,
+                picture,
+            },
             side: weights.side,
             square_from_frame: weights.square_from_frame,
+        });
+        Ok(())
+    }
+
+    /// Records a picture that is on the device: nothing of it goes up. What it holds when the trip runs is shown.
+    ///
+    /// # Errors
+    /// A picture of another device, maps that do not fit, no frame begun.
+    pub fn place_there(&mut self, shown: &Shown, frame_from_square: &Affine, square_from_frame: &Affine) -> Result<(), CudaError> {
+        let op = "cuda::Pass::place_there";
+        let info = self.recording(op)?;
+        shown.picture.on(&self.gpu, op, "picture")?;
+        shown.weight.on(&self.gpu, op, "weights")?;
+        check_map(op, "frame_from_square", frame_from_square)?;
+        check_map(op, "square_from_frame", square_from_frame)?;
+        let Some(rect) = square_rect(shown.side, frame_from_square, info.width, info.height) else {
+            return Ok(());
+        };
+        check_rect(op, rect, info.width, info.height)?;
+        self.ops.push(Op::Place {
+            rect,
+            source: Source::There(shown.clone()),
+            side: shown.side,
+            square_from_frame: *square_from_frame,
         });
         Ok(())
     }
@@ -245,29 +281,33 @@ impl Pass {
         let frame = Frame::of_window(info, window, &planes)?.with_whole_rows();
         let mut scratch = base + layout.scratch as u64;
         for op in &self.ops {
-            match *op {
+            match op {
                 Op::Cover { rect, alpha, mode } => {
-                    let args = CoverArgs::new((info, frame), MaskAt::padded(rect, base + alpha as u64), scratch, mode)?;
+                    let (mask, mode) = (MaskAt::padded(*rect, base + *alpha as u64), *mode);
+                    let args = CoverArgs::new((info, frame), mask, scratch, mode)?;
                     // SAFETY: mask, means and the window's planes are as long as the contract wants by `Layout::of`.
                     unsafe { queue_cover(&self.gpu, mode, &args) }?;
                 }
                 Op::Place {
                     rect,
-                    weights,
-                    picture,
+                    source,
                     side,
                     square_from_frame,
                 } => {
-                    let mask = MaskAt::padded(rect, scratch);
-                    let raster = WeightArgs::new(mask, (base + weights as u64, side), &square_from_frame);
+                    let (mask, side) = (MaskAt::padded(*rect, scratch), *side);
+                    let (weights, picture) = match source {
+                        Source::Sent { weights, picture } => (base + *weights as u64, base + *picture as u64),
+                        Source::There(shown) => (shown.weight.address(), shown.picture.address()),
+                    };
+                    let raster = WeightArgs::new(mask, (weights, side), square_from_frame);
                     let grid = Grid {
                         blocks: raster.grid(),
                         threads: PIXEL_BLOCK,
                     };
                     // SAFETY: weights are `side * side`, and the scratch has the padded mask's bytes, by `Layout::of`.
                     unsafe { self.gpu.launch("composite", &COMPOSITE, 1, grid, &raster) }?;
-                    let crop = (base + picture as u64, side, side);
-                    let args = CompositeArgs::new((info, frame), mask, crop, &square_from_frame, false)?;
+                    let crop = (picture, side, side);
+                    let args = CompositeArgs::new((info, frame), mask, crop, square_from_frame, false)?;
                     if let Some(blocks) = args.grid() {
                         let grid = Grid {
                             blocks,

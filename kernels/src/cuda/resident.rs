@@ -64,6 +64,15 @@ impl Loader {
         }))
     }
 
+    /// A frame that was made there.
+    pub(super) fn made(&self, frame: DeviceFrame) -> Resident {
+        Resident(Arc::new(Inner {
+            loader: self.clone(),
+            info: *frame.info(),
+            frame: OnceLock::from(Ok(frame)),
+        }))
+    }
+
     /// What first went wrong with any of its frames: then open another.
     #[must_use]
     pub fn fault(&self) -> Option<&CudaError> {
@@ -71,6 +80,7 @@ impl Loader {
     }
 
     fn put(&self, image: &Image<'_>) -> Result<DeviceFrame, CudaError> {
+        image.here("cuda::Loader")?;
         let mut dock = self.dock.lock().unwrap_or_else(PoisonError::into_inner);
         if dock.sent.is_some_and(|mark| !self.gpu.is_past(mark)) {
             self.gpu.wait()?;
@@ -110,6 +120,12 @@ impl Resident {
     #[must_use]
     pub fn gpu(&self) -> &Gpu {
         &self.0.loader.gpu
+    }
+
+    /// Geometry and colour.
+    #[must_use]
+    pub fn info(&self) -> &ImageInfo {
+        &self.0.info
     }
 
     /// The frame on the device; goes up from `image` where it is not there yet.

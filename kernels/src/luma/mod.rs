@@ -28,6 +28,7 @@ pub const BINS: usize = 64;
 /// [`KernelError::Argument`] for a size of 0 or above 32768, or `out.len() != width * height`.
 pub fn thumbnail(image: &Image<'_>, width: usize, height: usize, out: &mut [u8]) -> Result<(), KernelError> {
     const OP: &str = "luma::thumbnail";
+    image.here(OP)?;
     let max = MAX_SIDE_PX as usize;
     let argument = |what, expected: String, got: String| {
         Err(KernelError::Argument {
@@ -64,9 +65,12 @@ pub fn thumbnail(image: &Image<'_>, width: usize, height: usize, out: &mut [u8])
     Ok(())
 }
 
-/// Distribution of brightness; returns the number of pixels counted.
+/// Distribution of brightness; returns the number of pixels counted, none of a frame that only a device has.
 pub fn histogram(image: &Image<'_>, out: &mut [u32; BINS]) -> u32 {
     out.fill(0);
+    if image.here("luma::histogram").is_err() {
+        return 0;
+    }
     let (width, height) = (image.width() as usize, image.height() as usize);
     let side = (1..).find(|s| width.div_ceil(*s) * height.div_ceil(*s) <= MAX_TAPS).unwrap_or(1);
     let reader = Reader::new(image);

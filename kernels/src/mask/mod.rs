@@ -18,6 +18,7 @@ mod scan;
 mod weighted;
 
 pub use weighted::Weights;
+pub(crate) use weighted::square_rect;
 
 use crate::KernelError;
 

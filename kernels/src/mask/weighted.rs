@@ -47,17 +47,7 @@ impl Weights<'_> {
 
     /// The rectangle of the frame around the square; `None` where it lies outside.
     pub(crate) fn rect(&self, width: u32, height: u32) -> Option<Rect> {
-        let side = self.side as f32;
-        let corners = [[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]].map(|c| self.frame_from_square.apply(c));
-        let least = |i: usize| corners.iter().fold(f32::INFINITY, |m, c| m.min(c[i])).floor().max(0.0);
-        let most = |i: usize, end: u32| corners.iter().fold(f32::NEG_INFINITY, |m, c| m.max(c[i])).ceil().min(end as f32);
-        let (x0, y0, x1, y1) = (least(0), least(1), most(0, width), most(1, height));
-        (x1 > x0 && y1 > y0).then_some(Rect {
-            x: x0 as i32,
-            y: y0 as i32,
-            width: (x1 - x0) as u32,
-            height: (y1 - y0) as u32,
-        })
+        square_rect(self.side, &self.frame_from_square, width, height)
     }
 
     /// Bilinear weight at a position of the square, border replicated.
@@ -77,6 +67,21 @@ impl Weights<'_> {
         let side = self.side as f32;
         p[0] > 0.0 && p[1] > 0.0 && p[0] < side && p[1] < side
     }
+}
+
+/// The rectangle of the frame around a square of `side` px; `None` where it lies outside.
+pub(crate) fn square_rect(side: usize, frame_from_square: &Affine, width: u32, height: u32) -> Option<Rect> {
+    let side = side as f32;
+    let corners = [[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]].map(|c| frame_from_square.apply(c));
+    let least = |i: usize| corners.iter().fold(f32::INFINITY, |m, c| m.min(c[i])).floor().max(0.0);
+    let most = |i: usize, end: u32| corners.iter().fold(f32::NEG_INFINITY, |m, c| m.max(c[i])).ceil().min(end as f32);
+    let (x0, y0, x1, y1) = (least(0), least(1), most(0, width), most(1, height));
+    (x1 > x0 && y1 > y0).then_some(Rect {
+        x: x0 as i32,
+        y: y0 as i32,
+        width: (x1 - x0) as u32,
+        height: (y1 - y0) as u32,
+    })
 }
 
 impl RegionMask {

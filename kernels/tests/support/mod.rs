@@ -8,6 +8,7 @@
     reason = "each test binary uses its part, and a broken frame is a broken test"
 )]
 
+pub mod face;
 pub mod paint;
 pub mod parity;
 pub mod shim;

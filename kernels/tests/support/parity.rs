@@ -49,6 +49,7 @@ pub fn all(gpu: &Gpu) -> Vec<Verdict> {
         verdicts.push(verdict(format!("trip {format:?}"), || super::trip::claim(gpu, format)));
     }
     verdicts.push(verdict("warp_edit", || warps(gpu)));
+    verdicts.push(verdict("paint_face, finish_face", || super::face::claim(gpu)));
     verdicts.push(verdict("match_face", || super::paint::claim(gpu)));
     for half in [false, true] {
         for stock in [false, true] {

@@ -59,6 +59,8 @@ pub struct Knobs {
     /// Whether networks that run in the calling thread count as queued on its stream, as those do that are built on a
     /// device's own stream.
     pub in_order: AtomicBool,
+    /// Whether threads and blocks run in reverse.
+    pub reverse: AtomicBool,
     /// Names of the kernels launched.
     pub launched: Mutex<Vec<String>>,
 }
@@ -312,8 +314,9 @@ impl Driver for Shim {
         };
         // SAFETY: takes nothing, reads nothing.
         assert_eq!(unsafe { size() }, args.len(), "{name}: layout of the arguments");
+        let reverse = i32::from(self.knobs.reverse.load(Ordering::SeqCst));
         // SAFETY: the bytes are the kernel's argument by the line above, addresses the caller's promise.
-        let result = unsafe { entry(args.as_ptr().cast(), grid.blocks.as_ptr(), grid.threads.as_ptr(), 0) };
+        let result = unsafe { entry(args.as_ptr().cast(), grid.blocks.as_ptr(), grid.threads.as_ptr(), reverse) };
         assert_eq!(result, 0, "{name} {grid:?}");
         Ok(())
     }

@@ -9,9 +9,9 @@
 use nullface_kernels::KernelError;
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
 use nullface_kernels::mask::{RegionMask, Weights};
+use nullface_kernels::paint_face::Board;
 
 use crate::frame::{Affine, FrameInfo, FrameView, Landmarks5, Matrix, Mesh, PixelFormat, Plane, Point, Range, arcface_crop};
-use crate::stages::prior::{Border, LowPass, raster};
 
 use super::super::surface::Surface;
 
@@ -20,11 +20,9 @@ pub(super) const CROP_PX: usize = 128;
 /// Ring around it, px of the crop.
 pub(super) const MARGIN_PX: usize = 16;
 /// Fade of the denoiser's mask at the crop's border, px.
-const RAMP_PX: f32 = 6.0;
+pub(super) const RAMP_PX: f32 = 6.0;
 /// Frame px for each crop px up to which a canvas of scale 1 and 2 will do.
 const ENOUGH: [f32; 2] = [1.35, 2.7];
-/// Soft rim inside the mesh, in distances between the outer eye corners.
-const RIM_IOD: f32 = 0.04;
 
 /// Where a face lies on its canvas.
 #[derive(Debug, Clone, Copy)]
@@ -112,33 +110,12 @@ impl Place {
         crop_affine(frame, &self.frame_from_canvas, &spec, out)
     }
 
-    /// The crop out of a canvas picture of `C` channels, averaged down.
-    pub(super) fn crop_px_of<const C: usize>(&self, picture: &[f32], out: &mut Vec<f32>) {
-        let (k, share) = (self.k, 1.0 / (self.k * self.k) as f32);
-        out.clear();
-        out.resize(CROP_PX * CROP_PX * C, 0.0);
-        for (i, to) in out.chunks_exact_mut(C).enumerate() {
-            let (x, y) = ((i % CROP_PX + MARGIN_PX) * k, (i / CROP_PX + MARGIN_PX) * k);
-            for row in y..y + k {
-                let from = (row * self.side + x) * C;
-                for pixel in picture.get(from..from + k * C).unwrap_or(&[]).chunks_exact(C) {
-                    to.iter_mut().zip(pixel).for_each(|(t, p)| *t += p * share);
-                }
-            }
-        }
-    }
-
-    /// Adds a crop's edit to a row of the canvas, interleaved RGB; the margin has none.
-    pub(super) fn add_delta(&self, delta: &[f32], y: usize, row: &mut [f32]) {
-        let at = |v: usize| (v as f32 + 0.5) / self.k as f32 - MARGIN_PX as f32;
-        let (start, end) = (MARGIN_PX * self.k, (MARGIN_PX + CROP_PX) * self.k);
-        if !(start..end).contains(&y) {
-            return;
-        }
-        let pixels = row.as_chunks_mut::<3>().0;
-        for (x, pixel) in pixels.iter_mut().enumerate().take(end).skip(start) {
-            let d = raster::sample::<3>(delta, CROP_PX, CROP_PX, [at(x), at(y)]);
-            pixel.iter_mut().zip(d).for_each(|(p, d)| *p += d);
+    /// Where the denoiser's crop lies on the canvas.
+    pub(super) fn board(&self) -> Board {
+        Board {
+            crop_px: CROP_PX,
+            margin_px: MARGIN_PX,
+            k: self.k,
         }
     }
 
@@ -151,33 +128,6 @@ impl Place {
             square_from_frame: self.canvas_from_frame,
         };
         surface.place(picture, &weights, mask)
-    }
-}
-
-/// Where the canvas replaces the frame: the mesh's inside with a soft rim that lies inside it, and
-/// nothing in the outermost pixels of the canvas.
-pub(super) fn weight(inside: &[f32], side: usize, k: usize, iod_px: f32, pass: &mut LowPass, weight: &mut Vec<f32>) {
-    pass.run(side, side, RIM_IOD * iod_px, Border::Mirror, |x, y| {
-        [inside.get(y * side + x).copied().unwrap_or(0.0)]
-    });
-    let ramp = 1.0 / (4 * k) as f32;
-    let mut row = Vec::new();
-    weight.clear();
-    for y in 0..side {
-        pass.row::<1>(y, &mut row);
-        weight.extend(row.iter().enumerate().map(|(x, w)| {
-            let edge = x.min(y).min(side - 1 - x).min(side - 1 - y) as f32;
-            (w[0] * 2.0 - 1.0).clamp(0.0, 1.0) * (edge * ramp).min(1.0)
-        }));
-    }
-}
-
-/// Fades a mask of the crop towards the crop's border.
-pub(super) fn ramp(mask: &mut [f32]) {
-    for (i, m) in mask.iter_mut().enumerate() {
-        let (x, y) = (i % CROP_PX, i / CROP_PX);
-        let edge = x.min(y).min(CROP_PX - 1 - x).min(CROP_PX - 1 - y) as f32;
-        *m = m.clamp(0.0, 1.0) * (edge / RAMP_PX).min(1.0);
     }
 }
 
@@ -222,19 +172,5 @@ mod tests {
                 "{direct:?} {through:?}"
             );
         }
-    }
-
-    #[test]
-    fn the_rim_lies_inside_and_the_canvas_edge_is_never_written() {
-        let side = 160;
-        let inside: Vec<f32> = (0..side * side).map(|i| if i % side > 80 { 1.0 } else { 0.0 }).collect();
-        let mut shown = Vec::new();
-        weight(&inside, side, 1, 60.0, &mut LowPass::default(), &mut shown);
-        let weight = shown;
-        for y in 0..side {
-            assert_eq!(weight[y * side + side - 1], 0.0);
-            assert!(weight[y * side..y * side + 80].iter().all(|w| *w == 0.0));
-        }
-        assert!((weight[80 * side + 110] - 1.0).abs() < 1e-4);
     }
 }

@@ -24,6 +24,7 @@ mod gate;
 mod handover;
 mod keep;
 mod latents;
+mod made;
 mod person;
 mod placed;
 mod precision;
@@ -39,7 +40,7 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 
-use crate::backend::{Backend, find_own_pack_dir, find_pack_dir};
+use crate::backend::{Backend, DeviceEvents, find_own_pack_dir, find_pack_dir};
 use crate::frame::{FrameView, Pts};
 use crate::pack::Pack;
 use crate::secret::SessionSecret;
@@ -59,6 +60,7 @@ pub use handover::{Handover, HandoverError};
 
 use cache::{Policy, Stamp};
 use diffuse::{Diffuser, Job};
+use made::Maker;
 use person::{Person, TrackMemory};
 use slot::{Slot, Try};
 use trust::{After, MOST_DRAWS};
@@ -145,6 +147,8 @@ pub struct Generator {
     stage: Slot,
     /// What finding targets took in this frame.
     auditioned: Duration,
+    /// The device that faces are made on.
+    maker: Maker,
     /// The first fault of the frame that did not refuse a face by itself.
     fault: Option<String>,
 }
@@ -203,8 +207,14 @@ impl Generator {
             chosen: Vec::new(),
             stage: Slot::default(),
             auditioned: Duration::ZERO,
+            maker: Maker::default(),
             fault: None,
         }
+    }
+
+    /// From now on `events` is told where faces lose their device.
+    pub(super) fn set_device_events(&mut self, events: DeviceEvents) {
+        self.maker.set_events(events);
     }
 
     /// The same with a denoiser of the caller's, of space-to-depth latents by `factor`.
@@ -256,6 +266,7 @@ impl Generator {
         self.auditioned = Duration::ZERO;
         self.limit = threshold.unwrap_or_else(|| MARGIN * tools.recogniser.same_person_cos().min(self.same_person_cos));
         self.slots.resize_with(faces.len().max(self.slots.len()), Slot::default);
+        let there = self.begin_there(frame, tools);
         let slots = self.slots.iter_mut();
         for (slot, request) in slots.zip(faces) {
             (slot.track, slot.person) = (request.track, request.face.person);
@@ -268,11 +279,12 @@ impl Generator {
                 continue;
             }
             slot.verdict = slot
-                .seat(&self.basis, request.face, at, frame, memory, person, tools.allowed.canvas)
+                .seat(&self.basis, request.face, at, frame, memory, person, (tools.allowed.canvas, there))
                 .err()
                 .map(Err);
         }
         let n = faces.len();
+        self.read_there(n, frame);
         self.check_places(n, at, frame, tools);
         self.admit(n, tools.allowed);
         for left in (0..MOST_DRAWS).rev() {
@@ -280,11 +292,11 @@ impl Generator {
                 break;
             }
             self.audition(n, frame, tools);
-            self.compose(n);
+            self.compose(n, frame);
             if self.mode != Mode::Ksame && self.diffuser.is_some() && tools.allowed.rung < Rung::Prior {
-                self.diffuse(n, at, tools);
+                self.diffuse(n, at, frame, tools);
             }
-            self.prior(n, at, tools);
+            self.prior(n, at, frame, tools);
             self.settle(n, at, left == 0, tools.allowed.is_over());
         }
         let reason = if tools.allowed.is_over() {
@@ -322,10 +334,16 @@ impl Generator {
     }
 
     /// Composites of all open faces.
-    fn compose(&mut self, n: usize) {
+    fn compose(&mut self, n: usize, frame: &FrameView<'_>) {
+        self.compose_there(n, frame);
+        self.compose_here(n, |_| true);
+    }
+
+    /// Composites by the processor.
+    fn compose_here(&mut self, n: usize, wanted: impl Fn(&Slot) -> bool + Sync) {
         let (basis, persons, keep) = (&self.basis, &self.persons, &self.keep[..]);
         let one = |slot: &mut Slot| {
-            if slot.is_open() {
+            if slot.is_open() && !slot.there && wanted(slot) {
                 let person = persons.get(&slot.person);
                 let target = person.and_then(|p| Some((p.known_target()?, p.shape_boost())));
                 let made = match target {
@@ -339,7 +357,7 @@ impl Generator {
             }
         };
         let slots = self.slots.get_mut(..n).unwrap_or(&mut []);
-        if slots.iter().filter(|s| s.is_open()).count() > 1 {
+        if slots.iter().filter(|s| s.is_open() && !s.there).count() > 1 {
             slots.par_iter_mut().for_each(one);
         } else {
             slots.iter_mut().for_each(one);
@@ -382,7 +400,7 @@ impl Generator {
     }
 
     /// The denoiser's rungs, for all open faces together.
-    fn diffuse(&mut self, n: usize, at: Pts, tools: &mut Tools<'_>) {
+    fn diffuse(&mut self, n: usize, at: Pts, frame: &FrameView<'_>, tools: &mut Tools<'_>) {
         let from_prior = self.diffuser.as_ref().is_none_or(Diffuser::starts_at_prior);
         for slot in self.slots.iter_mut().take(n).filter(|s| s.is_open()) {
             let attempt = self.persons.get(&slot.person).map_or(0, |p| p.attempt);
@@ -404,8 +422,8 @@ impl Generator {
             };
         }
         while self.slots.iter().take(n).any(|s| s.step.is_some()) {
-            self.edit(n, at, from_prior, tools);
-            self.prove_edits(n, at, from_prior, tools);
+            self.edit(n, at, from_prior, frame, tools);
+            self.prove_edits(n, at, from_prior, frame, tools);
             if tools.allowed.is_over() {
                 break;
             }
@@ -413,7 +431,7 @@ impl Generator {
     }
 
     /// New edits of the faces whose turn it is.
-    fn edit(&mut self, n: usize, at: Pts, from_prior: bool, tools: &Tools<'_>) {
+    fn edit(&mut self, n: usize, at: Pts, from_prior: bool, frame: &FrameView<'_>, tools: &Tools<'_>) {
         for wanted in [Try::Plain, Try::Stronger, Try::Earlier] {
             let due = |s: &Slot| s.step == Some(wanted);
             if !self.slots.iter().take(n).any(due) {
@@ -429,6 +447,7 @@ impl Generator {
                         .map(|_| Err("no time left for the denoiser".to_owned())),
                 );
             } else {
+                self.crops_there(n, |s| s.step == Some(wanted), from_prior, frame);
                 self.edit_batch(n, wanted, from_prior, &mut verdicts);
             }
             let slots = self.slots.iter_mut().take(n).filter(|s| due(s));
@@ -461,7 +480,9 @@ impl Generator {
             if let Some(person) = self.persons.get_mut(&slot.person) {
                 diffuser.noise(&self.secret, slot.person, &mut person.noise);
             }
-            slot.prepare_edit(from_prior);
+            if !slot.there {
+                slot.prepare_edit(from_prior);
+            }
         }
         for slot in self.slots.iter_mut().take(n).filter(|s| s.step == Some(wanted)) {
             let person = self.persons.get(&slot.person);

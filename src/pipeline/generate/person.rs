@@ -1,5 +1,9 @@
 //! Who a person becomes, and what a track remembers from frame to frame.
 
+use std::sync::Arc;
+
+use nullface_kernels::cuda::{CudaError, DeviceTexture, Painter};
+
 use crate::frame::Pts;
 use crate::secret::{Purpose, SessionSecret};
 use crate::stages::invert::FrozenNoise;
@@ -19,6 +23,28 @@ const SHAPE_SAMPLES: u32 = 25;
 const SHAPE_BOOSTS: [f32; 2] = [1.0, 1.5];
 const MOST_BOOST: f32 = 2.0;
 
+/// A target, and its texture where a device has it.
+#[derive(Debug, Clone)]
+struct Held {
+    target: Target,
+    texture: Option<Arc<DeviceTexture>>,
+}
+
+impl Held {
+    fn of(target: Target) -> Self {
+        Self { target, texture: None }
+    }
+
+    fn there(&mut self, painter: &Painter) -> Result<Arc<DeviceTexture>, CudaError> {
+        if let Some(texture) = self.texture.as_ref().filter(|t| t.gpu().is_same(painter.gpu())) {
+            return Ok(Arc::clone(texture));
+        }
+        let texture = Arc::new(painter.texture(&self.target.texture)?);
+        self.texture = Some(Arc::clone(&texture));
+        Ok(texture)
+    }
+}
+
 /// One person of the session.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Person {
@@ -27,7 +53,7 @@ pub(super) struct Person {
     /// Whether it can be replaced at all.
     pub(super) trust: Trust,
     weights: Vec<(usize, f32)>,
-    target: Option<Target>,
+    target: Option<Held>,
     /// While it is being decided.
     pub(super) audition: Option<Audition>,
     shape: Vec<f32>,
@@ -42,7 +68,7 @@ impl Person {
     /// Mixes the target anew where only its weights are left; `false` where none has been drawn.
     pub(super) fn remember(&mut self, basis: &Basis) -> bool {
         if self.target.is_none() && !self.weights.is_empty() {
-            self.target = Some(Target::mix(basis, self.weights.clone()));
+            self.target = Some(Held::of(Target::mix(basis, self.weights.clone())));
         }
         self.target.is_some()
     }
@@ -74,12 +100,17 @@ impl Person {
     /// Becomes somebody, for good.
     pub(super) fn become_target(&mut self, target: Target) {
         self.weights.clone_from(&target.weights);
-        self.target = Some(target);
+        self.target = Some(Held::of(target));
     }
 
     /// The target, where it has been drawn.
     pub(super) fn known_target(&self) -> Option<&Target> {
-        self.target.as_ref()
+        self.target.as_ref().map(|held| &held.target)
+    }
+
+    /// Its texture on the painter's device; `None` where no target has been drawn.
+    pub(super) fn texture(&mut self, painter: &Painter) -> Result<Option<Arc<DeviceTexture>>, CudaError> {
+        self.target.as_mut().map(|held| held.there(painter)).transpose()
     }
 
     /// Somebody else from now on.

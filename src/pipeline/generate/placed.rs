@@ -14,7 +14,7 @@ use super::canvas::{CROP_PX, MARGIN_PX, Place};
 use super::{Generator, Tools, failed, refuse};
 
 /// Side of the thumbnail.
-const SIDE: usize = 16;
+pub(super) const SIDE: usize = 16;
 /// Correlation from which the crop shows what it showed when it was proven.
 const SAME_LOOK: f32 = 0.85;
 /// A proof holds so long, s.
@@ -46,6 +46,11 @@ pub(super) fn thumb(place: &Place, canvas: &[f32], out: &mut Vec<f32>) {
             out.push(sum);
         }
     }
+    level(out);
+}
+
+/// Sums of luma as a thumbnail: of zero mean and unit length.
+pub(super) fn level(out: &mut [f32]) {
     let mean = out.iter().sum::<f32>() / out.len() as f32;
     out.iter_mut().for_each(|v| *v -= mean);
     let norm = out.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-6);

@@ -19,16 +19,15 @@ const LEAST_FACE_PROB: f32 = 0.25;
 
 impl Generator {
     /// Finishes the edits of this round and compares them; who does not pass gets the next try.
-    pub(super) fn prove_edits(&mut self, n: usize, at: Pts, from_prior: bool, tools: &mut Tools<'_>) {
+    pub(super) fn prove_edits(&mut self, n: usize, at: Pts, from_prior: bool, frame: &FrameView<'_>, tools: &mut Tools<'_>) {
         let triangles = &self.basis.triangles;
         for slot in self.slots.iter_mut().take(n).filter(|s| s.step.is_some()) {
             let cache = &self.tracks.entry(slot.track).or_default().cache;
-            if cache.delta(&mut slot.warp, &slot.moved, &slot.depth, triangles, &mut slot.delta) {
-                slot.finish(true, from_prior);
-            } else {
+            if !cache.delta(&mut slot.warp, &slot.moved, &slot.depth, triangles, &mut slot.delta) {
                 slot.step = None;
             }
         }
+        self.finish(n, |s| s.step.is_some(), (true, from_prior), frame);
         if tools.allowed.is_over() {
             return;
         }
@@ -57,15 +56,15 @@ impl Generator {
     }
 
     /// Finishes the composites of the faces that no edit was found for, and compares them.
-    pub(super) fn prior(&mut self, n: usize, at: Pts, tools: &mut Tools<'_>) {
+    pub(super) fn prior(&mut self, n: usize, at: Pts, frame: &FrameView<'_>, tools: &mut Tools<'_>) {
         if tools.allowed.is_over() {
             return;
         }
         let wanted = |s: &Slot| s.is_open() && s.found.is_none();
         for slot in self.slots.iter_mut().take(n).filter(|s| wanted(s)) {
             slot.step = None;
-            slot.finish(false, true);
         }
+        self.finish(n, wanted, (false, true), frame);
         self.compare(n, wanted, tools);
         for slot in self.slots.iter_mut().take(n).filter(|s| s.is_open()) {
             let memory = self.tracks.entry(slot.track).or_default();
@@ -87,6 +86,12 @@ impl Generator {
 
     /// Embeds the finished faces that are wanted in one batch; `found` holds each cosine to its source.
     fn compare(&mut self, n: usize, wanted: impl Fn(&Slot) -> bool, tools: &mut Tools<'_>) {
+        self.compare_some(n, |s| wanted(s) && !s.there, tools);
+        self.compare_some(n, |s| wanted(s) && s.there, tools);
+    }
+
+    /// The same of faces that were all made in one place.
+    fn compare_some(&mut self, n: usize, wanted: impl Fn(&Slot) -> bool, tools: &mut Tools<'_>) {
         let slots = self.slots.get_mut(..n).unwrap_or(&mut []);
         let finished: Result<Vec<(FrameView<'_>, Landmarks5)>, String> = slots.iter().filter(|s| wanted(s)).map(Slot::finished).collect();
         let outputs = finished.and_then(|faces| {

@@ -1,6 +1,9 @@
 //! One face of a frame while it is being replaced: where it lies, what it looks like, what was made of
 //! it. Slots are kept from frame to frame, so that a steady film allocates nothing.
 
+use nullface_kernels::cuda::{DeviceFace, DeviceTexture, Painting};
+use nullface_kernels::paint_face::{Finish, weight};
+
 use crate::frame::{FrameView, Landmarks5, MESH_POINTS, Mesh, Point, Pts};
 use crate::stages::identify::Embedding;
 use crate::stages::prior::{Basis, Composite, Compositor, Face, LowPass, Target, shape};
@@ -101,6 +104,10 @@ pub(super) struct Slot {
     pub(super) source_crop: Vec<f32>,
     pub(super) delta: Vec<f32>,
     pub(super) warp: Warp,
+    /// Whether this face is made on a device, and what it is there; canvas, composite, weight, `new` and `seen` are then
+    /// not here.
+    pub(super) there: bool,
+    pub(super) face: DeviceFace,
     /// What is blended.
     new: Vec<u8>,
     /// What is then seen: the source where the weight is 0, the new picture where it is 1.
@@ -157,6 +164,8 @@ impl Default for Slot {
             source_crop: Vec::new(),
             delta: Vec::new(),
             warp: Warp::default(),
+            there: false,
+            face: DeviceFace::default(),
             new: Vec::new(),
             seen: Vec::new(),
             mask: nullface_kernels::mask::RegionMask::default(),
@@ -177,7 +186,8 @@ impl Slot {
         }
     }
 
-    /// Takes a face in: its place, pose and own shape, and the frame's pixels, on a canvas of that scale at most.
+    /// Takes a face in: its place, pose and own shape, and, unless it is made on a device, the frame's pixels, on a canvas
+    /// of that scale at most.
     #[allow(clippy::too_many_arguments)] // where it is from, and who remembers it
     pub(super) fn seat(
         &mut self,
@@ -187,10 +197,10 @@ impl Slot {
         frame: &FrameView<'_>,
         memory: &mut TrackMemory,
         person: &mut Person,
-        most_scale: usize,
+        (most_scale, there): (usize, bool),
     ) -> Result<(), Refusal> {
         let not_replaceable = || refuse(CoverReason::NotReplaceable);
-        (self.found, self.step, self.front) = (None, None, true);
+        (self.found, self.step, self.front, self.there) = (None, None, true, there);
         self.mesh.clone_from(&face.mesh);
         memory.steady.hold(at, frame, &mut self.mesh);
         self.landmarks = self.mesh.landmarks5().ok_or_else(not_replaceable)?;
@@ -212,12 +222,21 @@ impl Slot {
             .filter(|p| p.rotation[(2, 2)] >= LEAST_FACING)
             .ok_or_else(not_replaceable)?;
         let seen = shape::coefficients(basis, &self.crop, &self.depth, &self.pose, &mut self.scratch).ok_or_else(not_replaceable)?;
-        self.place.read(frame, &mut self.canvas).map_err(failed)?;
-        placed::thumb(&self.place, &self.canvas, &mut self.thumb);
+        if !there {
+            self.read(frame)?;
+        }
         self.source.0.clone_from(&face.source.0);
         person.seen = at;
         self.own_shape.clear();
         self.own_shape.extend_from_slice(person.own_shape(&seen));
+        Ok(())
+    }
+
+    /// Reads the canvas; the face is made here from now on.
+    pub(super) fn read(&mut self, frame: &FrameView<'_>) -> Result<(), Refusal> {
+        self.there = false;
+        self.place.read(frame, &mut self.canvas).map_err(failed)?;
+        placed::thumb(&self.place, &self.canvas, &mut self.thumb);
         Ok(())
     }
 
@@ -251,8 +270,8 @@ impl Slot {
         self.front = false;
     }
 
-    /// Makes the composite of a target, and where it is to be shown.
-    pub(super) fn compose(&mut self, basis: &Basis, target: &Target, keep: &[FaceRegion]) -> Result<(), Refusal> {
+    /// Moves the mesh to a target's shape.
+    pub(super) fn reshape(&mut self, basis: &Basis, target: &Target, keep: &[FaceRegion]) {
         let place = self.place;
         shape::moved(
             basis,
@@ -266,6 +285,25 @@ impl Slot {
         );
         hold_still(keep, &self.crop, self.iod_px / place.k as f32, &mut self.moved);
         refill(&mut self.moved_on_canvas, self.moved.iter().map(|p| place.on_canvas(*p)));
+    }
+
+    /// The face as a device paints it, after [`Self::reshape`].
+    pub(super) fn painting<'a>(&'a mut self, basis: &Basis, texture: &'a DeviceTexture) -> Painting<'a> {
+        Painting {
+            face: &mut self.face,
+            texture,
+            points: &self.on_canvas,
+            moved: &self.moved_on_canvas,
+            depth: &self.canvas_depth,
+            recipe: basis.composite.recipe(self.iod_px),
+            keeps_front: self.front,
+        }
+    }
+
+    /// Makes the composite of a target, and where it is to be shown.
+    pub(super) fn compose(&mut self, basis: &Basis, target: &Target, keep: &[FaceRegion]) -> Result<(), Refusal> {
+        self.reshape(basis, target, keep);
+        let place = self.place;
         let face = Face {
             crop: &self.canvas,
             width: place.side,
@@ -280,7 +318,7 @@ impl Slot {
         {
             return Err(refuse(CoverReason::NotReplaceable));
         }
-        canvas::weight(
+        weight(
             &self.composite.inside,
             place.side,
             place.k,
@@ -301,10 +339,11 @@ impl Slot {
         } else {
             (&self.canvas, &self.weight)
         };
-        place.crop_px_of::<3>(base, &mut self.base_crop);
-        place.crop_px_of::<1>(mask, &mut self.mask_crop);
-        canvas::ramp(&mut self.mask_crop);
-        place.crop_px_of::<3>(&self.canvas, &mut self.source_crop);
+        let board = place.board();
+        board.crop::<3>(base, &mut self.base_crop);
+        board.crop::<1>(mask, &mut self.mask_crop);
+        board.ramp(&mut self.mask_crop, canvas::RAMP_PX);
+        board.crop::<3>(&self.canvas, &mut self.source_crop);
     }
 
     /// The new picture from a base, with the edit where there is one, and the canvas as it will be seen.
@@ -314,50 +353,24 @@ impl Slot {
         } else {
             &self.canvas
         };
-        let (side, n) = (self.place.side, self.place.side * self.place.side * 3);
-        self.new.resize(n, 0);
-        self.seen.resize(n, 0);
-        let rows = self.new.chunks_exact_mut(side * 3).zip(self.seen.chunks_exact_mut(side * 3));
-        let sources = self
-            .canvas
-            .chunks_exact(side * 3)
-            .zip(base.chunks_exact(side * 3))
-            .zip(self.weight.chunks_exact(side));
-        for (y, ((new, seen), ((canvas, base), weight))) in rows.zip(sources).enumerate() {
-            if !weight.iter().any(|w| *w > 0.0) {
-                // Never shown, but the row beside it is sampled with it.
-                bytes(base, new);
-                bytes(canvas, seen);
-                continue;
-            }
-            let line = if edited {
-                self.scratch.clear();
-                self.scratch.extend_from_slice(base);
-                self.place.add_delta(&self.delta, y, &mut self.scratch);
-                &self.scratch
-            } else {
-                base
-            };
-            bytes(line, new);
-            for (((s, c), n), w) in seen
-                .as_chunks_mut::<3>()
-                .0
-                .iter_mut()
-                .zip(canvas.as_chunks::<3>().0)
-                .zip(line.as_chunks::<3>().0)
-                .zip(weight)
-            {
-                for k in 0..3 {
-                    s[k] = (c[k] + (n[k].clamp(0.0, 255.0) - c[k]) * w + 0.5) as u8;
-                }
-            }
-        }
+        let finish = Finish {
+            board: self.place.board(),
+            canvas: &self.canvas,
+            base,
+            weight: &self.weight,
+            edit: edited.then_some(&self.delta[..]),
+        };
+        finish.run(&mut self.scratch, &mut self.new, &mut self.seen);
     }
 
     /// The finished picture and where the new face's landmarks lie in it.
     pub(super) fn finished(&self) -> Result<(FrameView<'_>, Landmarks5), String> {
         let mesh = self.finished_mesh();
         let landmarks = mesh.landmarks5().ok_or("verify: no landmarks")?;
+        if self.there {
+            let seen = self.face.seen().ok_or("verify: a face that is not finished")?;
+            return Ok((FrameView::there(seen), landmarks));
+        }
         let view = canvas::view(&self.seen, self.place.side).map_err(|e| e.to_string())?;
         Ok((view, landmarks))
     }
@@ -373,6 +386,17 @@ impl Slot {
 
     /// Shows the face in the frame.
     pub(super) fn write(&mut self, surface: &mut Surface<'_, '_>) -> Result<(), String> {
+        if self.there {
+            let shown = self.face.shown().ok_or("device: a face that is not finished")?;
+            if surface.is_on(shown.gpu()) {
+                return surface.place_there(&shown, &self.place.frame_from_canvas, &self.place.canvas_from_frame);
+            }
+            // The frame is written elsewhere.
+            let pixels = self.place.side * self.place.side;
+            self.new.resize(3 * pixels, 0);
+            self.weight.resize(pixels, 0.0);
+            shown.read(&mut self.new, &mut self.weight).map_err(|e| format!("device: {e}"))?;
+        }
         self.place.write(surface, &self.new, &self.weight, &mut self.mask)
     }
 }
@@ -380,12 +404,6 @@ impl Slot {
 fn refill<T>(to: &mut Vec<T>, from: impl Iterator<Item = T>) {
     to.clear();
     to.extend(from);
-}
-
-fn bytes(from: &[f32], to: &mut [u8]) {
-    for (t, f) in to.iter_mut().zip(from) {
-        *t = (*f + 0.5) as u8;
-    }
 }
 
 fn distance(points: &[Point], (a, b): (usize, usize)) -> f32 {

@@ -16,6 +16,7 @@
 //! error; numbers that are none, and meshes larger than a crop can hold, are errors.
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
+use nullface_kernels::cuda::Gpu;
 
 use super::{AlignError, FaceHint, MeshFitter};
 use crate::backend::{Backend, BackendError, SmallSession, first_not_finite};
@@ -82,6 +83,10 @@ impl FaceMesh {
 }
 
 impl MeshFitter for FaceMesh {
+    fn reads_on(&self, gpu: &Gpu) -> bool {
+        self.session.reads_on(gpu)
+    }
+
     fn fit(&mut self, frame: &FrameView<'_>, hints: &[FaceHint]) -> Result<Vec<Mesh>, AlignError> {
         let maps = hints.iter().map(|h| crop_of(h, self.margin)).collect::<Result<Vec<_>, _>>()?;
         let mut meshes = Vec::with_capacity(maps.len());

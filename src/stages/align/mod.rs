@@ -55,6 +55,11 @@ impl From<crate::backend::CropError> for AlignError {
 
 /// Fits the 468-point mesh to faces.
 pub trait MeshFitter: Send {
+    /// Whether pictures that only `gpu` has can be read.
+    fn reads_on(&self, _gpu: &nullface_kernels::cuda::Gpu) -> bool {
+        false
+    }
+
     /// One mesh a hint, in order; `face_prob` says whether there is a face at all.
     ///
     /// # Errors

@@ -8,7 +8,8 @@
 //! | batch | all faces of a frame, at most 8 a run |
 //! | threshold | the manifest's, at one false accept in a thousand; a manifest without it is refused |
 
-use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
+use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
+use nullface_kernels::cuda::Gpu;
 
 use super::{Embedding, IdentifyError, Recogniser};
 use crate::backend::{Backend, BackendError, SmallSession, first_not_finite};
@@ -86,6 +87,10 @@ impl Recogniser for MobileFaceNet {
         self.same_person_cos
     }
 
+    fn reads_on(&self, gpu: &Gpu) -> bool {
+        self.session.reads_on(gpu)
+    }
+
     fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError> {
         let maps = faces.iter().map(map_of).collect::<Result<Vec<_>, _>>()?;
         let mut embeddings = Vec::with_capacity(maps.len());
@@ -97,15 +102,12 @@ impl Recogniser for MobileFaceNet {
     }
 
     fn embed_each(&mut self, faces: &[(FrameView<'_>, Landmarks5)]) -> Result<Vec<Embedding>, IdentifyError> {
-        let maps = faces.iter().map(|(_, l)| map_of(l)).collect::<Result<Vec<_>, _>>()?;
+        let maps = faces.iter().map(|(picture, l)| Ok((picture.clone(), map_of(l)?)));
+        let maps = maps.collect::<Result<Vec<_>, IdentifyError>>()?;
         let mut embeddings = Vec::with_capacity(maps.len());
-        for (faces, maps) in faces.chunks(BATCH).zip(maps.chunks(BATCH)) {
-            let input = self.session.input(&[maps.len(), SIDE_PX, SIDE_PX, 3])?;
-            let crops = input.chunks_exact_mut(SIDE_PX * SIDE_PX * 3);
-            for (((picture, _), map), out) in faces.iter().zip(maps).zip(crops) {
-                crop_affine(picture, map, &SPEC, out)?;
-            }
-            embeddings.extend(self.run(maps.len())?);
+        for batch in maps.chunks(BATCH) {
+            self.session.crops_each(batch, &SPEC)?;
+            embeddings.extend(self.run(batch.len())?);
         }
         Ok(embeddings)
     }

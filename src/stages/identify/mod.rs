@@ -7,6 +7,8 @@ mod tensor;
 pub use mobilefacenet::MobileFaceNet;
 pub use tensor::{ARCFACE_PX, TensorRecogniser};
 
+use nullface_kernels::cuda::Gpu;
+
 use crate::backend::CropError;
 use crate::frame::{FrameView, Landmarks5};
 
@@ -52,6 +54,11 @@ pub trait Recogniser: Send {
 
     /// Cosine above which two embeddings are taken for one person, at a false-accept rate of 1e-3.
     fn same_person_cos(&self) -> f32;
+
+    /// Whether pictures that only `gpu` has can be embedded.
+    fn reads_on(&self, _gpu: &Gpu) -> bool {
+        false
+    }
 
     /// One embedding a face, in order.
     ///

@@ -9,6 +9,7 @@
 //! | errors | a network with other inputs or outputs, embeddings that are no direction |
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
+use nullface_kernels::cuda::Gpu;
 
 use super::mobilefacenet::normalise;
 use super::{Embedding, IdentifyError, Recogniser};
@@ -116,6 +117,10 @@ impl Recogniser for TensorRecogniser {
 
     fn same_person_cos(&self) -> f32 {
         self.same_person_cos
+    }
+
+    fn reads_on(&self, gpu: &Gpu) -> bool {
+        self.network.reads_on(gpu)
     }
 
     fn embed(&mut self, frame: &FrameView<'_>, faces: &[Landmarks5]) -> Result<Vec<Embedding>, IdentifyError> {

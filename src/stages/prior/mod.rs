@@ -9,15 +9,14 @@
 //! | [`likeness`] | which mixtures promise to look unlike the source |
 //! | [`target`] | who a track becomes: weights over the basis, drawn from the session's secret |
 //! | [`shape`] | moving the mesh to the target's shape, rim and expression kept |
-//! | [`raster`] | piecewise affine sampling over triangles |
+//! | [`raster`] | piecewise affine sampling over triangles (the kernels') |
 //! | [`config`] | the constants of the recipe |
-//! | [`composite`] | texture, light, visibility → picture and alpha |
+//! | [`composite`] | texture, light, visibility → picture and alpha (the kernels' [`nullface_kernels::paint_face`]) |
 
 pub mod basis;
 pub mod composite;
 pub mod config;
 pub mod likeness;
-pub mod raster;
 pub mod shape;
 pub mod target;
 
@@ -26,4 +25,5 @@ pub use composite::{Composite, Compositor, Face};
 pub use config::CompositeConfig;
 pub use likeness::Likeness;
 pub use nullface_kernels::lowpass::{Border, LowPass, blurred};
+pub use nullface_kernels::raster;
 pub use target::{AUDITIONS, FITS, Target, Wanted};

@@ -11,17 +11,17 @@ pub const FEW_PAINTS: usize = 8;
 /// One low-pass of a face.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
-struct LowPass {
+pub(super) struct LowPass {
     step: i32,
-    across: i32,
-    down: i32,
+    pub(super) across: i32,
+    pub(super) down: i32,
     radius: i32,
     sigma: f32,
     share: f32,
 }
 
 impl LowPass {
-    fn of(plan: &Plan) -> Self {
+    pub(super) fn of(plan: &Plan) -> Self {
         let radius = plan.radius();
         let sum = 2.0 * (0..=radius).map(|t| plan.tap(t)).sum::<f32>() - plan.tap(0);
         Self {
@@ -34,7 +34,7 @@ impl LowPass {
         }
     }
 
-    fn cells(&self) -> usize {
+    pub(super) fn cells(&self) -> usize {
         (self.across * self.down) as usize
     }
 }

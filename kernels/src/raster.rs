@@ -11,7 +11,8 @@
 //! Why not normal maps or a z-buffer per pixel: a face mesh overlaps itself only at the nose and the
 //! cheek in profile, where sorting whole triangles is right to a pixel and costs a tenth.
 
-use crate::frame::Point;
+/// A point, px.
+pub type Point = [f32; 2];
 
 /// No triangle.
 pub const NONE: u16 = u16::MAX;
