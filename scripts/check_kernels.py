@@ -17,7 +17,7 @@ ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 ENTRY = re.compile(r'extern "C" __global__ void (\w+)')
 LIBRARY = "libnvrtc.so.13"
 # What sources share.
-SHARED = ("common.cuh", "lowpass.cuh", "tile.cuh")
+SHARED = ("common.cuh", "lowpass.cuh", "raster.cuh", "tile.cuh")
 # Accesses that an entry must have, in PTX: sixteen bytes at a time, or through the read-only cache.
 ACCESSES = {
     "composite": ("ld.global.v4", "st.global.v4"),
@@ -31,6 +31,8 @@ ACCESSES = {
     "face_triangles": ("st.global.v4",),
     "match_cells": ("ld.global.v4",),
     "match_apply": ("ld.global.v4", "st.global.v4"),
+    "warp_edit": ("ld.global.v4",),
+    "warp_triangles": ("st.global.v4",),
 }
 
 

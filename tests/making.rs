@@ -209,18 +209,20 @@ fn faces_made_on_the_device_are_the_processors_and_little_crosses_the_bus() {
             assert_eq!(replaced(&report), 2, "{what}: {report:?}");
             assert_near(&got, &want, &source, &what);
             assert!(middles().iter().all(|m| equal_blocks(&source, &got, *m) == 0), "{what}");
-            // Edits are made in the first frame and in every sixth after it; textures go up in the first.
+            // Edits are made in the first frame and in every sixth after it, and go up then; textures go up in the first.
             let (edited, is_new) = (mode == Mode::Nullface, mode == Mode::Nullface && n % 6 == 0);
             if n > 0 {
-                let ups = 2 + u64::from(edited);
-                assert_eq!(t.uploads, ups, "{what}: the frame; meshes; edits");
+                let ups = 2 + u64::from(edited) + 2 * u64::from(is_new);
+                assert_eq!(t.uploads, ups, "{what}: the frame; meshes, and as edits move along; new edits");
                 assert_eq!(
                     t.waits - read,
                     3 + u64::from(is_new),
                     "{what}: thumbnails, totals, crops, the window"
                 );
                 assert_eq!(t.downloads - read, 3 + u64::from(is_new), "{what}");
-                assert!(t.uploaded < bytes * 11 / 10 + 2 * 9360 + u64::from(edited) * 2 * 196_608, "{what}");
+                let (meshes, edits) = (2 * 9360 + u64::from(edited) * 2 * 5616, u64::from(is_new) * 2 * (196_608 + 3744));
+                assert!(t.uploaded >= bytes + meshes + edits, "{what}");
+                assert!(t.uploaded < bytes * 11 / 10 + meshes + edits, "{what}: not an edit more");
             }
             assert!(n < 7 || t.allocations == 0, "{what}");
         }
@@ -254,22 +256,39 @@ fn what_nobody_reads_there_and_what_is_to_stay_is_made_by_the_processor() {
     }
 }
 
-#[test]
-fn a_device_lost_at_any_call_leaves_no_face_and_the_processor_goes_on() {
+/// With edits that are kept, or new ones in every frame.
+fn editing(cache: bool) -> Engine {
+    let (mut engine, _) = engine(Mode::Nullface, Some(darker as Answer), true);
+    let settings = Settings {
+        mode: Mode::Nullface,
+        cache,
+        ..Settings::default()
+    };
+    engine.set_settings(settings).expect("in range");
+    engine
+}
+
+fn lose(cache: bool, every: usize) {
     let source = source_of(SIZE);
     let (mut lost, mut covered, mut whole) = (0, 0, 0);
+    let mut plain = editing(cache);
+    let want: Vec<_> = (0..4).map(|n| process(&mut plain, &source, n).0).collect();
     // The first frame is an audition, most of it by the processor: calls of the second, then of later ones.
-    for calls in (0..).step_by(9) {
+    for calls in (0..).step_by(every) {
         let (gpu, knobs) = shim::gpu();
-        let mut device = engine(Mode::Nullface, Some(darker as Answer), true).0.with_device(gpu.clone());
+        let mut device = editing(cache).with_device(gpu.clone());
         process(&mut device, &source, 0);
         knobs.calls_left.store(calls, Ordering::SeqCst);
         for n in 1..4 {
             let (got, report) = process(&mut device, &source, n);
             let what = format!("call {calls} frame {n}: {report:?}");
             assert!(middles().iter().all(|m| equal_blocks(&source, &got, *m) == 0), "{what}");
-            covered += usize::from(replaced(&report) < 2);
-            whole += usize::from(replaced(&report) == 2);
+            if replaced(&report) == 2 {
+                assert_near(&got, &want[n as usize], &source, &what);
+                whole += 1;
+            } else {
+                covered += 1;
+            }
         }
         if !gpu.is_lost() {
             break;
@@ -280,6 +299,16 @@ fn a_device_lost_at_any_call_leaves_no_face_and_the_processor_goes_on() {
         assert_eq!(left, (0, 0), "call {calls}");
     }
     assert!(lost > 8 && covered > 0 && whole > lost, "{lost} {covered} {whole}");
+}
+
+#[test]
+fn a_device_lost_at_any_call_leaves_no_face_and_the_processor_goes_on() {
+    lose(true, 9);
+}
+
+#[test]
+fn nor_where_every_frame_has_new_edits() {
+    lose(false, 11);
 }
 
 #[test]

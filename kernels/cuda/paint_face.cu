@@ -19,16 +19,14 @@
 // | tolerance | 0.5 grey levels against src/paint_face, but where fused multiply-add moves an edge of the raster: at most 0.1 % of pixels |
 #include "common.cuh"
 #include "lowpass.cuh"
+#include "raster.cuh"
 
 #define FEW_PAINTED 8
-#define MOST_TRIANGLES 4096
-#define TRIANGLE 5 // float4: x0 y0 x1 y1, x2 y2 depth facing, six of the map to the canvas, six of that to the texture
-#define NOT_DRAWN 3.0e38f
 
 struct PaintedFace {
     u64 points; // f32 [points][5]
     u64 canvas, texture;
-    u64 triangles; // float4 [triangles][TRIANGLE], scratch
+    u64 triangles; // float4 [triangles][TRIANGLE] (raster.cuh), scratch: facing, maps to canvas and texture
     u64 base, lit, rim, facing, alpha, painted, inside, fine; // of the window; rim f32x2, painted and inside u8
     u64 grid, other; // f32, scratch of the stages of one launch
     u64 picture, shown, weight; // of the canvas
@@ -57,17 +55,6 @@ DEVICE float smoothstep(float v, float lo, float hi) {
     return u * u * (3.0f - 2.0f * u);
 }
 
-// The map of a triangle's pixels `d` to those of `s`; 1 / area is not taken out of the divisions, as in src/raster.rs.
-DEVICE void map_of(const float d[3][2], const float s[3][2], float area, float *m) {
-    float u0 = d[1][0] - d[0][0], u1 = d[1][1] - d[0][1], v0 = d[2][0] - d[0][0], v1 = d[2][1] - d[0][1];
-    UNROLL
-    for (int axis = 0; axis < 2; axis++) {
-        float su = s[1][axis] - s[0][axis], sv = s[2][axis] - s[0][axis];
-        float a = (su * v1 - sv * u1) / area, b = (sv * u0 - su * v0) / area;
-        m[3 * axis] = a, m[3 * axis + 1] = b, m[3 * axis + 2] = s[0][axis] - a * d[0][0] - b * d[0][1];
-    }
-}
-
 extern "C" __global__ void face_triangles(const PaintArgs a) {
     int t = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     if (t >= a.triangles) return;
@@ -81,12 +68,10 @@ extern "C" __global__ void face_triangles(const PaintArgs a) {
         d[i][0] = p[2] - (float)f.x, d[i][1] = p[3] - (float)f.y;
         c[i][0] = q[0], c[i][1] = q[1];
     }
-    float area = (d[1][0] - d[0][0]) * (d[2][1] - d[0][1]) - (d[1][1] - d[0][1]) * (d[2][0] - d[0][0]);
+    float area = twice_area(d);
     float4 *out = (float4 *)f.triangles + TRIANGLE * t;
-    float4 first = {d[0][0], d[0][1], d[1][0], d[1][1]};
-    if (!(area > 1e-3f)) {
-        first.x = NOT_DRAWN;
-        out[0] = first;
+    if (!(area > LEAST_TWICE_AREA)) {
+        not_drawn(out);
         return;
     }
     float u[3] = {moved[1][0] - moved[0][0], moved[1][1] - moved[0][1], z[1] - z[0]};
@@ -96,29 +81,7 @@ extern "C" __global__ void face_triangles(const PaintArgs a) {
     float m[12];
     map_of(d, s, area, m);
     map_of(d, c, area, m + 6);
-    float4 second = {d[2][0], d[2][1], z[0] + z[1] + z[2], smoothstep(cos, f.facing_lo, f.facing_hi)};
-    float4 maps[3] = {{m[0], m[1], m[2], m[3]}, {m[4], m[5], m[6], m[7]}, {m[8], m[9], m[10], m[11]}};
-    out[0] = first, out[1] = second, out[2] = maps[0], out[3] = maps[1], out[4] = maps[2];
-}
-
-// Whether a pixel's centre lies in a triangle or on its edge: between the crossings of its edges with the row.
-DEVICE bool covers(const float4 &p, const float4 &q, int x, int y) {
-    const float px[4] = {p.x, p.z, q.x, p.x}, py[4] = {p.y, p.w, q.y, p.y};
-    float cy = (float)y + 0.5f, left = 3.4e38f, right = -3.4e38f;
-    UNROLL
-    for (int i = 0; i < 3; i++) {
-        bool down = py[i] <= py[i + 1];
-        float top_x = down ? px[i] : px[i + 1], top_y = down ? py[i] : py[i + 1];
-        float low_x = down ? px[i + 1] : px[i], low_y = down ? py[i + 1] : py[i], dy = low_y - top_y;
-        if (cy < top_y || cy > low_y) continue;
-        if (dy <= 1.1920929e-7f) {
-            left = fminf(left, fminf(px[i], px[i + 1])), right = fmaxf(right, fmaxf(px[i], px[i + 1]));
-        } else {
-            float at = top_x + (low_x - top_x) * (cy - top_y) / dy;
-            left = fminf(left, at), right = fmaxf(right, at);
-        }
-    }
-    return left <= right && (float)x >= ceilf(left - 0.5f) && (float)x <= floorf(right - 0.5f);
+    store_triangle(out, d, z[0] + z[1] + z[2], smoothstep(cos, f.facing_lo, f.facing_hi), m);
 }
 
 DEVICE float4 sample_texture(const float4 *texture, int size, const Bilinear &bx, const Bilinear &by) {
@@ -174,32 +137,11 @@ extern "C" __global__ void face_draw(const PaintArgs a) {
     const PaintedFace &f = a.few[blockIdx.z];
     int x0 = (int)blockIdx.x * 32, y0 = (int)blockIdx.y * 8, n = (int)(threadIdx.y * 32 + threadIdx.x);
     if (x0 >= f.width || y0 >= f.height) return; // the whole block
-    if (n == 0) found = 0;
-    __syncthreads();
-    // What may reach the tile, a pixel to spare.
-    float left = (float)x0 - 1.0f, right = (float)x0 + 33.0f, top = (float)y0 - 1.0f, bottom = (float)y0 + 9.0f;
-    for (int t = n; t < a.triangles; t += 256) {
-        const float4 *record = (const float4 *)f.triangles + TRIANGLE * t;
-        const float4 p = record[0];
-        if (p.x == NOT_DRAWN) continue;
-        const float4 q = record[1];
-        bool apart = fmaxf(fmaxf(p.x, p.z), q.x) < left || fminf(fminf(p.x, p.z), q.x) > right;
-        apart = apart || fmaxf(fmaxf(p.y, p.w), q.y) < top || fminf(fminf(p.y, p.w), q.y) > bottom;
-        if (!apart) near[atomicAdd(&found, 1)] = (u16)t;
-    }
-    __syncthreads();
-    int x = x0 + (int)threadIdx.x, y = y0 + (int)threadIdx.y, best = -1;
-    float depth = 0.0f;
+    triangles_near(f.triangles, a.triangles, x0, y0, n, near, &found);
+    int x = x0 + (int)threadIdx.x, y = y0 + (int)threadIdx.y;
     bool painted = false;
     if (x < f.width && y < f.height) {
-        for (int i = 0; i < found; i++) {
-            int t = near[i];
-            const float4 *record = (const float4 *)f.triangles + TRIANGLE * t;
-            const float4 p = record[0], q = record[1];
-            bool nearer = best < 0 || q.z < depth || (q.z == depth && t > best);
-            if (nearer && covers(p, q, x, y)) best = t, depth = q.z;
-        }
-        painted = sample_pixel(a, f, best, x, y);
+        painted = sample_pixel(a, f, nearest_triangle(f.triangles, near, found, x, y), x, y);
     }
     counts[n] = painted ? 1 : 0;
     __syncthreads();

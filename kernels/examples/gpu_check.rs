@@ -23,10 +23,8 @@ use std::time::Instant;
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 use nullface_kernels::cuda::args::{CoverMode, EditFace};
-use nullface_kernels::cuda::ops::{
-    self, DeviceFrame, DeviceMask, PaintOperand, Patch, Span, StepOperands, Unguided, WarpEdit, WarpOperand,
-};
-use nullface_kernels::cuda::{self, Compiled, Compiler, CudaError, Finishing, Gpu, Loader, Pass, Traffic};
+use nullface_kernels::cuda::ops::{self, DeviceFrame, DeviceMask, PaintOperand, Patch, Span, StepOperands, Unguided};
+use nullface_kernels::cuda::{self, Added, Compiled, Compiler, CudaError, Finishing, Gpu, Loader, Moved, Pass, Traffic};
 use nullface_kernels::mask::Weights;
 use nullface_kernels::paint_face::Board;
 use nullface_kernels::{Affine, PixelFormat, RegionMask};
@@ -144,20 +142,6 @@ fn speed(gpu: &Gpu) -> Result<Vec<Verdict>, CudaError> {
     table.row("composite 1080p, a face of 300 px", bytes, LEAST, timed);
     let timed = time(gpu, || ops::cover(gpu, &mut device, &mask, CoverMode::Blur(8)));
     table.row("cover 1080p, a face of 300 px", region * (1.0 + 1.5 + 3.0), LEAST, timed);
-    let (index, edit) = (gpu.zeros::<u16>(SIDE * SIDE)?, gpu.zeros::<f32>(3 * SIDE * SIDE)?);
-    let triangles = gpu.upload(&[1.0_f32, 0.0, 0.5, 0.0, 1.0, 0.5].repeat(900))?;
-    let moved = WarpEdit {
-        rgb: &edit,
-        maps: Some(&triangles),
-    };
-    let faces = [WarpOperand {
-        index: &index,
-        edit: moved,
-        before: None,
-        share: 1.0,
-    }; FACES];
-    let timed = time(gpu, || ops::warp(gpu, &faces, (SIDE, SIDE)).map(|_| ()));
-    table.row("warp_edit 8 faces", pixels * (2.0 + 12.0 + 12.0), LEAST, timed);
     paints(gpu, &mut table)?;
     for faces in [4, FACES] {
         made(gpu, faces, &mut table)?;
@@ -199,15 +183,18 @@ fn paints(gpu: &Gpu, table: &mut Table) -> Result<(), CudaError> {
     Ok(())
 }
 
-/// Faces of 300 px made there: canvases, composites and finished pictures with an edit each, two waits.
+/// Faces of 300 px made there: canvases, composites and finished pictures, with an edit each that moves along; two waits.
 fn made(gpu: &Gpu, faces: usize, table: &mut Table) -> Result<(), CudaError> {
     let board = Board {
         crop_px: SIDE,
         margin_px: 16,
         k: 2,
     };
-    let cases: Vec<Case> = (0..faces).map(|i| Case::new(board, (0.0, 0.0), 0.05, i as u64)).collect();
+    let cases: Vec<Case> = (0..faces)
+        .map(|i| Case::new(board, (0.0, 0.0), 0.05, i as u64).moving(1.0, None))
+        .collect();
     let mut stand = Stand::new(gpu, &Model::new(3))?;
+    stand.take(&cases)?;
     let device = DeviceFrame::upload(gpu, &Frame::noise(PixelFormat::Nv12, 1920, 1080, 0, 3).view())?;
     let mut thumbs = Vec::new();
     let timed = time(gpu, || stand.make(&device, &cases, &mut thumbs).map(|_| ()));
@@ -227,13 +214,39 @@ fn made(gpu: &Gpu, faces: usize, table: &mut Table) -> Result<(), CudaError> {
         let finishing = stand.faces.iter_mut().map(|face| Finishing {
             face,
             from_prior: true,
-            edit: None,
+            added: Added::Nothing,
         });
         stand.painter.finish(&mut finishing.collect::<Vec<_>>())
     });
     // Frame, picture and weight of a pixel; what is blended, and what is seen.
     let pixels = (faces * board.side() * board.side()) as f64;
     table.row(&format!("face_finish {faces} faces"), pixels * (28.0 + 6.0), LEAST, timed);
+    let case = Case::new(board, (0.0, 0.0), 0.05, 9).moving(1.0, None);
+    let (points, depth) = case.in_crop();
+    let edit = case.edit.as_deref().unwrap_or_default();
+    let then = case.kept.as_ref().map(|k| &k.then[..]).unwrap_or_default();
+    let edits = stand.painter.keep(&vec![(edit, then); faces])?;
+    let timed = time(gpu, || {
+        let finishing = stand.faces.iter_mut().zip(&edits).map(|(face, edit)| Finishing {
+            face,
+            from_prior: true,
+            added: Added::Moved(Moved {
+                edit,
+                before: None,
+                points: &points,
+                depth: &depth,
+            }),
+        });
+        stand.painter.finish(&mut finishing.collect::<Vec<_>>())
+    });
+    // Told, not demanded: points go up each time. The edit is read, written, and read once more where it is added.
+    let crops = (faces * SIDE * SIDE) as f64;
+    table.row(
+        &format!("warp_edit and face_finish {faces} faces"),
+        pixels * (28.0 + 6.0) + crops * 36.0,
+        0.0,
+        timed,
+    );
     Ok(())
 }
 

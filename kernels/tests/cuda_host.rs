@@ -11,13 +11,11 @@ use std::ffi::c_void;
 use half::f16;
 use libloading::Symbol;
 use nullface_kernels::cuda::args::{
-    CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, Frame as Args, LINE_BLOCK, PIXEL_BLOCK, WarpArgs, WarpFace,
-    WeightArgs,
+    CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, Frame as Args, LINE_BLOCK, PIXEL_BLOCK, WeightArgs,
 };
 use nullface_kernels::cuda::{MaskAt, pad, padded_bytes};
 use nullface_kernels::edit_step::{EditOperands, EditStep, Unguided, edit_step, rescale_factor, rescale_factor_stock};
 use nullface_kernels::mask::{self, Rect, RegionMask, Weights};
-use nullface_kernels::warp_edit::{Edit, NO_TRIANGLE, warp_edit};
 use nullface_kernels::{Affine, composite, cover, crop};
 use support::shim::library;
 use support::{FORMATS, Frame, Noise, SIZES, assert_untouched, random_mask};
@@ -352,65 +350,6 @@ fn cover_is_the_reference_bit_for_bit() {
         }
     }
     assert!(changed > 500, "{changed}");
-}
-
-#[test]
-fn warp_edit_is_the_reference_still_moved_and_faded() {
-    let (w, h) = (21, 13);
-    let mut noise = Noise(5);
-    let numbers = |noise: &mut Noise| (0..w * h * 3).map(|_| noise.between(-200.0, 200.0)).collect::<Vec<f32>>();
-    let (now, old) = (numbers(&mut noise), numbers(&mut noise));
-    let index: Vec<u16> = (0..w * h).map(|_| [0, 1, 2, 7, NO_TRIANGLE][noise.below(5) as usize]).collect();
-    let maps: Vec<Affine> = (0..3)
-        .map(|i| Affine {
-            m: [1.1, 0.1 * i as f32, noise.between(-4.0, 4.0), -0.2, 0.9, noise.between(-40.0, 40.0)],
-        })
-        .collect();
-    let table: Vec<f32> = maps.iter().flat_map(|m| m.m).collect();
-    for (moved, faded, share) in [(false, false, 1.0), (true, false, 1.0), (true, true, 0.3), (false, true, 0.75)] {
-        let maps_of = |moved: bool| moved.then_some(maps.as_slice());
-        let (a, b) = (
-            Edit {
-                rgb: &now,
-                maps: maps_of(moved),
-            },
-            Edit {
-                rgb: &old,
-                maps: maps_of(true),
-            },
-        );
-        let mut want = vec![0.0; w * h * 3];
-        warp_edit((w, h), &index, &a, faded.then_some(&b), share, &mut want).expect("valid");
-        let face = WarpFace {
-            index: index.as_ptr() as u64,
-            edit: now.as_ptr() as u64,
-            maps: if moved { table.as_ptr() as u64 } else { 0 },
-            before: if faded { old.as_ptr() as u64 } else { 0 },
-            before_maps: table.as_ptr() as u64,
-            triangles: 3,
-            share,
-        };
-        let (faces, mut out) = ([face; 2], vec![f32::NAN; 2 * w * h * 3]);
-        let args = WarpArgs {
-            faces: faces.as_ptr() as u64,
-            out: out.as_mut_ptr() as u64,
-            width: w as i32,
-            height: h as i32,
-            count: 2,
-            spare: 0,
-        };
-        launch("warp_edit", &args, [1, 2, 2], PIXEL_BLOCK, share < 0.5);
-        for got in out.chunks_exact(w * h * 3) {
-            let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(worst <= 255.0 * 1e-4, "{moved} {faded}: {worst}");
-            assert!(got.iter().all(|v| v.is_finite()));
-        }
-        assert!(moved || faded || out.starts_with(&now), "a still edit is copied");
-    }
-    let still = Edit { rgb: &now, maps: None };
-    let mut out = vec![7.0; w * h * 3];
-    assert!(warp_edit((w, h), &index[1..], &still, None, 1.0, &mut out).is_err());
-    assert!(warp_edit((0, h), &[], &still, None, 1.0, &mut out).is_err() && out.iter().all(|v| *v == 7.0));
 }
 
 const STEP: EditStep = EditStep {

@@ -126,6 +126,7 @@ fn every_claim_of_the_check_on_a_real_gpu_holds_on_the_shim() {
         "weight_mask",
         "cover_means",
         "cover_apply",
+        "warp_triangles",
         "warp_edit",
         "edit_moments",
         "edit_step",

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use nullface_kernels::cuda::args::FEW_PAINTED;
 use nullface_kernels::cuda::ops::DeviceFrame;
-use nullface_kernels::cuda::{CudaError, DeviceFace, Finishing, Gpu, Painter, Painting, Pass, Reading};
+use nullface_kernels::cuda::{Added, CudaError, DeviceFace, Finishing, Gpu, Moved, Painter, Painting, Pass, Reading};
 use nullface_kernels::mask::Weights;
 use nullface_kernels::paint_face::{Board, Sheet};
 use nullface_kernels::{Affine, PixelFormat};
@@ -53,6 +53,14 @@ fn a_steady_stream_allocates_nothing_and_waits_twice_a_frame() {
     let mut stand = Stand::new(&gpu, &model).unwrap();
     let device = DeviceFrame::upload(&gpu, &frame(PixelFormat::Rgb).view()).unwrap();
     let mut thumbs = Vec::new();
+    let before = gpu.traffic();
+    stand.take(cases).expect("takes");
+    let now = gpu.traffic();
+    assert_eq!(
+        (now.uploads - before.uploads, now.waits - before.waits),
+        (6, 1 + 2),
+        "four edits, two before them; a call a face, which here nobody waits between"
+    );
     for n in 0..3 {
         let before = gpu.traffic();
         stand.make(&device, cases, &mut thumbs).expect("makes");
@@ -61,10 +69,11 @@ fn a_steady_stream_allocates_nothing_and_waits_twice_a_frame() {
         assert_eq!(
             (now.uploads - before.uploads, now.downloads - before.downloads),
             (2, 2),
-            "meshes, edits; thumbnails, totals"
+            "meshes as they are painted, as edits move along; thumbnails, totals"
         );
-        // Four canvases, thumbnails, painting with its match of twelve, finishing.
-        assert_eq!(now.launches - before.launches, 4 + 1 + 27 + 1);
+        assert_eq!(now.uploaded - before.uploaded, 4 * 468 * 4 * (5 + 3), "no edit");
+        // Four canvases, thumbnails, painting with its match of twelve, edits, finishing.
+        assert_eq!(now.launches - before.launches, 4 + 1 + 27 + 2 + 1);
         assert!(n == 0 || now.allocations == before.allocations, "frame {n}");
     }
 }
@@ -197,11 +206,11 @@ fn operands_that_do_not_fit_are_refused_before_anything_is_queued() {
         };
         painter.compose(&mut [painting])
     };
-    let finish = |painter: &mut Painter, face: &mut DeviceFace, edit: Option<&[f32]>| {
+    let finish = |painter: &mut Painter, face: &mut DeviceFace, added: Added<'_>| {
         painter.finish(&mut [Finishing {
             face,
             from_prior: true,
-            edit,
+            added,
         }])
     };
     assert!(words(compose(&mut painter, &mut face, &texture, &case.depth, case.recipe)).contains("expected Read, got Empty"));
@@ -223,16 +232,68 @@ fn operands_that_do_not_fit_are_refused_before_anything_is_queued() {
             "texture",
             words(compose(&mut painter, &mut face, &foreign, &case.depth, case.recipe)),
         ),
-        ("face", words(finish(&mut painter, &mut face, None))),
+        ("face", words(finish(&mut painter, &mut face, Added::Nothing))),
     ] {
         assert!(error.contains(&format!("{word}:")), "{word}: {error}");
     }
     assert!(knobs.launched.lock().unwrap().is_empty());
     assert!(face.shown().is_none() && face.seen().is_none());
     compose(&mut painter, &mut face, &texture, &case.depth, case.recipe).expect("paints");
-    assert!(words(finish(&mut painter, &mut face, Some(&[0.0; 5]))).contains("edit"));
+    assert!(words(finish(&mut painter, &mut face, Added::Here(&[0.0; 5]))).contains("edit"));
+    let (points, depth) = case.in_crop();
+    let edit = case.edit.as_deref().unwrap();
+    assert!(words(painter.keep(&[(edit, &points[1..])])).contains("points"));
+    let [own, short] = painter.keep(&[(edit, &points), (&edit[3..], &points)]).unwrap().try_into().unwrap();
+    let anothers = Painter::new(&gpu, &sheet).unwrap().keep(&[(edit, &points)]).unwrap().swap_remove(0);
+    assert!(painter.holds(&own) && !painter.holds(&anothers) && own.gpu().is_same(&gpu));
+    let good = Moved {
+        edit: &own,
+        before: None,
+        points: &points,
+        depth: &depth,
+    };
+    let mut wild = depth.clone();
+    wild[2] = f32::INFINITY;
+    knobs.launched.lock().unwrap().clear();
+    for (word, moved) in [
+        ("edit: expected of this painter", Moved { edit: &anothers, ..good }),
+        ("edit: expected 3072", Moved { edit: &short, ..good }),
+        (
+            "edit: expected of this painter",
+            Moved {
+                before: Some((&anothers, 0.5)),
+                ..good
+            },
+        ),
+        (
+            "share",
+            Moved {
+                before: Some((&own, 1.5)),
+                ..good
+            },
+        ),
+        (
+            "mesh",
+            Moved {
+                points: &points[1..],
+                ..good
+            },
+        ),
+        (
+            "mesh",
+            Moved {
+                depth: &depth[1..],
+                ..good
+            },
+        ),
+        ("depth", Moved { depth: &wild, ..good }),
+    ] {
+        let error = words(finish(&mut painter, &mut face, Added::Moved(moved)));
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    assert!(knobs.launched.lock().unwrap().is_empty());
     assert!(face.shown().is_none(), "not finished");
-    finish(&mut painter, &mut face, None).expect("finishes");
+    finish(&mut painter, &mut face, Added::Moved(good)).expect("finishes");
     assert!(face.shown().is_some() && face.seen().is_some());
     let shown = face.shown().unwrap();
     let mut pass = Pass::new(&other);

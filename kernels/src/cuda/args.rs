@@ -24,7 +24,7 @@ use crate::tile::{MAX_TILE_TAPS, check_map};
 pub use cover::{Axis, CoverArgs, CoverMode};
 pub use face::{FEW_PAINTED, FinishArgs, FinishedFace, MOST_TRIANGLES, PaintArgs, PaintedFace};
 pub(crate) use face::{POINT, TRIANGLE};
-pub use latents::{EditArgs, EditFace, FEW_FACES, WarpArgs, WarpFace};
+pub use latents::{EditArgs, EditFace, FEW_FACES, FEW_WARPED, WarpArgs, WarpFace};
 pub use paint::{FEW_PAINTS, MatchArgs, PaintFace};
 
 /// Threads a block of kernels that run over pixels.

@@ -26,12 +26,13 @@ mod pass;
 mod resident;
 mod staging;
 mod tensor;
+mod warp;
 mod window;
 
 pub use compile::{Compiler, find_nvrtc};
 pub use driver::{DeviceInfo, Driver, Function, Grid, Rows};
 pub use error::CudaError;
-pub use face::{Cropping, DeviceFace, DeviceTexture, Finishing, Painted, Painter, Painting, Reading, Shown};
+pub use face::{Added, Cropping, DeviceEdit, DeviceFace, DeviceTexture, Finishing, Moved, Painted, Painter, Painting, Reading, Shown};
 pub use images::{Compiled, Event, Images};
 pub use memory::{Buffer, Gpu, Plain, Traffic};
 pub use nvidia::{Nvidia, has_driver};
@@ -56,9 +57,10 @@ pub fn open(ordinal: u32, images: Compiled) -> Result<Gpu, CudaError> {
 }
 
 /// What sources share, by the line that asks for it.
-const SHARED: [(&str, &str); 3] = [
+const SHARED: [(&str, &str); 4] = [
     ("#include \"common.cuh\"", include_str!("../../cuda/common.cuh")),
     ("#include \"lowpass.cuh\"", include_str!("../../cuda/lowpass.cuh")),
+    ("#include \"raster.cuh\"", include_str!("../../cuda/raster.cuh")),
     ("#include \"tile.cuh\"", include_str!("../../cuda/tile.cuh")),
 ];
 

@@ -2,8 +2,7 @@
 //! residency and geometry are checked before anything is queued, and nothing waits.
 
 use super::args::{
-    CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, FEW_FACES, FEW_MAPS, LINE_BLOCK, PIXEL_BLOCK, WarpArgs,
-    WarpFace, WeightArgs,
+    CompositeArgs, CoverArgs, CoverMode, CropArgs, CropMap, EditArgs, EditFace, FEW_FACES, FEW_MAPS, LINE_BLOCK, PIXEL_BLOCK, WeightArgs,
 };
 use super::driver::Grid;
 use super::error::{CudaError, check};
@@ -16,6 +15,7 @@ use crate::image::MAX_SIDE_PX;
 
 pub use super::frame::DeviceFrame;
 pub use super::paint::{PaintOperand, match_faces};
+pub use super::warp::{WarpEdit, WarpOperand, warp};
 use crate::mask::{Rect, RegionMask};
 
 // SAFETY: `repr(C)`, numbers only, every gap filled by a named `spare`; `tests/cuda_host.rs` compares the sizes.
@@ -28,10 +28,6 @@ unsafe impl Plain for CompositeArgs {}
 unsafe impl Plain for CoverArgs {}
 // SAFETY: as above.
 unsafe impl Plain for WeightArgs {}
-// SAFETY: as above.
-unsafe impl Plain for WarpFace {}
-// SAFETY: as above.
-unsafe impl Plain for WarpArgs {}
 // SAFETY: as above.
 unsafe impl Plain for EditFace {}
 // SAFETY: as above.
@@ -239,78 +235,6 @@ pub fn cover(gpu: &Gpu, frame: &mut DeviceFrame, mask: &DeviceMask, mode: CoverM
     let args = CoverArgs::new(target, mask.at(gpu, op)?, means.address(), mode)?;
     // SAFETY: a `DeviceMask` is as long as its size, means has 192 values.
     unsafe { queue_cover(gpu, mode, &args) }
-}
-
-/// One cached edit of [`warp`].
-#[derive(Debug, Clone, Copy)]
-pub struct WarpEdit<'a> {
-    /// RGB differences.
-    pub rgb: &'a Buffer<f32>,
-    /// Six values a triangle; none = unmoved.
-    pub maps: Option<&'a Buffer<f32>>,
-}
-
-/// One face of [`warp`].
-#[derive(Debug, Clone, Copy)]
-pub struct WarpOperand<'a> {
-    /// Triangle of each pixel.
-    pub index: &'a Buffer<u16>,
-    /// The edit.
-    pub edit: WarpEdit<'a>,
-    /// The one before, faded out.
-    pub before: Option<WarpEdit<'a>>,
-    /// Share of `edit`, 0 to 1.
-    pub share: f32,
-}
-
-/// Cached edits of all faces moved along with their meshes, one launch; `[face][row][column][rgb]`.
-///
-/// # Errors
-/// Lengths that do not fit; [`CudaError`].
-pub fn warp(gpu: &Gpu, faces: &[WarpOperand<'_>], (width, height): (usize, usize)) -> Result<Buffer<f32>, CudaError> {
-    let op = "cuda::warp";
-    sides(op, width, height, faces.len())?;
-    let area = width * height;
-    let edit = |e: &WarpEdit<'_>, what| {
-        check(op, what, e.rgb.len() == 3 * area, 3 * area, e.rgb.len())?;
-        let maps = match e.maps {
-            None => (0, usize::MAX),
-            Some(maps) => {
-                check(op, "maps", maps.len() % 6 == 0, "six values a triangle", maps.len())?;
-                (maps.on(gpu, op, "maps")?, maps.len() / 6)
-            }
-        };
-        Ok::<_, CudaError>((e.rgb.on(gpu, op, what)?, maps))
-    };
-    let mut table = Vec::with_capacity(faces.len());
-    for face in faces {
-        check(op, "index", face.index.len() == area, area, face.index.len())?;
-        check(op, "share", (0.0..=1.0).contains(&face.share), "0 to 1", face.share)?;
-        let (now, (maps, triangles)) = edit(&face.edit, "edit")?;
-        let (before, (before_maps, others)) = face.before.as_ref().map_or(Ok((0, (0, usize::MAX))), |b| edit(b, "earlier edit"))?;
-        let triangles = triangles.min(others).min(usize::from(u16::MAX));
-        table.push(WarpFace {
-            index: face.index.on(gpu, op, "index")?,
-            edit: now,
-            maps,
-            before,
-            before_maps,
-            triangles: triangles as i32,
-            share: face.share,
-        });
-    }
-    let (device, out) = (gpu.upload(&table)?, gpu.unfilled(faces.len() * 3 * area)?);
-    let args = WarpArgs {
-        faces: device.address(),
-        out: out.address(),
-        width: width as i32,
-        height: height as i32,
-        count: faces.len() as i32,
-        spare: 0,
-    };
-    // SAFETY: every face's buffers are as long as the contract wants by the checks above.
-    unsafe { gpu.launch("warp_edit", &["warp_edit"], 0, pixel_grid(width, height, faces.len()), &args) }?;
-    Ok(out)
 }
 
 /// What stands for the unconditional prediction, as in [`crate::edit_step::Unguided`].

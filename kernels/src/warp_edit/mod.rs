@@ -3,93 +3,73 @@
 //! | | |
 //! |---|---|
 //! | formula | `out = b + (a − b)·share`, `a`, `b` the edits at `map[triangle]·(x + ½, y + ½)`, bilinear, border replicated |
-//! | outside the mesh | 0, also for a triangle beyond the table |
-//! | still | an edit without maps has not moved: copied, bit for bit |
-//! | layout | interleaved RGB, f32, `width·height·3` |
-//! | errors | lengths that do not fit, a size of 0 or above 32768: [`KernelError::Argument`], nothing written |
+//! | triangle | of those over a pixel's centre the nearest ([`crate::raster`]); `map` from the points now to those that the edit was made at |
+//! | outside the mesh | 0 |
+//! | still | an edit whose points are those of now, bit for bit, is copied, bit for bit |
+//! | layout | interleaved RGB, f32, `side·side·3` |
+//! | errors | none: triangles without a point or that are not finite are not drawn, an edit that is too short is 0 where it ends |
 //! | CUDA twin | `cuda/warp_edit.cu` |
 
-use crate::KernelError;
-use crate::affine::Affine;
-use crate::image::MAX_SIDE_PX;
-use crate::taps::bilinear;
+use crate::raster::{self, NONE, Point, Raster, TriangleMap};
 
-/// A pixel outside the mesh.
-pub const NO_TRIANGLE: u16 = u16::MAX;
-
-/// One edit and where it came from.
+/// One edit and where it was made.
 #[derive(Debug, Clone, Copy)]
 pub struct Edit<'a> {
     /// Differences, RGB.
     pub rgb: &'a [f32],
-    /// For each triangle, the edit's crop px from this frame's; none = the mesh has not moved.
-    pub maps: Option<&'a [Affine]>,
+    /// The mesh then, px of the crop.
+    pub points: &'a [Point],
 }
 
-/// Warps one face's edit, faded from `before` where there is one; `share` of `edit`.
-///
-/// # Errors
-/// [`KernelError::Argument`] as the table above says.
-pub fn warp_edit(
-    (width, height): (usize, usize),
-    index: &[u16],
-    edit: &Edit<'_>,
-    before: Option<&Edit<'_>>,
-    share: f32,
-    out: &mut [f32],
-) -> Result<(), KernelError> {
-    check((width, height), index, edit, before, out.len())?;
-    for (i, (to, &triangle)) in out.chunks_exact_mut(3).zip(index).enumerate() {
-        let now = warped(edit, (width, height), i, triangle);
-        let old = before.map(|b| warped(b, (width, height), i, triangle));
-        for (c, to) in to.iter_mut().enumerate() {
-            *to = old.map_or(now[c], |old| old[c] + (now[c] - old[c]) * share);
+/// A mesh as it is now.
+#[derive(Debug, Clone, Copy)]
+pub struct Mesh<'a> {
+    /// Points, px of the crop.
+    pub points: &'a [Point],
+    /// Their depth, towards the camera negative.
+    pub depth: &'a [f32],
+    /// Corners of its triangles.
+    pub triangles: &'a [[u16; 3]],
+}
+
+/// Moves edits; keeps buffers.
+#[derive(Debug, Default)]
+pub struct Warp {
+    raster: Raster,
+    maps: Vec<TriangleMap>,
+    old: Vec<f32>,
+}
+
+impl Warp {
+    /// One face's edit for a crop of `side` px, faded from an earlier one where there is one, with the share of `edit`.
+    pub fn run(&mut self, side: usize, mesh: &Mesh<'_>, edit: &Edit<'_>, before: Option<(Edit<'_>, f32)>, out: &mut Vec<f32>) {
+        self.raster.draw(mesh.points, mesh.depth, mesh.triangles, side, side);
+        self.moved(side, mesh, edit, out);
+        if let Some((before, share)) = before {
+            let mut old = std::mem::take(&mut self.old);
+            self.moved(side, mesh, &before, &mut old);
+            for (new, old) in out.iter_mut().zip(&old) {
+                *new = old + (*new - old) * share;
+            }
+            self.old = old;
         }
     }
-    Ok(())
-}
 
-fn warped(edit: &Edit<'_>, (width, height): (usize, usize), pixel: usize, triangle: u16) -> [f32; 3] {
-    let at = |x: usize, y: usize, c: usize| edit.rgb.get((y * width + x) * 3 + c).copied().unwrap_or(0.0);
-    let (x, y) = (pixel % width, pixel / width);
-    let Some(maps) = edit.maps else {
-        return [0, 1, 2].map(|c| at(x, y, c));
-    };
-    let Some(map) = maps.get(usize::from(triangle)).filter(|_| triangle != NO_TRIANGLE) else {
-        return [0.0; 3];
-    };
-    let [px, py] = map.apply([x as f32 + 0.5, y as f32 + 0.5]);
-    let (x0, x1, fx) = bilinear(px, width);
-    let (y0, y1, fy) = bilinear(py, height);
-    [0, 1, 2].map(|c| {
-        let top = at(x0, y0, c) * (1.0 - fx) + at(x1, y0, c) * fx;
-        let low = at(x0, y1, c) * (1.0 - fx) + at(x1, y1, c) * fx;
-        top * (1.0 - fy) + low * fy
-    })
-}
-
-fn check(
-    (width, height): (usize, usize),
-    index: &[u16],
-    edit: &Edit<'_>,
-    before: Option<&Edit<'_>>,
-    out: usize,
-) -> Result<(), KernelError> {
-    let op = "warp_edit::warp_edit";
-    let max = MAX_SIDE_PX as usize;
-    let argument = |what, expected: String, got: String| Err(KernelError::Argument { op, what, expected, got });
-    if width == 0 || height == 0 || width > max || height > max {
-        return argument("size", format!("1..={max} px a side"), format!("{width}x{height}"));
-    }
-    let area = width * height;
-    let lengths = [
-        ("index length", area, index.len()),
-        ("edit length", 3 * area, edit.rgb.len()),
-        ("earlier edit length", 3 * area, before.map_or(3 * area, |b| b.rgb.len())),
-        ("out length", 3 * area, out),
-    ];
-    match lengths.into_iter().find(|(_, want, got)| want != got) {
-        Some((what, want, got)) => argument(what, want.to_string(), got.to_string()),
-        None => Ok(()),
+    fn moved(&mut self, side: usize, mesh: &Mesh<'_>, edit: &Edit<'_>, out: &mut Vec<f32>) {
+        out.clear();
+        if edit.points == mesh.points {
+            out.extend(edit.rgb.iter().take(3 * side * side));
+            out.resize(3 * side * side, 0.0);
+            return;
+        }
+        out.resize(3 * side * side, 0.0);
+        raster::maps(mesh.points, edit.points, mesh.triangles, &mut self.maps);
+        for (i, (&t, to)) in self.raster.index.iter().zip(out.chunks_exact_mut(3)).enumerate() {
+            let Some(map) = self.maps.get(usize::from(t)).filter(|_| t != NONE) else {
+                continue;
+            };
+            let from = map.apply((i % side) as f32 + 0.5, (i / side) as f32 + 0.5);
+            to.copy_from_slice(&raster::sample::<3>(edit.rgb, side, side, from));
+        }
     }
 }

@@ -4,10 +4,13 @@
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
 use nullface_kernels::cuda::ops::DeviceFrame;
-use nullface_kernels::cuda::{Cropping, CudaError, DeviceFace, DeviceTexture, Finishing, Gpu, Painter, Painting, Reading};
+use nullface_kernels::cuda::{
+    Added, Cropping, CudaError, DeviceEdit, DeviceFace, DeviceTexture, Finishing, Gpu, Moved, Painter, Painting, Reading,
+};
 use nullface_kernels::lowpass::LowPass;
 use nullface_kernels::paint_face::{Board, Composite, Compositor, Face, Finish, Recipe, Sheet, iod_px, weight};
 use nullface_kernels::raster::Point;
+use nullface_kernels::warp_edit::{self, Warp};
 use nullface_kernels::{Affine, PixelFormat, match_face};
 
 use super::{Frame, Noise};
@@ -90,6 +93,13 @@ impl Model {
     }
 }
 
+/// An edit that was made at another mesh, px of the crop, and one before it with its share.
+#[derive(Clone)]
+pub struct Kept {
+    pub then: Vec<Point>,
+    pub before: Option<(Vec<f32>, Vec<Point>, f32)>,
+}
+
 /// One face.
 #[derive(Clone)]
 pub struct Case {
@@ -101,6 +111,8 @@ pub struct Case {
     pub recipe: Recipe,
     pub keeps_front: bool,
     pub edit: Option<Vec<f32>>,
+    /// Where the edit moves along; else it is added as it is.
+    pub kept: Option<Kept>,
     pub from_prior: bool,
 }
 
@@ -145,8 +157,26 @@ impl Case {
             recipe,
             keeps_front: true,
             edit: Some((0..pixels).map(|_| noise.between(-20.0, 20.0)).collect()),
+            kept: None,
             from_prior: true,
         }
+    }
+
+    /// The mesh now, px of the crop, and its depth.
+    pub fn in_crop(&self) -> (Vec<Point>, Vec<f32>) {
+        let (k, margin) = (self.board.k as f32, self.board.margin_px as f32);
+        let points = self.moved.iter().map(|p| [p[0] / k - margin, p[1] / k - margin]);
+        (points.collect(), self.depth.iter().map(|z| z / k).collect())
+    }
+
+    /// The same with an edit that was made `by` px of the crop away, and with an earlier one that fades.
+    pub fn moving(mut self, by: f32, before: Option<(f32, f32)>) -> Self {
+        let at = |by: f32| -> Vec<Point> { self.in_crop().0.iter().map(|p| [p[0] + by, p[1] - by / 2.0]).collect() };
+        let edit = self.edit.clone().unwrap_or_default();
+        let then = at(by);
+        let before = before.map(|(by, share)| (edit.iter().map(|v| 0.5 * v + 3.0).collect(), at(by), share));
+        self.kept = Some(Kept { then, before });
+        self
     }
 }
 
@@ -179,7 +209,17 @@ pub fn cases() -> Vec<Case> {
     ]
     .into_iter()
     .enumerate()
-    .map(|(i, (k, x, y))| Case::new(board(k), (x, y), 0.05, i as u64 + 1))
+    .map(|(i, (k, x, y))| {
+        let case = Case::new(board(k), (x, y), 0.05, i as u64 + 1);
+        match i {
+            0 => case.moving(0.0, None),
+            1 => case.moving(1.25, None),
+            2 => case.moving(0.5, Some((-2.0, 1.0 / 3.0))),
+            3 => case.moving(0.0, Some((1.0, 2.0 / 3.0))),
+            4 => case,
+            _ => case.moving(-1.0, Some((0.0, 1.0 / 3.0))),
+        }
+    })
     .collect();
     let mut still = Case::new(board(2), (0.0, 0.0), 0.0, 20);
     (still.edit, still.from_prior) = (None, false);
@@ -301,12 +341,30 @@ pub fn by_processor(model: &Model, frame: &Frame, case: &Case) -> Made {
         board.crop::<1>(alpha, m);
         board.ramp(m, RAMP);
         board.crop::<3>(&canvas, s);
+        let mut moved = Vec::new();
+        if let (Some(kept), Some(edit)) = (&case.kept, &case.edit) {
+            let (points, depth) = case.in_crop();
+            let mesh = warp_edit::Mesh {
+                points: &points,
+                depth: &depth,
+                triangles: &model.triangles,
+            };
+            let edit = warp_edit::Edit {
+                rgb: edit,
+                points: &kept.then,
+            };
+            let before = kept
+                .before
+                .as_ref()
+                .map(|(rgb, points, share)| (warp_edit::Edit { rgb, points }, *share));
+            Warp::default().run(board.crop_px, &mesh, &edit, before, &mut moved);
+        }
         let finish = Finish {
             board,
             canvas: &canvas,
             base,
             weight: &shown,
-            edit: case.edit.as_deref(),
+            edit: if moved.is_empty() { case.edit.as_deref() } else { Some(&moved) },
         };
         let (mut new, mut seen) = (Vec::new(), Vec::new());
         finish.run(&mut line, &mut new, &mut seen);
@@ -329,6 +387,8 @@ pub struct Stand {
     pub painter: Painter,
     pub texture: DeviceTexture,
     pub faces: Vec<DeviceFace>,
+    /// Edits that stay there, of each case that has one, and those before them.
+    kept: Vec<Option<(DeviceEdit, Option<DeviceEdit>)>>,
 }
 
 impl Stand {
@@ -339,10 +399,27 @@ impl Stand {
             painter,
             texture,
             faces: Vec::new(),
+            kept: Vec::new(),
         })
     }
 
-    /// Canvases, composites and finished pictures of all, without bringing them down; whether each was painted, and
+    /// Puts the edits there that move along.
+    pub fn take(&mut self, cases: &[Case]) -> Result<(), CudaError> {
+        self.kept.clear();
+        for case in cases {
+            let (Some(kept), Some(edit)) = (&case.kept, &case.edit) else {
+                self.kept.push(None);
+                continue;
+            };
+            let mut edits: Vec<(&[f32], &[Point])> = vec![(edit, &kept.then)];
+            edits.extend(kept.before.iter().map(|(rgb, points, _)| (&rgb[..], &points[..])));
+            let mut there = self.painter.keep(&edits)?.into_iter();
+            self.kept.push(there.next().map(|edit| (edit, there.next())));
+        }
+        Ok(())
+    }
+
+    /// Canvases, composites and finished pictures of all, after [`Self::take`], without bringing them down; whether each was painted, and
     /// whether something stands in front of it.
     pub fn make(&mut self, frame: &DeviceFrame, cases: &[Case], thumbs: &mut Vec<Vec<f32>>) -> Result<Vec<Option<bool>>, CudaError> {
         self.faces.resize_with(cases.len().max(self.faces.len()), DeviceFace::default);
@@ -372,16 +449,26 @@ impl Stand {
             })
             .collect();
         let painted = self.painter.compose(&mut painting)?;
+        let meshes: Vec<_> = cases.iter().map(Case::in_crop).collect();
         let mut finishing: Vec<Finishing<'_>> = self
             .faces
             .iter_mut()
-            .zip(cases)
+            .zip(cases.iter().zip(&self.kept).zip(&meshes))
             .zip(&painted)
             .filter(|(_, painted)| painted.is_some())
-            .map(|((face, case), _)| Finishing {
+            .map(|((face, ((case, there), (points, depth))), _)| Finishing {
                 face,
                 from_prior: case.from_prior,
-                edit: case.edit.as_deref(),
+                added: match (there, &case.kept, &case.edit) {
+                    (Some((edit, before)), Some(kept), Some(_)) => Added::Moved(Moved {
+                        edit,
+                        before: before.as_ref().zip(kept.before.as_ref().map(|b| b.2)),
+                        points,
+                        depth,
+                    }),
+                    (_, _, Some(edit)) => Added::Here(edit),
+                    _ => Added::Nothing,
+                },
             })
             .collect();
         self.painter.finish(&mut finishing)?;
@@ -391,6 +478,7 @@ impl Stand {
     /// Everything, brought down.
     pub fn everything(&mut self, frame: &DeviceFrame, cases: &[Case]) -> Result<Vec<Made>, CudaError> {
         let mut thumbs = Vec::new();
+        self.take(cases)?;
         let painted = self.make(frame, cases, &mut thumbs)?;
         let mut all = Vec::new();
         for (((case, face), thumb), painted) in cases.iter().zip(&self.faces).zip(thumbs).zip(painted) {

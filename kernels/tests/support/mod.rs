@@ -13,6 +13,7 @@ pub mod paint;
 pub mod parity;
 pub mod shim;
 pub mod trip;
+pub mod warp;
 
 use nullface_kernels::image::{Image, ImageInfo, ImageMut, Matrix, PixelFormat, Plane, PlaneMut, Range};
 

@@ -5,10 +5,9 @@
 
 use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout};
 use nullface_kernels::cuda::args::{CoverMode, EditFace};
-use nullface_kernels::cuda::ops::{self, DeviceFrame, DeviceMask, Patch, Span, StepOperands, Unguided, WarpEdit, WarpOperand};
+use nullface_kernels::cuda::ops::{self, DeviceFrame, DeviceMask, Patch, Span, StepOperands, Unguided};
 use nullface_kernels::cuda::{CudaError, Gpu};
 use nullface_kernels::edit_step::{self, EditOperands, EditStep, edit_step, rescale_factor};
-use nullface_kernels::warp_edit::{Edit, NO_TRIANGLE, warp_edit};
 use nullface_kernels::{Affine, PixelFormat, composite, cover, crop};
 
 use super::{FORMATS, Frame, Noise, SIZES, random_mask};
@@ -16,8 +15,6 @@ use super::{FORMATS, Frame, Noise, SIZES, random_mask};
 /// Sums in `f32` instead of `f64` over values up to 1023, before a factor of 2; half floats an ulp more.
 const CROP_TOLERANCE: f32 = 0.1;
 const CROP_HALF: f32 = 0.126;
-/// Grey levels; fused multiply-add.
-const WARP_TOLERANCE: f32 = 0.03;
 /// Fused multiply-add on values of about ten; a half near 32 has steps of 1/32.
 const STEP_TOLERANCE: f32 = 5e-4;
 const STEP_HALF: f32 = 0.017;
@@ -48,7 +45,7 @@ pub fn all(gpu: &Gpu) -> Vec<Verdict> {
         verdicts.push(verdict(format!("cover {format:?}"), || covers(gpu, format)));
         verdicts.push(verdict(format!("trip {format:?}"), || super::trip::claim(gpu, format)));
     }
-    verdicts.push(verdict("warp_edit", || warps(gpu)));
+    verdicts.push(verdict("warp_edit", || super::warp::claim(gpu)));
     verdicts.push(verdict("paint_face, finish_face", || super::face::claim(gpu)));
     verdicts.push(verdict("match_face", || super::paint::claim(gpu)));
     for half in [false, true] {
@@ -219,58 +216,6 @@ fn covers(gpu: &Gpu, format: PixelFormat) -> Result<String, String> {
         }
     }
     Ok(format!("{compared} frames, bit for bit"))
-}
-
-fn warps(gpu: &Gpu) -> Result<String, String> {
-    let (w, h) = (61, 47);
-    let mut noise = Noise(5);
-    let mut numbers = |n: usize| (0..n).map(|_| noise.between(-200.0, 200.0)).collect::<Vec<f32>>();
-    let (now, old) = (numbers(3 * w * h), numbers(3 * w * h));
-    let index: Vec<u16> = (0..w * h).map(|i| [0, 1, 2, 7, NO_TRIANGLE][i * 7 % 5]).collect();
-    let maps: Vec<Affine> = (0..3)
-        .map(|i| Affine {
-            m: [1.1, 0.1 * i as f32, -3.0, -0.2, 0.9, 11.0 * i as f32],
-        })
-        .collect();
-    let table: Vec<f32> = maps.iter().flat_map(|m| m.m).collect();
-    let up = |v: &[f32]| gpu.upload(v).map_err(text);
-    let (d_index, d_now, d_old, d_maps) = (gpu.upload(&index).map_err(text)?, up(&now)?, up(&old)?, up(&table)?);
-    let mut told = String::new();
-    for (moved, share) in [(true, 0.3), (false, 1.0), (true, 1.0)] {
-        let host = |rgb, moved: bool| Edit {
-            rgb,
-            maps: moved.then_some(maps.as_slice()),
-        };
-        let mut want = vec![0.0; 3 * w * h];
-        warp_edit(
-            (w, h),
-            &index,
-            &host(&now, moved),
-            (share < 1.0).then_some(&host(&old, true)),
-            share,
-            &mut want,
-        )
-        .map_err(|e| e.to_string())?;
-        let face = WarpOperand {
-            index: &d_index,
-            edit: WarpEdit {
-                rgb: &d_now,
-                maps: moved.then_some(&d_maps),
-            },
-            before: (share < 1.0).then_some(WarpEdit {
-                rgb: &d_old,
-                maps: Some(&d_maps),
-            }),
-            share,
-        };
-        let out = ops::warp(gpu, &[face, face], (w, h)).map_err(text)?;
-        let mut got = vec![0.0; out.len()];
-        out.read(&mut got).map_err(text)?;
-        for part in got.chunks_exact(want.len()) {
-            told = worst("warp", part, &want, WARP_TOLERANCE)?;
-        }
-    }
-    Ok(told)
 }
 
 /// Numbers that both precisions hold.

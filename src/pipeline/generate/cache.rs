@@ -6,9 +6,14 @@
 //! not show. A still face gives a still result, bit for bit.
 //!
 //! How often a key frame comes follows stream time, not the machine's clock.
+//!
+//! Where faces are made on a device, edits are kept there too ([`Cache::unsent`], [`Cache::moved`]); what is here stays,
+//! so that the processor can go on with it.
+
+use nullface_kernels::cuda::{DeviceEdit, Moved, Painter};
+use nullface_kernels::warp_edit::{self, Mesh, Warp};
 
 use crate::frame::{Point, Pts};
-use crate::stages::prior::raster::{self, NONE, Raster, TriangleMap};
 
 use super::canvas::CROP_PX;
 
@@ -27,10 +32,26 @@ pub(super) struct Stamp {
     pub(super) settings: u32,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Edit {
     delta: Vec<f32>,
     points: Vec<Point>,
+    /// The same on a device, from its first use there on.
+    there: Option<DeviceEdit>,
+}
+
+impl Edit {
+    fn view(&self) -> warp_edit::Edit<'_> {
+        warp_edit::Edit {
+            rgb: &self.delta,
+            points: &self.points,
+        }
+    }
+
+    /// On that painter's device.
+    fn held(&self, painter: &Painter) -> Option<&DeviceEdit> {
+        self.there.as_ref().filter(|there| painter.holds(there))
+    }
 }
 
 /// When the denoiser runs.
@@ -54,14 +75,6 @@ pub(super) struct Cache {
     /// Frames until the denoiser is tried again after an edit that did not pass.
     rest: u32,
     stamp: Stamp,
-}
-
-/// Buffers of the warp.
-#[derive(Debug, Default)]
-pub(super) struct Warp {
-    raster: Raster,
-    maps: Vec<TriangleMap>,
-    old: Vec<f32>,
 }
 
 impl Cache {
@@ -103,7 +116,8 @@ impl Cache {
         edit.delta.extend_from_slice(delta);
         edit.points.clear();
         edit.points.extend_from_slice(points);
-        if let Some(done) = std::mem::replace(&mut self.before, self.key.replace(edit)) {
+        if let Some(mut done) = std::mem::replace(&mut self.before, self.key.replace(edit)) {
+            done.there = None;
             self.spare = done;
         }
         (self.age, self.made) = (0, Some(at));
@@ -114,6 +128,7 @@ impl Cache {
         if let Some(key) = &mut self.key {
             key.delta.clear();
             key.delta.extend_from_slice(delta);
+            key.there = None;
         }
     }
 
@@ -123,47 +138,61 @@ impl Cache {
         self.rest = KEY_EVERY;
     }
 
+    /// The edit that fades, and the share of the new one.
+    fn fading(&self) -> Option<(&Edit, f32)> {
+        let shown = self.age.saturating_add(1);
+        let before = self.before.as_ref().filter(|_| shown < FADE)?;
+        Some((before, shown as f32 / FADE as f32))
+    }
+
     /// The edit for a mesh at these points, interleaved RGB of the crop. `false` where there is none.
     pub(super) fn delta(&self, warp: &mut Warp, points: &[Point], depth: &[f32], triangles: &[[u16; 3]], out: &mut Vec<f32>) -> bool {
         let Some(key) = &self.key else { return false };
-        out.clear();
-        out.resize(CROP_PX * CROP_PX * 3, 0.0);
-        warp.raster.draw(points, depth, triangles, CROP_PX, CROP_PX);
-        warp.add(key, points, triangles, 1.0, out);
-        if let Some(before) = &self.before
-            && self.age + 1 < FADE
-        {
-            let share = (self.age + 1) as f32 / FADE as f32;
-            let mut old = std::mem::take(&mut warp.old);
-            old.clear();
-            old.resize(out.len(), 0.0);
-            warp.add(before, points, triangles, 1.0, &mut old);
-            for (new, old) in out.iter_mut().zip(&old) {
-                *new = old + (*new - old) * share;
-            }
-            warp.old = old;
-        }
+        let mesh = Mesh { points, depth, triangles };
+        let before = self.fading().map(|(before, share)| (before.view(), share));
+        warp.run(CROP_PX, &mesh, &key.view(), before, out);
         true
     }
-}
 
-impl Warp {
-    fn add(&mut self, edit: &Edit, points: &[Point], triangles: &[[u16; 3]], share: f32, out: &mut [f32]) {
-        if edit.points == points {
-            for (o, d) in out.iter_mut().zip(&edit.delta) {
-                *o += d * share;
+    /// Values and points of the edits that [`Self::moved`] needs and that painter does not have yet.
+    pub(super) fn unsent(&self, painter: &Painter) -> impl Iterator<Item = (&[f32], &[Point])> {
+        let needed = self.key.iter().chain(self.fading().map(|(before, _)| before));
+        needed
+            .filter(|edit| edit.held(painter).is_none())
+            .map(|edit| (&edit.delta[..], &edit.points[..]))
+    }
+
+    /// Takes what a painter made of [`Self::unsent`], in that order.
+    pub(super) fn sent(&mut self, painter: &Painter, there: &mut impl Iterator<Item = DeviceEdit>) {
+        let fades = self.fading().is_some();
+        let needed = self.key.iter_mut().chain(self.before.iter_mut().filter(|_| fades));
+        for edit in needed.filter(|edit| edit.held(painter).is_none()) {
+            edit.there = there.next();
+        }
+    }
+
+    /// Gives up what is on a device and not with that painter.
+    pub(super) fn leave(&mut self, painter: Option<&Painter>) {
+        for edit in self.key.iter_mut().chain(&mut self.before) {
+            if painter.is_none_or(|painter| edit.held(painter).is_none()) {
+                edit.there = None;
             }
-            return;
         }
-        raster::maps(points, &edit.points, triangles, &mut self.maps);
-        for (i, (&t, to)) in self.raster.index.iter().zip(out.chunks_exact_mut(3)).enumerate() {
-            let Some(map) = self.maps.get(usize::from(t)).filter(|_| t != NONE) else {
-                continue;
-            };
-            let from = map.apply((i % CROP_PX) as f32 + 0.5, (i / CROP_PX) as f32 + 0.5);
-            let d = raster::sample::<3>(&edit.delta, CROP_PX, CROP_PX, from);
-            to.iter_mut().zip(d).for_each(|(o, d)| *o += d * share);
-        }
+    }
+
+    /// As [`Self::delta`], by that painter. `None` where there is no edit, or not there.
+    pub(super) fn moved<'a>(&'a self, painter: &Painter, points: &'a [Point], depth: &'a [f32]) -> Option<Moved<'a>> {
+        let edit = self.key.as_ref()?.held(painter)?;
+        let before = match self.fading() {
+            Some((before, share)) => Some((before.held(painter)?, share)),
+            None => None,
+        };
+        Some(Moved {
+            edit,
+            before,
+            points,
+            depth,
+        })
     }
 }
 

@@ -3,15 +3,15 @@
 //! | | |
 //! |---|---|
 //! | when | the frame is there ([`super::super::reading`]); recogniser and mesh network read what is made there; no part of the face is to stay |
-//! | there | canvas, composite, weight, finished picture ([`nullface_kernels::cuda::Painter`]); they are embedded, looked at and shown without coming down |
+//! | there | canvas, composite, weight, edits and how they move, finished picture ([`nullface_kernels::cuda::Painter`]); they are embedded, looked at and shown without coming down |
 //! | here | where meshes lie and go, which target, which edit; auditions of new persons, once each |
-//! | crosses the bus | points of the meshes, moved edits and, once a person, a texture up; thumbnails, two numbers a face and, where an edit is made, the denoiser's crops down |
+//! | crosses the bus | points of the meshes, new edits and, once a person, a texture up; thumbnails, two numbers a face and, where an edit is made, the denoiser's crops down |
 //! | a fault of the device | what was asked of it is made by the processor, from the frame: to its pixels; the device rests ([`super::super::access`]) |
 //! | a fault where the finished picture is read | that stage fails, as from any picture: the face is covered |
 //!
 //! What is only there cannot be read here: [`FrameView::there`] has no pixels, and who wants them is refused.
 
-use nullface_kernels::cuda::{Cropping, CudaError, Finishing, Painter, Painting, Reading};
+use nullface_kernels::cuda::{Added, Cropping, CudaError, Finishing, Painter, Painting, Reading};
 
 use super::super::access::Access;
 use super::canvas::RAMP_PX;
@@ -53,8 +53,15 @@ impl Maker {
 }
 
 impl Generator {
-    /// Whether the faces of a frame are made where it is.
+    /// Whether the faces of a frame are made where it is. Edits that were kept by another painter are given up there.
     pub(super) fn begin_there(&mut self, frame: &FrameView<'_>, tools: &Tools<'_>) -> bool {
+        let there = self.open_there(frame, tools);
+        let painter = self.maker.painter.as_ref();
+        self.tracks.values_mut().for_each(|memory| memory.cache.leave(painter));
+        there
+    }
+
+    fn open_there(&mut self, frame: &FrameView<'_>, tools: &Tools<'_>) -> bool {
         let there = frame.resident().filter(|r| r.is_sound() && r.there().is_some());
         let Some(gpu) = there.map(|r| r.gpu()).filter(|gpu| self.keep.is_empty() && is_read_on(gpu, tools)) else {
             return false;
@@ -218,7 +225,7 @@ impl Generator {
         }
     }
 
-    /// Finishes faces, each where it is made.
+    /// Finishes faces, each where it is made, with the edits of their tracks where they are edited.
     pub(super) fn finish(
         &mut self,
         n: usize,
@@ -226,34 +233,55 @@ impl Generator {
         (edited, from_prior): (bool, bool),
         frame: &FrameView<'_>,
     ) {
-        let Self { maker, slots, .. } = self;
-        let slots = slots.get_mut(..n).unwrap_or(&mut []);
-        let mut finishing: Vec<Finishing<'_>> = slots
-            .iter_mut()
-            .filter(|s| s.there && wanted(s))
-            .map(|s| Finishing {
-                face: &mut s.face,
-                from_prior: from_prior || !edited,
-                edit: edited.then_some(&s.delta[..]),
-            })
-            .collect();
-        let made = match &mut maker.painter {
-            _ if finishing.is_empty() => Ok(()),
-            Some(painter) => {
-                let made = painter.finish(&mut finishing);
-                if made.is_ok() {
-                    maker.access.served(painter.gpu());
-                }
-                made
-            }
-            None => Err(nothing("finish")),
-        };
-        if let Err(e) = made {
+        if let Err(e) = self.finish_there(n, &wanted, (edited, from_prior)) {
             self.fall_back(n, frame, &e, &wanted);
         }
+        let triangles = &self.basis.triangles;
         for slot in self.slots.iter_mut().take(n).filter(|s| !s.there && wanted(s)) {
+            let cache = &self.tracks.entry(slot.track).or_default().cache;
+            let edited = edited && cache.delta(&mut slot.warp, &slot.moved, &slot.depth, triangles, &mut slot.delta);
             slot.finish(edited, from_prior);
         }
+    }
+
+    fn finish_there(&mut self, n: usize, wanted: impl Fn(&Slot) -> bool, (edited, from_prior): (bool, bool)) -> Result<(), CudaError> {
+        let Self { maker, slots, tracks, .. } = self;
+        let slots = slots.get_mut(..n).unwrap_or(&mut []);
+        if !slots.iter().any(|s| s.there && wanted(s)) {
+            return Ok(());
+        }
+        let painter = maker.painter.as_mut().ok_or_else(|| nothing("finish"))?;
+        if edited {
+            let edits: Vec<_> = slots
+                .iter()
+                .filter(|s| s.there && wanted(s))
+                .filter_map(|s| tracks.get(&s.track))
+                .flat_map(|memory| memory.cache.unsent(painter))
+                .collect();
+            let mut there = painter.keep(&edits)?.into_iter();
+            for slot in slots.iter().filter(|s| s.there && wanted(s)) {
+                if let Some(memory) = tracks.get_mut(&slot.track) {
+                    memory.cache.sent(painter, &mut there);
+                }
+            }
+        }
+        let mut finishing = Vec::with_capacity(slots.len());
+        for slot in slots.iter_mut().filter(|s| s.there && wanted(s)) {
+            let cache = tracks.get(&slot.track).map(|memory| &memory.cache);
+            let moved = cache.and_then(|cache| cache.moved(painter, &slot.moved, &slot.depth));
+            finishing.push(Finishing {
+                face: &mut slot.face,
+                from_prior: from_prior || !edited,
+                added: match moved {
+                    _ if !edited => Added::Nothing,
+                    Some(moved) => Added::Moved(moved),
+                    None => return Err(nothing("edit")),
+                },
+            });
+        }
+        painter.finish(&mut finishing)?;
+        maker.access.served(painter.gpu());
+        Ok(())
     }
 }
 

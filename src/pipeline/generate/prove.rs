@@ -20,10 +20,8 @@ const LEAST_FACE_PROB: f32 = 0.25;
 impl Generator {
     /// Finishes the edits of this round and compares them; who does not pass gets the next try.
     pub(super) fn prove_edits(&mut self, n: usize, at: Pts, from_prior: bool, frame: &FrameView<'_>, tools: &mut Tools<'_>) {
-        let triangles = &self.basis.triangles;
         for slot in self.slots.iter_mut().take(n).filter(|s| s.step.is_some()) {
-            let cache = &self.tracks.entry(slot.track).or_default().cache;
-            if !cache.delta(&mut slot.warp, &slot.moved, &slot.depth, triangles, &mut slot.delta) {
+            if !self.tracks.entry(slot.track).or_default().cache.has_edit() {
                 slot.step = None;
             }
         }

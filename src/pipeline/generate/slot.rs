@@ -3,6 +3,7 @@
 
 use nullface_kernels::cuda::{DeviceFace, DeviceTexture, Painting};
 use nullface_kernels::paint_face::{Finish, weight};
+use nullface_kernels::warp_edit::Warp;
 
 use crate::frame::{FrameView, Landmarks5, MESH_POINTS, Mesh, Point, Pts};
 use crate::stages::identify::Embedding;
@@ -12,7 +13,6 @@ use super::super::outcome::CoverReason;
 use super::super::plan::Replaceable;
 use super::super::surface::Surface;
 use super::super::turns::Asking;
-use super::cache::Warp;
 use super::canvas::{self, Place};
 use super::keep::{Keeper, hold_still};
 use super::person::{Person, TrackMemory};

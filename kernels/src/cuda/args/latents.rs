@@ -1,41 +1,60 @@
 //! Arguments of the kernels that never see a frame: cached edits and solver steps.
 
+/// Most faces a launch of `warp_triangles` and `warp_edit`.
+pub const FEW_WARPED: usize = 8;
+
 /// One face of [`WarpArgs`]; addresses, 0 as `cuda/warp_edit.cu` says.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WarpFace {
-    /// Triangle of each pixel, `u16`.
-    pub index: u64,
+    /// Points now and their depth, three `f32` each.
+    pub points: u64,
     /// Edit, RGB `f32`.
     pub edit: u64,
-    /// Six `f32` a triangle; 0 = unmoved.
-    pub maps: u64,
+    /// Points that it was made at, two `f32` each; 0 = unmoved.
+    pub edit_points: u64,
     /// Earlier edit; 0 = none.
     pub before: u64,
-    /// Its maps.
-    pub before_maps: u64,
-    /// Number of triangles.
-    pub triangles: i32,
+    /// Its points.
+    pub before_points: u64,
+    /// Scratch, twenty `f32` a triangle.
+    pub triangles: u64,
+    /// Output.
+    pub out: u64,
+    /// Of the crop, px.
+    pub side: i32,
     /// Share of `edit`.
     pub share: f32,
 }
 
-/// Arguments of `warp_edit`.
+/// Arguments of `warp_triangles` and `warp_edit`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WarpArgs {
-    /// Address of one [`WarpFace`] a face.
-    pub faces: u64,
-    /// Output.
-    pub out: u64,
-    /// Width, px.
-    pub width: i32,
-    /// Height, px.
-    pub height: i32,
-    /// Faces.
-    pub count: i32,
-    /// Unused.
-    pub spare: i32,
+    /// The faces.
+    pub few: [WarpFace; FEW_WARPED],
+    /// Corners of the triangles, four `u16` each.
+    pub corners: u64,
+    /// How many faces.
+    pub faces: i32,
+    /// How many triangles.
+    pub triangles: i32,
+}
+
+impl WarpArgs {
+    /// Blocks over the triangles.
+    #[must_use]
+    pub fn triangle_grid(&self) -> [u32; 3] {
+        [(self.triangles.max(1) as u32).div_ceil(256), 1, self.faces.max(1) as u32]
+    }
+
+    /// Blocks over the crops.
+    #[must_use]
+    pub fn crop_grid(&self) -> [u32; 3] {
+        let faces = self.few.iter().take(self.faces.max(0) as usize);
+        let side = faces.map(|f| f.side.max(1) as u32).fold(1, u32::max);
+        [side.div_ceil(32), side.div_ceil(8), self.faces.max(1) as u32]
+    }
 }
 
 /// One face of [`EditArgs`].

@@ -36,30 +36,19 @@ const FINISH: [&str; 3] = ["face_thumb", "face_crops", "face_finish"];
 pub(super) type Job = (PaintedFace, (PaintFace, bool));
 
 impl Painter {
-    /// The buffer that goes up is filled anew: nothing that was sent of it may be under way.
-    pub(super) fn begin_sending(&mut self) -> Result<(), CudaError> {
-        if self.sent.take().is_some_and(|mark| !self.gpu.is_past(mark)) {
-            self.gpu.wait()?;
-        }
-        self.up.clear();
-        Ok(())
-    }
-
     pub(super) fn send(&mut self) -> Result<(), CudaError> {
-        let bytes = self.up.len();
+        let bytes = self.sending.up.len();
         if bytes == 0 {
             return Ok(());
         }
         let to = self.sends.buffer(&self.gpu, bytes.next_power_of_two())?;
-        let sent = self.up.upload(to, bytes);
-        self.sent = Some(self.gpu.mark());
-        sent
+        self.sending.send(0..bytes, to)
     }
 
     pub(super) fn send_meshes<'a, 'b: 'a>(&mut self, faces: impl Iterator<Item = &'a Painting<'b>>) -> Result<(), CudaError> {
-        self.begin_sending()?;
+        self.sending.begin()?;
         for p in faces {
-            let to = self.up.extend(4 * POINT * self.points)?;
+            let to = self.sending.up.extend(4 * POINT * self.points)?;
             let points = p.points.iter().zip(p.moved).zip(p.depth);
             for (to, ((own, moved), depth)) in to.as_chunks_mut::<{ 4 * POINT }>().0.iter_mut().zip(points) {
                 to.copy_from_slice(bytes_of(&[own[0], own[1], moved[0], moved[1], *depth]));

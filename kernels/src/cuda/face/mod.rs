@@ -5,16 +5,18 @@
 //! | [`Painter::read`] | thumbnails down | once for all faces |
 //! | [`Painter::compose`] | points of the meshes up; how much was painted and what stands in front down | once for all faces |
 //! | [`Painter::crops`] | the denoiser's crops down | once for all faces |
-//! | [`Painter::finish`] | edits up, where there are any | – |
+//! | [`Painter::keep`] | an edit that is to stay up | – |
+//! | [`Painter::finish`] | points of the meshes up whose edits move along; edits that did not stay | – |
 //!
 //! | | |
 //! |---|---|
-//! | definition | [`crate::paint_face`]; contracts stand in `cuda/paint_face.cu` and `cuda/finish_face.cu` |
+//! | definition | [`crate::paint_face`], [`crate::warp_edit`]; contracts stand in `cuda/paint_face.cu`, `cuda/warp_edit.cu` and `cuda/finish_face.cu` |
 //! | memory | of a [`DeviceFace`] and of the painter: grows, and is kept: a steady stream allocates nothing |
-//! | launches | 27 to paint and one for each other step, for up to [`super::args::FEW_PAINTED`] faces; one a face for its canvas |
+//! | launches | 27 to paint, two to move edits along and one for each other step, for up to [`super::args::FEW_PAINTED`] faces; one a face for its canvas |
 //! | order | a face is read, painted, finished; another order is an error |
 //! | errors | operands that do not fit, before anything is queued; [`CudaError`]: what the faces hold is then without meaning |
 
+mod edit;
 mod jobs;
 mod painter;
 mod room;
@@ -28,6 +30,7 @@ use crate::affine::Affine;
 use crate::paint_face::{Board, Face, Recipe, Window};
 use crate::raster::Point;
 
+pub use edit::{DeviceEdit, Moved};
 pub use painter::Painter;
 use room::{Room, shared};
 
@@ -58,6 +61,7 @@ pub struct DeviceFace {
     fine: Room<f32>,
     grid: Room<f32>,
     other: Room<f32>,
+    edit: Room<f32>,
     picture: Room<f32>,
     shown: Room<f32>,
     partial: Room<f32>,
@@ -202,6 +206,17 @@ pub struct Cropping<'a> {
     pub source: &'a mut Vec<f32>,
 }
 
+/// What is added to a face, interleaved RGB of the crop.
+#[derive(Debug, Clone, Copy)]
+pub enum Added<'a> {
+    /// Nothing.
+    Nothing,
+    /// An edit that goes up for this.
+    Here(&'a [f32]),
+    /// Edits that are there, moved along.
+    Moved(Moved<'a>),
+}
+
 /// A face to be finished.
 #[derive(Debug)]
 pub struct Finishing<'a> {
@@ -209,8 +224,8 @@ pub struct Finishing<'a> {
     pub face: &'a mut DeviceFace,
     /// Whether the base is the composite; else it is the frame.
     pub from_prior: bool,
-    /// Edit of the crop that is added, interleaved RGB.
-    pub edit: Option<&'a [f32]>,
+    /// The edit.
+    pub added: Added<'a>,
 }
 
 impl Painting<'_> {

@@ -1,16 +1,19 @@
 //! The steps of [`super`]: what goes up, what is asked of the kernels, what comes down.
 
+use std::sync::Arc;
+
 use super::jobs::finished;
-use super::room::{Room, shared};
-use super::{Cropping, DeviceTexture, Finishing, Painted, Painting, Reading, Stage};
+use super::room::{Room, Sending, shared};
+use super::{Added, Cropping, DeviceTexture, Finishing, Painted, Painting, Reading, Stage};
 use crate::crop::{ChannelOrder, CropSpec, Layout};
 use crate::cuda::args::{FEW_PAINTED, FinishedFace, MOST_TRIANGLES, PIXEL_BLOCK, POINT};
 use crate::cuda::error::{CudaError, check};
 use crate::cuda::frame::DeviceFrame;
-use crate::cuda::memory::{Buffer, Gpu, Mark, bytes_of};
+use crate::cuda::memory::{Buffer, Gpu};
 use crate::cuda::ops::crop_into;
 use crate::cuda::resident::Loader;
 use crate::cuda::staging::Staging;
+use crate::cuda::warp::queue_warp;
 use crate::image::MAX_SIDE_PX;
 use crate::paint_face::{LEAST_PAINTED_PX, Sheet, Window};
 
@@ -29,9 +32,11 @@ pub struct Painter {
     pub(super) corners: Buffer<u16>,
     pub(super) canonical: Buffer<f32>,
     pub(super) mask: Buffer<f32>,
-    pub(super) up: Staging,
-    /// Behind the last copy of it.
-    pub(super) sent: Option<Mark>,
+    pub(super) sending: Sending,
+    /// Edits that are to stay.
+    pub(super) kept: Sending,
+    /// What those belong to.
+    pub(super) owner: Arc<()>,
     pub(super) down: Staging,
     /// What goes up and what comes down.
     pub(super) sends: Room<u8>,
@@ -76,8 +81,9 @@ impl Painter {
             corners: gpu.upload(&corners)?,
             canonical: gpu.upload(sheet.canonical_px.as_flattened())?,
             mask: gpu.upload(&mask)?,
-            up: Staging::new(gpu),
-            sent: None,
+            sending: Sending::new(gpu),
+            kept: Sending::new(gpu),
+            owner: Arc::new(()),
             down: Staging::new(gpu),
             sends: Room::default(),
             gets: Room::default(),
@@ -229,52 +235,46 @@ impl Painter {
     /// Finishes faces: what is blended, and what is then seen. Nothing waits.
     ///
     /// # Errors
-    /// A face that was not painted, an edit of another length; [`CudaError`].
+    /// A face that was not painted, an edit of another length or painter, a mesh that does not fit; [`CudaError`].
     pub fn finish(&mut self, faces: &mut [Finishing<'_>]) -> Result<(), CudaError> {
         let op = "cuda::Painter::finish";
-        let mut boards = Vec::with_capacity(faces.len());
         for f in &*faces {
-            let board = f.face.board(&self.gpu, op, Stage::Painted)?;
-            let values = 3 * board.crop_px * board.crop_px;
-            let fits = f.edit.is_none_or(|e| e.len() == values);
-            check(op, "edit", fits, values, f.edit.map_or(0, <[f32]>::len))?;
-            boards.push(board);
+            self.check_added(f.face, &f.added)?;
         }
-        self.begin_sending()?;
-        for edit in faces.iter().filter_map(|f| f.edit) {
-            let bytes = bytes_of(edit);
-            self.up.extend(bytes.len())?.copy_from_slice(bytes);
+        self.sending.begin()?;
+        let mut sizes = Vec::with_capacity(faces.len());
+        for f in &*faces {
+            sizes.push(self.put_added(&f.added)?);
         }
         self.send()?;
-        let (mut edit, mut made) = (self.sends.address(), Vec::with_capacity(faces.len()));
-        for (f, board) in faces.iter_mut().zip(&boards) {
+        let (mut sent, mut made, mut warped) = (self.sends.address(), Vec::with_capacity(faces.len()), Vec::new());
+        for (f, bytes) in faces.iter_mut().zip(sizes) {
+            let board = f.face.board(&self.gpu, op, Stage::Painted)?;
             let side = board.side();
             f.face.stage = Stage::Painted;
             let fresh = shared(&mut f.face.fresh, &self.gpu, 3 * side * side)?;
             let seen = self.seen(f.face, side)?;
-            let mut args = finished(f.face, *board, f.from_prior);
+            let mut args = finished(f.face, board, f.from_prior);
             (args.fresh, args.seen, args.pitch) = (fresh, seen.0, seen.1);
-            if let Some(values) = f.edit {
-                args.edit = edit;
-                edit += size_of_val(values) as u64;
-            }
-            made.push((args, *board));
+            args.edit = match &f.added {
+                Added::Nothing => 0,
+                Added::Here(_) => sent,
+                Added::Moved(moved) => {
+                    let face = self.warped(f.face, moved, sent)?;
+                    warped.push(face);
+                    face.out
+                }
+            };
+            sent += bytes as u64;
+            made.push((args, board));
         }
+        queue_warp(&self.gpu, self.corners.address(), self.triangles, &warped)?;
         for few in made.chunks(FEW_PAINTED) {
             let args = self.finish_args(few, 1, 1.0)?;
             self.launch_finish(2, args.finish_grid(), PIXEL_BLOCK, &args)?;
         }
         faces.iter_mut().for_each(|f| f.face.stage = Stage::Finished);
         Ok(())
-    }
-}
-
-impl Drop for Painter {
-    fn drop(&mut self) {
-        if self.sent.is_some_and(|mark| !self.gpu.is_past(mark)) {
-            // A device that does not answer has nothing under way.
-            let _ = self.gpu.wait();
-        }
     }
 }
 

@@ -1,9 +1,11 @@
-//! Device memory that grows and is kept.
+//! Device memory that grows and is kept, and what is sent to it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cuda::error::CudaError;
-use crate::cuda::memory::{Buffer, Gpu, Plain};
+use crate::cuda::memory::{Buffer, Gpu, Mark, Plain};
+use crate::cuda::staging::Staging;
 
 /// Values that grow and are kept.
 #[derive(Debug)]
@@ -45,5 +47,50 @@ pub(super) fn shared<T: Plain>(kept: &mut Option<Arc<Buffer<T>>>, gpu: &Gpu, len
     match kept {
         Some(buffer) => Ok(buffer.address()),
         none => Ok(none.insert(Arc::new(gpu.unfilled(len)?)).address()),
+    }
+}
+
+/// Page-locked memory that is filled, sent, and filled anew when nothing of it is under way.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) up: Staging,
+    /// Behind the last copy of it.
+    sent: Option<Mark>,
+}
+
+impl Sending {
+    pub(super) fn new(gpu: &Gpu) -> Self {
+        Self {
+            up: Staging::new(gpu),
+            sent: None,
+        }
+    }
+
+    /// Empties it: nothing that was sent of it may be under way.
+    pub(super) fn begin(&mut self) -> Result<(), CudaError> {
+        if let Some(mark) = self.sent
+            && !self.up.gpu().is_past(mark)
+        {
+            self.up.gpu().wait()?;
+        }
+        self.sent = None;
+        self.up.clear();
+        Ok(())
+    }
+
+    /// Sends some of its bytes to the beginning of a buffer.
+    pub(super) fn send(&mut self, bytes: Range<usize>, to: &mut Buffer<u8>) -> Result<(), CudaError> {
+        let sent = to.write_at(0, self.up.bytes().get(bytes).unwrap_or_default());
+        self.sent = Some(self.up.gpu().mark());
+        sent
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.sent.is_some_and(|mark| !self.up.gpu().is_past(mark)) {
+            // A device that does not answer has nothing under way.
+            let _ = self.up.gpu().wait();
+        }
     }
 }
