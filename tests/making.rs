@@ -73,6 +73,9 @@ impl Recogniser for There {
 struct Nearest {
     meshes: Vec<Mesh>,
     can: bool,
+    /// Most that its points move from frame to frame, px.
+    moves_px: f32,
+    frames: u32,
 }
 
 impl MeshFitter for Nearest {
@@ -85,15 +88,20 @@ impl MeshFitter for Nearest {
             let _ = resident.on_device(frame);
         }
         let middle = |b: &BoxPx| (b.x0 + b.x1) / 2.0;
+        let mut now = self.meshes.clone();
+        if frame.width() == SIZE.0 {
+            self.frames += 1;
+            let by = self.moves_px * (self.frames as f32).sin();
+            for mesh in &mut now {
+                let points = mesh.points_px.iter_mut().enumerate();
+                points.for_each(|(i, p)| p[1] += by * (i % 9) as f32 / 9.0);
+            }
+        }
         let off = |m: &Mesh, h: &FaceHint| (middle(&m.bounding_box_px().expect("points")) - middle(&h.box_px)).abs();
         // A finished face is looked at in a picture of its own.
         let own = |h: &FaceHint| {
-            let nearest = self.meshes.iter().min_by(|a, b| off(a, h).total_cmp(&off(b, h)));
-            nearest
-                .filter(|_| frame.width() == SIZE.0)
-                .or(self.meshes.first())
-                .expect("meshes")
-                .clone()
+            let nearest = now.iter().min_by(|a, b| off(a, h).total_cmp(&off(b, h)));
+            nearest.filter(|_| frame.width() == SIZE.0).or(now.first()).expect("meshes").clone()
         };
         Ok(hints.iter().map(own).collect())
     }
@@ -120,13 +128,22 @@ fn middles() -> [BoxPx; 2] {
 }
 
 fn engine(mode: Mode, answer: Option<Answer>, can: bool) -> (Engine, Arc<AtomicU64>) {
+    engine_moving(mode, answer, can, 0.0)
+}
+
+fn engine_moving(mode: Mode, answer: Option<Answer>, can: bool, moves_px: f32) -> (Engine, Arc<AtomicU64>) {
     let reads = Arc::default();
     let recogniser = There {
         blocks: Blocks,
         can,
         reads: Arc::clone(&reads),
     };
-    let fitter = Nearest { meshes: meshes(), can };
+    let fitter = Nearest {
+        meshes: meshes(),
+        can,
+        moves_px,
+        frames: 0,
+    };
     let model = answer.map(|a| Box::new(Fake(a)) as Box<dyn NoiseModel>);
     (engine_over(Box::new(recogniser), Box::new(fitter), meshes(), model, mode, 7), reads)
 }
@@ -228,6 +245,33 @@ fn faces_made_on_the_device_are_the_processors_and_little_crosses_the_bus() {
         }
         assert!(made_there(&knobs));
     }
+}
+
+#[test]
+fn edits_move_along_with_meshes_that_move() {
+    let source = source_of(SIZE);
+    let (gpu, _) = shim::gpu();
+    let (mut plain, _) = engine_moving(Mode::Nullface, Some(darker as Answer), true, 1.5);
+    let mut device = engine_moving(Mode::Nullface, Some(darker as Answer), true, 1.5)
+        .0
+        .with_device(gpu.clone());
+    let mut seen: Vec<Picture> = Vec::new();
+    for n in 0..9 {
+        let (want, expected) = process(&mut plain, &source, n);
+        let before = gpu.traffic();
+        let (got, report) = process(&mut device, &source, n);
+        let what = format!("frame {n}: {report:?}");
+        assert_same(&report, &expected, &what);
+        assert_eq!(replaced(&report), 2, "{what}");
+        assert_near(&got, &want, &source, &what);
+        let is_new = n % 6 == 0;
+        assert!(is_new || gpu.traffic().uploads - before.uploads == 3, "{what}: no edit goes up");
+        seen.push(want);
+    }
+    assert!(
+        seen.windows(2).all(|w| w[0].planes != w[1].planes),
+        "what moves does not look the same"
+    );
 }
 
 #[test]
