@@ -17,7 +17,7 @@ use nullface::pipeline::{Engine, FaceRegion, FrameReport, Mode, Outcome, Setting
 use nullface::stages::align::{AlignError, FaceHint, MeshFitter};
 use nullface::stages::denoise::NoiseModel;
 use nullface::stages::identify::{Embedding, IdentifyError, MobileFaceNet, Recogniser};
-use nullface_kernels::cuda::{Gpu, Loader, Traffic, ops};
+use nullface_kernels::cuda::{Gpu, Loader, ops};
 use replace_support::{Answer, BLOCKS, Blocks, Fake, blocks_map, coarse, darker, engine_over, inner, mesh, source_of};
 use support::{Picture, at, equal_blocks};
 
@@ -195,18 +195,6 @@ fn made_there(knobs: &shim::Knobs) -> bool {
     knobs.launched.lock().unwrap().iter().any(|k| k == "face_finish")
 }
 
-fn since(now: Traffic, before: Traffic) -> Traffic {
-    Traffic {
-        uploads: now.uploads - before.uploads,
-        uploaded: now.uploaded - before.uploaded,
-        downloads: now.downloads - before.downloads,
-        downloaded: now.downloaded - before.downloaded,
-        waits: now.waits - before.waits,
-        launches: now.launches - before.launches,
-        allocations: now.allocations - before.allocations,
-    }
-}
-
 #[test]
 fn faces_made_on_the_device_are_the_processors_and_little_crosses_the_bus() {
     let source = source_of(SIZE);
@@ -220,7 +208,7 @@ fn faces_made_on_the_device_are_the_processors_and_little_crosses_the_bus() {
             let (want, expected) = process(&mut plain, &source, n);
             let (before, read) = (gpu.traffic(), reads.load(Ordering::SeqCst));
             let (got, report) = process(&mut device, &source, n);
-            let (t, read) = (since(gpu.traffic(), before), reads.load(Ordering::SeqCst) - read);
+            let (t, read) = (gpu.traffic().since(before), reads.load(Ordering::SeqCst) - read);
             let what = format!("{mode} frame {n}: {t:?}, {read} reads");
             assert_same(&report, &expected, &what);
             assert_eq!(replaced(&report), 2, "{what}: {report:?}");
@@ -402,7 +390,7 @@ fn a_recogniser_embeds_pictures_that_only_a_device_has() {
     let there: Vec<_> = residents.iter().map(|r| (FrameView::there(r), landmarks)).collect();
     let before = gpu.traffic();
     let got = recogniser.embed_each(&there).expect("embeds");
-    let t = since(gpu.traffic(), before);
+    let t = gpu.traffic().since(before);
     assert_eq!(
         (t.uploads, t.downloads, t.launches, t.waits),
         (0, 0, 3, 1),

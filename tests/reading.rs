@@ -204,19 +204,8 @@ fn picture(format: PixelFormat, n: u64) -> Picture {
 /// Crops launched, and the traffic since.
 fn since(gpu: &Gpu, knobs: &Knobs, before: Traffic) -> (u64, Traffic) {
     let launched = std::mem::take(&mut *knobs.launched.lock().unwrap());
-    let now = gpu.traffic();
-    (
-        launched.iter().filter(|k| k.starts_with("crop_")).count() as u64,
-        Traffic {
-            uploads: now.uploads - before.uploads,
-            uploaded: now.uploaded - before.uploaded,
-            downloads: now.downloads - before.downloads,
-            downloaded: now.downloaded - before.downloaded,
-            waits: now.waits - before.waits,
-            launches: now.launches - before.launches,
-            allocations: now.allocations - before.allocations,
-        },
-    )
+    let crops = launched.iter().filter(|k| k.starts_with("crop_")).count();
+    (crops as u64, gpu.traffic().since(before))
 }
 
 #[test]

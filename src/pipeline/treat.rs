@@ -203,10 +203,8 @@ impl Treater {
         let mut surface = self.desk.surface(frame, None);
         let written = regions.iter().try_for_each(|region| {
             let covered = self.region(region, region.reason, &mut surface, bench)?;
-            // Who was left as they are until now.
-            report
-                .faces
-                .retain(|f| f.track != region.track || !matches!(f.outcome, Outcome::Kept { .. }));
+            // The last word on a face counts: it was left as it is, or moved out of its region.
+            report.faces.retain(|f| f.track != region.track);
             report.faces.push(covered);
             Ok(())
         });

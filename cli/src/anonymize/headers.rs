@@ -9,7 +9,7 @@ use gst::prelude::*;
 /// Start of a video parameter set in a byte stream: start code, type 32, layer 0, first temporal layer.
 const PARAMETERS: [u8; 6] = [0, 0, 0, 1, 0x40, 0x01];
 
-/// Lets each packet of `encoder` begin with the last video parameter set in it.
+/// Lets each packet of `encoder` that begins with a video parameter set begin with the last one in it.
 pub(super) fn without_scraps(encoder: &gst::Element) {
     let Some(out) = encoder.static_pad("src") else { return };
     out.add_probe(gst::PadProbeType::BUFFER, |_, info| {
@@ -34,6 +34,9 @@ fn trim(packet: &mut gst::Buffer) {
 /// Where a packet's frame begins. Frames that bring headers begin with the video parameter set, and no start code can
 /// stand inside of a frame (ITU-T H.265, 7.4.2: emulation prevention), so that nothing of it is taken for one.
 fn begin(packet: &[u8]) -> usize {
+    if !packet.starts_with(&PARAMETERS) {
+        return 0;
+    }
     packet.windows(PARAMETERS.len()).rposition(|at| at == PARAMETERS).unwrap_or(0)
 }
 

@@ -66,6 +66,22 @@ pub struct Traffic {
     pub allocations: u64,
 }
 
+impl Traffic {
+    /// What came after an earlier count of the same device.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            uploads: self.uploads - before.uploads,
+            uploaded: self.uploaded - before.uploaded,
+            downloads: self.downloads - before.downloads,
+            downloaded: self.downloaded - before.downloaded,
+            waits: self.waits - before.waits,
+            launches: self.launches - before.launches,
+            allocations: self.allocations - before.allocations,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counters([AtomicU64; 7]);
 

@@ -1,5 +1,6 @@
 //! What is shown of a composite: where, with which edit, and the crops that an edit is made of.
 
+use crate::crop::{ChannelOrder, CropSpec, Layout};
 use crate::lowpass::{Border, LowPass};
 use crate::raster;
 
@@ -22,6 +23,19 @@ impl Board {
     #[must_use]
     pub fn side(&self) -> usize {
         (self.crop_px + 2 * self.margin_px) * self.k
+    }
+
+    /// The picture as it is read from a frame: interleaved RGB, 0–255.
+    #[must_use]
+    pub fn spec(&self) -> CropSpec {
+        CropSpec {
+            width: self.side(),
+            height: self.side(),
+            layout: Layout::Nhwc,
+            order: ChannelOrder::Rgb,
+            scale: 1.0,
+            bias: 0.0,
+        }
     }
 
     /// The crop out of a picture of `C` channels, averaged down.

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::expect_used, reason = "test support")]
 
-use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
+use nullface_kernels::crop::crop_affine;
 use nullface_kernels::cuda::ops::DeviceFrame;
 use nullface_kernels::cuda::{
     Added, Cropping, CudaError, DeviceEdit, DeviceFace, DeviceTexture, Finishing, Gpu, Moved, Painter, Painting, Reading,
@@ -283,16 +283,8 @@ pub struct Picture {
 pub fn by_processor(model: &Model, frame: &Frame, case: &Case) -> Made {
     let board = case.board;
     let side = board.side();
-    let spec = CropSpec {
-        width: side,
-        height: side,
-        layout: Layout::Nhwc,
-        order: ChannelOrder::Rgb,
-        scale: 1.0,
-        bias: 0.0,
-    };
     let mut canvas = vec![0.0; 3 * side * side];
-    crop_affine(&frame.view(), &case.map, &spec, &mut canvas).expect("a crop");
+    crop_affine(&frame.view(), &case.map, &board.spec(), &mut canvas).expect("a crop");
     let cell = board.crop_px * board.k / THUMB;
     let thumb = (0..THUMB * THUMB)
         .map(|n| {

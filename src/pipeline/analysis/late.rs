@@ -80,8 +80,11 @@ impl LateLook<'_> {
             .collect();
         for left in regions.iter().filter(|r| r.kept().is_some()) {
             let verdict = verdict(left.track);
-            if verdict.keep.is_none() {
-                bare.push(Region { verdict, ..left.clone() });
+            match bare.iter_mut().find(|b| b.track == left.track) {
+                // The look may have moved it.
+                Some(found) => found.box_px = found.box_px.hull(&left.box_px),
+                None if verdict.keep.is_none() => bare.push(Region { verdict, ..left.clone() }),
+                None => {}
             }
         }
         bare

@@ -7,7 +7,7 @@
 //! | `k` | 1 to 3, by the face's size in the frame; larger faces are enlarged |
 
 use nullface_kernels::KernelError;
-use nullface_kernels::crop::{ChannelOrder, CropSpec, Layout, crop_affine};
+use nullface_kernels::crop::crop_affine;
 use nullface_kernels::mask::{RegionMask, Weights};
 use nullface_kernels::paint_face::Board;
 
@@ -99,15 +99,7 @@ impl Place {
     /// Reads the canvas from a frame: interleaved RGB, 0–255.
     pub(super) fn read(&self, frame: &FrameView<'_>, out: &mut Vec<f32>) -> Result<(), KernelError> {
         out.resize(self.side * self.side * 3, 0.0);
-        let spec = CropSpec {
-            width: self.side,
-            height: self.side,
-            layout: Layout::Nhwc,
-            order: ChannelOrder::Rgb,
-            scale: 1.0,
-            bias: 0.0,
-        };
-        crop_affine(frame, &self.frame_from_canvas, &spec, out)
+        crop_affine(frame, &self.frame_from_canvas, &self.board().spec(), out)
     }
 
     /// Where the denoiser's crop lies on the canvas.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::jobs::finished;
 use super::room::{Room, Sending, shared};
 use super::{Added, Cropping, DeviceTexture, Finishing, Painted, Painting, Reading, Stage};
-use crate::crop::{ChannelOrder, CropSpec, Layout};
 use crate::cuda::args::{FEW_PAINTED, FinishedFace, MOST_TRIANGLES, PIXEL_BLOCK, POINT};
 use crate::cuda::error::{CudaError, check};
 use crate::cuda::frame::DeviceFrame;
@@ -130,16 +129,8 @@ impl Painter {
         for reading in faces.iter_mut() {
             let (face, side) = (&mut *reading.face, reading.board.side());
             (face.stage, face.board) = (Stage::Empty, Some(reading.board));
-            let spec = CropSpec {
-                width: side,
-                height: side,
-                layout: Layout::Nhwc,
-                order: ChannelOrder::Rgb,
-                scale: 1.0,
-                bias: 0.0,
-            };
             let canvas = face.canvas.buffer(&self.gpu, 3 * side * side)?;
-            crop_into(&self.gpu, frame, &[reading.frame_from_canvas], &spec, canvas)?;
+            crop_into(&self.gpu, frame, &[reading.frame_from_canvas], &reading.board.spec(), canvas)?;
             made.push((
                 FinishedFace {
                     canvas: canvas.address(),
